@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/blake2s.h"
+
+#include <openssl/core_names.h>
+#include <openssl/evp.h>
+#include <openssl/params.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCK_LEN = 64 };
+
+/* libcrypto's own objects, fetched once per process: a fetch costs more than the hash. */
+static EVP_MD_CTX *md_ctx;
+static EVP_MD *md;
+static EVP_MAC_CTX *mac_ctx;
+
+/* The only ways to fail are no memory and a libcrypto without BLAKE2s: neither can be gone on from. */
+static void must(int ok)
+{
+	if (ok <= 0)
+		abort();
+}
+
+static void setup(void)
+{
+	if (md_ctx)
+		return;
+	md = EVP_MD_fetch(NULL, "BLAKE2S-256", NULL);
+	EVP_MAC *mac = EVP_MAC_fetch(NULL, "BLAKE2SMAC", NULL);
+	must(md && mac);
+	mac_ctx = EVP_MAC_CTX_new(mac);
+	EVP_MAC_free(mac);
+	md_ctx = EVP_MD_CTX_new();
+	must(md_ctx && mac_ctx);
+}
+
+void blake2s_hash(const void *a, size_t alen, const void *b, size_t blen,
+		  uint8_t out[static BLAKE2S_LEN])
+{
+	setup();
+	must(EVP_DigestInit_ex2(md_ctx, md, NULL));
+	must(EVP_DigestUpdate(md_ctx, a, alen));
+	if (blen)
+		must(EVP_DigestUpdate(md_ctx, b, blen));
+	must(EVP_DigestFinal_ex(md_ctx, out, NULL));
+}
+
+void blake2s_mac(const uint8_t *key, size_t keylen, const void *p, size_t len,
+		 uint8_t out[static MAC_LEN])
+{
+	size_t size = MAC_LEN, n;
+	setup();
+	OSSL_PARAM params[] = { OSSL_PARAM_construct_size_t(OSSL_MAC_PARAM_SIZE, &size),
+				OSSL_PARAM_construct_end() };
+	must(EVP_MAC_init(mac_ctx, key, keylen, params));
+	must(EVP_MAC_update(mac_ctx, p, len));
+	must(EVP_MAC_final(mac_ctx, out, &n, MAC_LEN));
+}
+
+void blake2s_hmac(const uint8_t *key, size_t keylen, const void *p, size_t len,
+		  uint8_t out[static BLAKE2S_LEN])
+{
+	uint8_t ipad[BLOCK_LEN], opad[BLOCK_LEN], inner[BLAKE2S_LEN];
+	memset(ipad, 0x36, BLOCK_LEN);
+	memset(opad, 0x5c, BLOCK_LEN);
+	assert(keylen <= BLOCK_LEN);
+	for (size_t i = 0; i < keylen; i++) {
+		ipad[i] ^= key[i];
+		opad[i] ^= key[i];
+	}
+	blake2s_hash(ipad, BLOCK_LEN, p, len, inner);
+	blake2s_hash(opad, BLOCK_LEN, inner, BLAKE2S_LEN, out);
+	sodium_memzero(ipad, sizeof(ipad));
+	sodium_memzero(opad, sizeof(opad));
+	sodium_memzero(inner, sizeof(inner));
+}
+
+void blake2s_kdf(const uint8_t ck[static BLAKE2S_LEN], const void *input, size_t len,
+		 uint8_t *t1, uint8_t *t2, uint8_t *t3)
+{
+	uint8_t t0[BLAKE2S_LEN], block[BLAKE2S_LEN + 1];
+	uint8_t *outs[3] = { t1, t2, t3 };
+
+	blake2s_hmac(ck, BLAKE2S_LEN, input, len, t0);
+	for (uint8_t i = 0; i < 3 && outs[i]; i++) {
+		block[i ? BLAKE2S_LEN : 0] = (uint8_t)(i + 1);
+		blake2s_hmac(t0, BLAKE2S_LEN, block, i ? BLAKE2S_LEN + 1 : 1, outs[i]);
+		memcpy(block, outs[i], BLAKE2S_LEN);
+	}
+	sodium_memzero(t0, sizeof(t0));
+	sodium_memzero(block, sizeof(block));
+}
+
+void derive_key(const uint8_t secret[static 32], const char *label, struct bytes_view a,
+		struct bytes_view b, uint8_t out[static 32])
+{
+	uint8_t in[256];
+	size_t n = strlen(label) + 1;
+	assert(n + a.len + b.len <= sizeof(in));
+	memcpy(in, label, n);
+	if (a.len)
+		memcpy(in + n, a.p, a.len);
+	if (b.len)
+		memcpy(in + n + a.len, b.p, b.len);
+	blake2s_hmac(secret, 32, in, n + a.len + b.len, out);
+	sodium_memzero(in, sizeof(in));
+}

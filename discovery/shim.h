@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The HTTP shim on localhost that is Trino's `discovery.uri`: it forwards to the coordinator's Trino
+ * at its virtual IP (on the coordinator's node: to the local Trino), answers a little itself, and
+ * checks that announcements name the virtual IP. It is a process of its own: no capability, no key.
+ *
+ * It is joined to the gateway by one stream socket that carries JSON objects, one a line (≤ 4 MiB):
+ *   gateway → shim  {"roster":{"self":ID,"ip":IP,"ip6":IP6,"coordinator_id":ID or null,"members":[
+ *                     {"id":…,"ip":…,"ip6":…,"http":8081,"https":0,"coordinator":true|false,
+ *                      "environment":…,"version":…,"online":true,"link":"direct"|"relay"|"none"|"self","release":…},…]}}
+ *                   {"status":{…}}            the answer to want-status, passed on as it is
+ *   shim → gateway  {"trino":{"http":8081,"https":0,"coordinator":true,"environment":…,"version":…,"up":true}}
+ *                   {"want":"status"}
+ */
+#ifndef WARREN_SHIM_H
+#define WARREN_SHIM_H
+
+#include "base/addr.h"
+
+struct ev_loop;
+
+struct shim_config {
+	uint16_t proxy_port;  /* TRINO_PROXY_PORT, 8080: we listen on 127.0.0.1 and ::1 */
+	uint16_t trino_port;  /* TRINO_LOCAL_PORT, 8081: where Trino listens on every node */
+	const char *worker_id;
+	const char *coordinator_id; /* TRINO_COORDINATOR_ID, or NULL: the only member that says so */
+	int feed_fd;          /* to the gateway; -1 in tests */
+};
+
+struct shim;
+
+/* Opens the listening sockets. 0, -EADDRINUSE, …; before privileges are dropped. */
+int shim_new(struct shim **out, struct ev_loop *loop, const struct shim_config *cfg);
+void shim_free(struct shim *s);
+/* One object of the feed, as tests give it; false where it is not one. */
+bool shim_feed(struct shim *s, const char *json, size_t len);
+
+#endif

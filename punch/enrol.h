@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A member's side of the control protocol with a rendezvous: register, learn the roster, be
+ * introduced, release. Sans-IO: its payloads are control frames (first byte ≥ 0x80) that travel as
+ * plaintext of an encrypted WireGuard session with the rendezvous; the caller seals and opens.
+ *
+ * Requests are numbered, idempotent and repeated (0.25, 0.5, 1, 2, 4 s, then every 5 s) until
+ * answered. The registration is renewed every 20 s, which also keeps the NAT's binding.
+ */
+#ifndef WARREN_ENROL_H
+#define WARREN_ENROL_H
+
+#include "base/drop.h"
+#include "punch/member.h"
+
+struct enrol;
+
+struct enrol_config {
+	const char *worker_id, *release; /* copied */
+	struct prefix prefix4, prefix6;  /* from the token: a lease or roster entry outside is refused */
+};
+
+struct enrol *enrol_new(const struct enrol_config *cfg);
+void enrol_free(struct enrol *e);
+
+/* A (new) session with the rendezvous is up: register on it now. */
+void enrol_session_up(struct enrol *e, nsec now);
+/* Our candidates or our Trino's facts: registered anew when they changed, at most twice a second. */
+void enrol_set_candidates(struct enrol *e, nsec now, const struct endpoint *c, size_t n);
+void enrol_set_trino(struct enrol *e, nsec now, const struct trino_facts *f);
+/* Asks for an introduction to `number`; repeated until answered. */
+void enrol_connect(struct enrol *e, nsec now, member_number number);
+/* Gives the lease back; ENROL_RELEASED, or after 2 s without an answer too. */
+void enrol_release(struct enrol *e, nsec now);
+
+/* A control payload from the rendezvous. */
+enum drop enrol_input(struct enrol *e, nsec now, const uint8_t *p, size_t len);
+
+enum enrol_event {
+	ENROL_SEND,       /* `bytes` of `len` to the rendezvous */
+	ENROL_GRANTED,    /* `lease`, `psk` (ours with the rendezvous from now on), `observed`; again on each change */
+	ENROL_REFUSED,    /* `text`; `fatal`: asking again is useless (id taken, range full, version) */
+	ENROL_REPLACED,   /* another key holds our id now, `text`: stop */
+	ENROL_MEMBER,     /* `entry` is new or changed */
+	ENROL_MEMBER_GONE,/* `number` */
+	ENROL_INTRODUCED, /* `number`, `candidates`: probe now */
+	ENROL_OBSERVED,   /* `observed`: where the rendezvous sees us now */
+	ENROL_SILENT,     /* no answer for 15 s: start a new handshake, look the name up again. Repeated every 5 s */
+	ENROL_RELEASED,
+};
+
+struct enrol_output {
+	enum enrol_event event;
+	size_t len;
+	uint8_t bytes[CONTROL_MAX];
+	struct lease lease;
+	uint8_t psk[32];
+	struct endpoint observed;
+	bool fatal;
+	char text[200];
+	struct roster_entry entry;
+	member_number number;
+	struct endpoint candidates[MAX_CANDIDATES];
+	size_t ncandidates;
+};
+
+bool enrol_poll(struct enrol *e, nsec now, struct enrol_output *out);
+nsec enrol_deadline(const struct enrol *e);
+
+/* For status: registered, the last answer's time and its round trip, roster version. */
+struct enrol_info {
+	bool registered;
+	nsec last_answer, rtt;
+	uint64_t roster_version;
+	size_t members;
+};
+void enrol_info(const struct enrol *e, struct enrol_info *out);
+
+#endif

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Links to other members: candidates, path probes, the choice of path (design: "Paths"). Sans-IO.
+ *
+ * A path is (local address, interface, remote endpoint), or a relay. It carries data only after an
+ * answer to a fresh transaction id over that very path; the relay carries it from the first packet.
+ * Both sides probe every candidate at once when they are introduced; an authenticated ping from
+ * somewhere new makes a candidate (peer-reflexive) that is probed at once. Trust in a direct path
+ * decays in seconds: when pings go unanswered, data goes back to the relay.
+ *
+ * Timings (field: Tailscale, ICE, NetBird; see link.c for each reason): probes of a new candidate
+ * set at 0, 50, 100, 200, 400, 800, 1600 ms; heartbeat 2 s while data flows, 20 s when idle (keeps
+ * the NAT's binding); a heartbeat unanswered for max(500 ms, 3 RTT) is repeated every 250 ms, and after
+ * three unanswered the path is not used; failed sets are tried anew (with a new introduction) after 5, 10, 20, 40, 60, 60 … s
+ * and at once after a network change.
+ */
+#ifndef WARREN_LINK_H
+#define WARREN_LINK_H
+
+#include "base/heap.h"
+#include "punch/outer.h"
+
+struct links; /* all links of one node; owns them */
+struct link;
+
+struct path {
+	bool relay;
+	struct endpoint remote; /* where datagrams go: the peer's endpoint, or the relay's */
+	struct addr local;      /* :: : the kernel's choice */
+	uint32_t ifindex;
+};
+
+struct links_config {
+	uint32_t self;      /* our member number */
+	uint64_t boot;      /* greater at each start (a TAI64N count): replay windows restart on it */
+	uint32_t max_links;
+};
+
+struct links *links_new(const struct links_config *cfg);
+void links_free(struct links *ls);
+
+/*
+ * The relay that we use, or none (endpoint NULL). Its key is made from the session keys of sender
+ * and relay (wg_peer_derive(…, "warren relay")), first 16 bytes; `number` is the relay's member number. Setting the same again is cheap; the
+ * counters go on.
+ */
+void links_set_relay(struct links *ls, nsec now, uint32_t number, const struct endpoint *relay,
+		     const uint8_t key[static RELAY_KEY_LEN]);
+
+/* NULL when full. `key`: wg_peer_derive(…, "warren outer"). `user` comes back in events. */
+struct link *link_add(struct links *ls, nsec now, uint32_t number,
+		      const uint8_t key[static OUTER_KEY_LEN], void *user);
+void link_set_key(struct link *l, const uint8_t key[static OUTER_KEY_LEN]);
+void link_remove(struct link *l);
+struct link *link_find(struct links *ls, uint32_t number);
+void *link_user(const struct link *l);
+
+/* The other side's candidates, from an introduction: probe all at once (also those known). */
+void link_introduce(struct link *l, nsec now, const struct endpoint *c, size_t n);
+/* Our addresses or routes changed: check all paths now, ask for new introductions. */
+void links_network_changed(struct links *ls, nsec now);
+/* Data was sent or received on the link: heartbeats go faster. Cheap; call once per batch. */
+void link_active(struct link *l, nsec now);
+
+/*
+ * Where data goes now: a proven direct path, else the relay, else NULL. Valid until the next call
+ * that takes `now`.
+ */
+const struct path *link_path(const struct link *l);
+
+/* Writes a relay header for `len` bytes of datagram that stand at p + RELAY_HEADER_LEN. */
+void link_relay_header(struct link *l, uint8_t *p, size_t len);
+
+/*
+ * A ping or a pong, from `from` to our address `local` on `ifindex`; `relayed`: it came inside a
+ * relay message (then the answer goes back that way).
+ */
+enum drop links_input(struct links *ls, nsec now, const struct endpoint *from,
+		      const struct addr *local, uint32_t ifindex, bool relayed,
+		      const uint8_t *p, size_t len);
+/*
+ * A relay message from `from`: checks it (only from the relay that we use, MAC, counter, known source)
+ * and gives the datagram in it; its source link in *l.
+ */
+enum drop links_unwrap(struct links *ls, nsec now, const struct endpoint *from, uint8_t *p, size_t len,
+		       struct link **l, uint8_t **inner, size_t *innerlen);
+
+enum link_event {
+	LINK_SEND,              /* `bytes` of `len` to `path.remote` (relay header already in front) */
+	LINK_PATH_CHANGED,      /* link_path() is another one now; `path` */
+	LINK_WANT_INTRODUCTION, /* ask the rendezvous to introduce us to this link again */
+	LINK_OBSERVED,          /* a peer saw our datagrams come from `observed` (a candidate of ours) */
+};
+
+struct link_output {
+	enum link_event event;
+	struct link *link;
+	struct path path;
+	struct endpoint observed;
+	size_t len;
+	uint8_t bytes[RELAY_HEADER_LEN + OUTER_MAX];
+};
+
+bool links_poll(struct links *ls, nsec now, struct link_output *out);
+nsec links_deadline(const struct links *ls);
+
+/* For `warren status`: everything that is known of a link's paths. */
+struct link_path_info {
+	struct path path;
+	bool proven, in_use;
+	nsec rtt;         /* smoothed; 0 unknown */
+	nsec last_answer; /* 0 never */
+	uint32_t sent, lost;
+};
+
+size_t link_paths(const struct link *l, struct link_path_info *out, size_t cap);
+
+/* --- the relay's side (run by the rendezvous) --- */
+
+struct relay_server;
+
+struct relay_server *relay_server_new(uint32_t max_members);
+void relay_server_free(struct relay_server *s);
+/* A member and its relay key; known address or NULL. Again: changes it. 0 or -ENOMEM. */
+int relay_server_set(struct relay_server *s, uint32_t number, const uint8_t key[static RELAY_KEY_LEN]);
+/* An address proven otherwise (by the member's WireGuard session). */
+void relay_server_address(struct relay_server *s, uint32_t number, const struct endpoint *at);
+void relay_server_remove(struct relay_server *s, uint32_t number);
+/*
+ * A relay message: checks MAC and counter under the source's key, learns its address, and rewrites
+ * the header in place for the destination, whose address is given. Per-sender token bucket
+ * (bytes per second, with a burst; RELAY_RATE when empty).
+ */
+enum drop relay_server_forward(struct relay_server *s, nsec now, const struct endpoint *from,
+			       uint8_t *p, size_t len, struct endpoint *to);
+struct relay_counts {
+	uint64_t packets, bytes; /* datagrams forwarded, without relay headers */
+};
+/* Of one sender → one destination pair summed over all, or of one member as sender. */
+struct relay_counts relay_server_total(const struct relay_server *s);
+struct relay_counts relay_server_sender(const struct relay_server *s, uint32_t number);
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the rendezvous and its members say of each other: leases, roster entries, candidates. Plain
+ * values shared by the client core (enrol.h), the server core (registrar.h) and their codec.
+ */
+#ifndef WARREN_MEMBER_H
+#define WARREN_MEMBER_H
+
+#include "base/addr.h"
+
+enum {
+	WORKER_ID_LEN = 64,      /* with the NUL; Trino's node.id pattern [A-Za-z0-9][_A-Za-z0-9-]* */
+	RELEASE_LEN = 24,
+	TRINO_TEXT_LEN = 32,     /* environment, version; cut to fit */
+	MAX_CANDIDATES = 16,
+	MAX_MEMBER_ROUTES = 4,
+	CONTROL_MAX = 1200,      /* bytes of a control message */
+};
+
+/*
+ * A member's number is its host part in the network's prefixes: address = prefix + number, for IPv4
+ * and IPv6 alike. 0 is the rendezvous.
+ */
+typedef uint32_t member_number;
+
+bool worker_id_valid(const char *id);
+
+/* What a member tells of its Trino; zeros and "" where it is not known. */
+struct trino_facts {
+	uint16_t http_port, https_port;
+	bool coordinator;
+	char environment[TRINO_TEXT_LEN], version[TRINO_TEXT_LEN];
+};
+
+struct lease {
+	member_number number;
+	struct addr ip, ip6;
+	uint8_t mac[16]; /* by the rendezvous, over number, id, key and grant time: to show to others */
+	int64_t granted; /* seconds since 1970 */
+};
+
+struct roster_entry {
+	member_number number;
+	uint8_t key[32];
+	uint8_t pair_psk[32];
+	char id[WORKER_ID_LEN];
+	char release[RELEASE_LEN];
+	struct trino_facts trino;
+	struct prefix routes[MAX_MEMBER_ROUTES]; /* further prefixes that the operator allowed it */
+	size_t nroutes;
+	bool online; /* heard by the rendezvous within the last minute */
+};
+
+#endif

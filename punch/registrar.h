@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The rendezvous' core: members, leases, the roster and introductions. Sans-IO: control payloads of
+ * authenticated keys in, payloads and store requests out. It answers a claim only after the store
+ * said that the lease is committed. All leases are held in memory; the store is their crash-safe log.
+ */
+#ifndef WARREN_REGISTRAR_H
+#define WARREN_REGISTRAR_H
+
+#include "base/drop.h"
+#include "punch/member.h"
+
+struct registrar;
+
+struct member_route { /* --route w3=10.77.200.0/24 */
+	char id[WORKER_ID_LEN];
+	struct prefix prefix;
+};
+
+struct registrar_config {
+	uint8_t secret[32];             /* of the rendezvous: lease MACs, pair PSKs, members' PSKs derive from it */
+	struct prefix prefix4, prefix6; /* where addresses come from */
+	const struct member_route *routes;
+	size_t nroutes;
+	uint32_t max_members;
+	nsec lease_ttl;                 /* unseen for so long: freed */
+	const char *release;
+};
+
+/* A lease as the store keeps it. */
+struct lease_record {
+	member_number number;
+	char id[WORKER_ID_LEN];
+	uint8_t key[32];
+	int64_t granted, seen; /* seconds since 1970; seen is written at most once an hour */
+};
+
+struct registrar *registrar_new(const struct registrar_config *cfg, nsec now);
+void registrar_free(struct registrar *r);
+/* Before anything else: what the store holds. -EEXIST, -EINVAL for a row that contradicts another. */
+int registrar_load(struct registrar *r, const struct lease_record *rec);
+/* Wall clock in seconds since 1970 = now / 1e9 + offset: for `granted` and `seen` alone. */
+void registrar_set_wall(struct registrar *r, int64_t offset);
+
+/* True when this key is a member: its PSK (another one than the admission secret) is put in `psk`. */
+bool registrar_psk(const struct registrar *r, const uint8_t key[static 32], uint8_t psk[static 32]);
+/* The number of the member with this key, 0 where there is none. */
+member_number registrar_number(const struct registrar *r, const uint8_t key[static 32]);
+
+/* A control payload of `key`, whose session's packet came from `from`. `only_for`: "" or the id that its token allows. */
+enum drop registrar_input(struct registrar *r, nsec now, const uint8_t key[static 32],
+			  const struct endpoint *from, const uint8_t *p, size_t len);
+/* Any other sign of life of this key (a handshake, relayed data): answers a challenge too. */
+void registrar_alive(struct registrar *r, nsec now, const uint8_t key[static 32]);
+
+enum registrar_event {
+	REGISTRAR_SEND,   /* `bytes` of `len` to `key` over its session */
+	REGISTRAR_STORE,  /* write `record` under sequence number `seq` (number → row) */
+	REGISTRAR_FORGET, /* delete row `record.number`, sequence number `seq` */
+	REGISTRAR_MEMBER, /* `key` is member `record.number` from now on: relay for it, set its PSK */
+	REGISTRAR_GONE,   /* `key` is no member any more: drop its session */
+};
+
+struct registrar_output {
+	enum registrar_event event;
+	uint8_t key[32];
+	uint64_t seq;
+	struct lease_record record;
+	size_t len;
+	uint8_t bytes[CONTROL_MAX];
+};
+
+bool registrar_poll(struct registrar *r, nsec now, struct registrar_output *out);
+nsec registrar_deadline(const struct registrar *r);
+/* All requests up to `seq` are committed. With failed: that one could not be (disk full): refuse in words. */
+void registrar_stored(struct registrar *r, nsec now, uint64_t seq, bool failed);
+
+/* For status. */
+struct registrar_member_info {
+	struct lease_record record;
+	struct endpoint from;
+	bool online;
+	nsec last_seen;
+	char release[RELEASE_LEN];
+};
+size_t registrar_members(const struct registrar *r, nsec now, size_t first, struct registrar_member_info *out,
+			 size_t cap);
+
+#endif

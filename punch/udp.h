@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The one UDP socket, 64 KiB per syscall: UDP_SEGMENT on the way out, UDP_GRO on the way in, each
+ * with a fall-back where the kernel, the route or the driver does not take it. Touches the kernel.
+ *
+ * One dual-stack socket (IPv4 as v4-mapped), or an IPv4 one where the kernel has no IPv6. Non-blocking.
+ */
+#ifndef WARREN_UDP_H
+#define WARREN_UDP_H
+
+#include "base/addr.h"
+#include "base/drop.h"
+
+enum { UDP_RX_MAX = 65536, UDP_GSO_MAX_SEGMENTS = 63, UDP_GSO_MAX_BYTES = 65507 - 40 };
+
+struct udp_socket {
+	int fd;
+	bool v6;       /* the socket is AF_INET6 */
+	bool gso, gro; /* in use; gso turns false by itself when the kernel refuses it for good */
+	uint16_t port; /* the bound port, host order */
+	uint64_t tx_calls, tx_datagrams, rx_calls, rx_datagrams, gso_fallbacks;
+};
+
+/*
+ * Binds `port` (0: random) on `bind` (any: all). Outer DF clear (IP_PMTUDISC_DONT) until the path
+ * MTU search exists. Socket buffers of 7 MiB (SO_*BUFFORCE, else SO_*BUF). 0 or -errno
+ * (-EADDRINUSE).
+ */
+int udp_open(struct udp_socket *s, const struct addr *bind, uint16_t port);
+void udp_close(struct udp_socket *s);
+
+struct udp_rx {
+	uint8_t *buf;         /* in: UDP_RX_MAX bytes, the caller's */
+	uint32_t len;         /* bytes received: one or several datagrams of `seg`, the last ≤ seg */
+	uint32_t seg;
+	struct endpoint from;
+	struct addr local;    /* the address it came to, */
+	uint32_t ifindex;     /* and the interface */
+	bool truncated;       /* to be dropped as DROP_UDP_TRUNCATED */
+};
+
+/* Fills up to n slots (≤ 8) by one recvmmsg; how many, 0 when there is nothing, or -errno. */
+int udp_recv(struct udp_socket *s, struct udp_rx *rx, unsigned n);
+
+struct udp_tx {
+	const uint8_t *buf;   /* `len` bytes: datagrams of `seg`, back to back, the last may be shorter */
+	uint32_t len, seg;
+	struct endpoint to;
+	struct addr local;    /* source address; :: leaves it to the kernel */
+	uint32_t ifindex;     /* 0: any */
+	uint8_t tos;          /* DS field; 0 usually, 0x88 for handshakes */
+};
+
+/*
+ * Sends n (any number) by as few sendmmsg as it takes. A batch that the kernel refuses as such
+ * (EINVAL, EMSGSIZE, EIO) goes out again as single datagrams from the first unsent one; a source
+ * address that is gone (EINVAL, EADDRNOTAVAIL, ENETUNREACH) is tried once more without one. Returns how many datagrams
+ * were lost to an error (a full socket buffer included): the caller counts DROP_UDP_SEND.
+ */
+unsigned udp_send(struct udp_socket *s, const struct udp_tx *tx, unsigned n);
+
+/* Asks for one datagram each instead of batches; for tests and `WARREN_GSO=0`. */
+void udp_set_offload(struct udp_socket *s, bool gso, bool gro);
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the kernel is told: addresses, link, routes, by libnl. Touches the kernel.
+ *
+ * Everything made carries our own route protocol number, so that a later start finds and cleans its
+ * own leftovers and nobody else's. Only routes that we made are ever changed or removed.
+ */
+#ifndef WARREN_ROUTE_KERNEL_H
+#define WARREN_ROUTE_KERNEL_H
+
+#include "base/addr.h"
+
+/* rtm_protocol of our routes: free in iproute2's rt_protos, below the daemons' registered ones. */
+enum { ROUTE_PROTOCOL = 119, ROUTE_UNREACHABLE_METRIC = 0x7fffffff };
+
+struct kernel_routes; /* one netlink socket, and the list of what we made */
+
+/* 0 or -errno. `ifindex` of our TUN; 0 where there is none yet (only the checks below work then). */
+int kernel_routes_new(struct kernel_routes **out, unsigned ifindex);
+/* Removes all that was made through it (unreachable routes too) and frees it. */
+void kernel_routes_free(struct kernel_routes *k);
+
+/* Link up, its MTU, an address (/32 or /128: no subnet route; nodad for IPv6). 0 or -errno. */
+int kernel_link_up(struct kernel_routes *k, uint32_t mtu);
+int kernel_link_mtu(struct kernel_routes *k, uint32_t mtu);
+int kernel_address_add(struct kernel_routes *k, const struct prefix *p);
+int kernel_address_remove(struct kernel_routes *k, const struct prefix *p);
+
+/*
+ * A route to `p` through our TUN with this MTU and advmss (0: none said), source `src` where not
+ * NULL. Replaces our own route of the same prefix; -EEXIST where somebody else has one.
+ */
+int kernel_route_set(struct kernel_routes *k, const struct prefix *p, const struct addr *src,
+		     uint32_t mtu, uint32_t advmss);
+int kernel_route_remove(struct kernel_routes *k, const struct prefix *p);
+
+/*
+ * Fail closed: an unreachable route of lowest priority for a whole prefix, no device. It outlives a
+ * SIGKILL; the next start adopts it, kernel_routes_free() removes it.
+ */
+int kernel_unreachable_set(struct kernel_routes *k, const struct prefix *p);
+
+/*
+ * Leftovers of a process that was killed: our unreachable routes (all those of ROUTE_PROTOCOL without a device)
+ * that overlap none of `keep`. (A killed gateway's TUN, and the routes through it, went with its descriptor.)
+ */
+int kernel_clean_leftovers(struct kernel_routes *k, const struct prefix *keep, size_t n);
+
+/*
+ * A host route, address, name server (resolv.conf at `resolv`), default gateway or
+ * KUBERNETES_SERVICE_HOST inside `p`, ignoring interface `ignore_ifindex` and ROUTE_PROTOCOL routes. True when there is one;
+ * `what` then says it in words ("route 10.77.0.0/24 dev eth0", "name server 10.77.0.10").
+ */
+bool kernel_prefix_clash(struct kernel_routes *k, const struct prefix *p, const char *resolv,
+			 unsigned ignore_ifindex, char *what, size_t cap);
+
+/*
+ * Our own addresses a peer may reach us at: every global or private unicast address of an interface
+ * that is up, without loopback, link-local IPv4, and `skip_ifindex`, nor anything inside `skip[n]`.
+ * Returns how many (≤ cap).
+ */
+size_t kernel_host_addresses(struct kernel_routes *k, unsigned skip_ifindex, const struct prefix *skip,
+			     size_t n, struct addr *out, size_t cap);
+
+/* The MTU of the route to `a` (route metric, else the device's); 0 when there is no route. */
+uint32_t kernel_path_mtu(struct kernel_routes *k, const struct addr *a);
+
+/*
+ * A second netlink socket that becomes readable when addresses, links or routes change;
+ * kernel_monitor_drain() empties it: true when something changed that is not our own doing.
+ */
+int kernel_monitor_open(unsigned skip_ifindex);
+bool kernel_monitor_drain(int fd, unsigned skip_ifindex);
+
+#endif
