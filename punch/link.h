@@ -32,7 +32,12 @@ struct path {
 
 struct links_config {
 	uint32_t self;      /* our member number */
-	uint64_t boot;      /* greater at each start (a TAI64N count): replay windows restart on it */
+	/*
+	 * Nanoseconds since 1970 at this start, kept greater than at any start before: peers'
+	 * replay windows restart on it, and the counter of our relay messages begins there. A node
+	 * sends fewer than one packet a nanosecond, so the counter of the next start is beyond all.
+	 */
+	uint64_t boot;
 	uint32_t max_links;
 };
 
@@ -119,13 +124,19 @@ size_t link_paths(const struct link *l, struct link_path_info *out, size_t cap);
 
 struct relay_server;
 
-struct relay_server *relay_server_new(uint32_t max_members);
+/*
+ * `boot`: nanoseconds since 1970 at this start, kept greater than before (as in links_config): the
+ * counters towards the members begin there, so that a restarted relay is not taken for a replay.
+ */
+struct relay_server *relay_server_new(uint32_t max_members, uint64_t boot);
 void relay_server_free(struct relay_server *s);
-/* A member and its relay key; known address or NULL. Again: changes it. 0 or -ENOMEM. */
+/* A member and its relay key. Again: changes the key. 0, -ENOMEM, or -ENOSPC (max_members). */
 int relay_server_set(struct relay_server *s, uint32_t number, const uint8_t key[static RELAY_KEY_LEN]);
 /* An address proven otherwise (by the member's WireGuard session). */
 void relay_server_address(struct relay_server *s, uint32_t number, const struct endpoint *at);
 void relay_server_remove(struct relay_server *s, uint32_t number);
+/* What one sender may use: bytes per second (1 … 2^40) and burst. Default 64 MiB/s, 16 MiB. */
+void relay_server_limit(struct relay_server *s, uint64_t bytes_per_second, uint64_t burst);
 /*
  * A relay message: checks MAC and counter under the source's key, learns its address, and rewrites
  * the header in place for the destination, whose address is given. Per-sender token bucket
@@ -136,7 +147,7 @@ enum drop relay_server_forward(struct relay_server *s, nsec now, const struct en
 struct relay_counts {
 	uint64_t packets, bytes; /* datagrams forwarded, without relay headers */
 };
-/* Of one sender → one destination pair summed over all, or of one member as sender. */
+/* All that was forwarded, or what one member sent. */
 struct relay_counts relay_server_total(const struct relay_server *s);
 struct relay_counts relay_server_sender(const struct relay_server *s, uint32_t number);
 

@@ -49,6 +49,7 @@ struct outer_msg {
 	uint64_t boot, counter;
 	uint8_t txid[TXID_LEN];
 	struct endpoint observed;  /* pong: where the ping came from, as its receiver saw it */
+	uint16_t tlv_len;          /* of the TLVs, 0 or ≥ 4; written as padding: a pong takes its ping's */
 };
 
 /* Member numbers without checking the MAC, to find the key; DROP_NONE or why not (version too). */
@@ -64,7 +65,7 @@ size_t outer_write(const struct outer_msg *m, const uint8_t key[static OUTER_KEY
  * MAC: SipHash-2-4 (64 bits) over bytes 0..19, the datagram's length as be32 and its first 16 bytes,
  * under the hop's key. The datagram protects the rest of itself.
  */
-enum { RELAY_HEADER_LEN = 28, RELAY_KEY_LEN = 16 };
+enum { RELAY_HEADER_LEN = 28, RELAY_KEY_LEN = 16, RELAY_INNER_MIN = 16 /* no datagram is shorter */ };
 
 struct relay_msg {
 	uint32_t destination, source;
