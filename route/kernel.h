@@ -4,6 +4,10 @@
  *
  * Everything made carries our own route protocol number, so that a later start finds and cleans its
  * own leftovers and nobody else's. Only routes that we made are ever changed or removed.
+ *
+ * Errors are the kernel's own, as -errno. Without IPv6 (no such module, disable_ipv6 set, an MTU of
+ * the TUN below 1280) what concerns IPv6 returns -EAFNOSUPPORT and callers can go on with IPv4.
+ * Removing what is gone already is no error.
  */
 #ifndef WARREN_ROUTE_KERNEL_H
 #define WARREN_ROUTE_KERNEL_H
@@ -20,7 +24,10 @@ int kernel_routes_new(struct kernel_routes **out, unsigned ifindex);
 /* Removes all that was made through it (unreachable routes too) and frees it. */
 void kernel_routes_free(struct kernel_routes *k);
 
-/* Link up, its MTU, an address (/32 or /128: no subnet route; nodad for IPv6). 0 or -errno. */
+/*
+ * Link up, its MTU, an address (/32 or /128: no subnet route; nodad for IPv6). 0 or -errno. With a
+ * device's last IPv4 address the kernel removes its IPv4 routes: add the new one before.
+ */
 int kernel_link_up(struct kernel_routes *k, uint32_t mtu);
 int kernel_link_mtu(struct kernel_routes *k, uint32_t mtu);
 int kernel_address_add(struct kernel_routes *k, const struct prefix *p);
@@ -43,6 +50,7 @@ int kernel_unreachable_set(struct kernel_routes *k, const struct prefix *p);
 /*
  * Leftovers of a process that was killed: our unreachable routes (all those of ROUTE_PROTOCOL without a device)
  * that overlap none of `keep`. (A killed gateway's TUN, and the routes through it, went with its descriptor.)
+ * One inside which another gateway lives, with an address or a route of its own, stays.
  */
 int kernel_clean_leftovers(struct kernel_routes *k, const struct prefix *keep, size_t n);
 

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the host has: addresses that a peer may reach us at, and the MTU of a way out. */
+#include "route/rtnl.h"
+
+#include <errno.h>
+#include <linux/if_addr.h>
+#include <net/if.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+struct addresses {
+	unsigned *up; /* indices of the interfaces that are up and no loopback */
+	size_t n_up, cap_up;
+	unsigned skip_ifindex;
+	const struct prefix *skip;
+	size_t n_skip;
+	struct addr *out;
+	size_t n, cap;
+};
+
+/*
+ * Up as the administrator set it, carrier or not: Linux answers for an address of one interface on
+ * every other, so an idle bridge's address may well be reached.
+ */
+static void see_link(void *ctx, struct nlmsghdr *h)
+{
+	struct addresses *s = ctx;
+	struct rtnl_link l;
+	if (!rtnl_link_of(h, &l) || !(l.flags & IFF_UP) || (l.flags & IFF_LOOPBACK))
+		return;
+	if (s->n_up == s->cap_up) {
+		size_t cap = s->cap_up ? s->cap_up * 2 : 16;
+		unsigned *more = realloc(s->up, cap * sizeof(*more));
+		if (!more)
+			return; /* one interface less to be reached at */
+		s->up = more;
+		s->cap_up = cap;
+	}
+	s->up[s->n_up++] = l.ifindex;
+}
+
+static bool is_up(const struct addresses *s, unsigned ifindex)
+{
+	for (size_t i = 0; i < s->n_up; i++)
+		if (s->up[i] == ifindex)
+			return true;
+	return false;
+}
+
+/* Neither being tried, nor found taken, nor on its way out. */
+static bool is_usable(const struct rtnl_address *a)
+{
+	const uint32_t bad = IFA_F_TENTATIVE | IFA_F_DADFAILED | IFA_F_DEPRECATED;
+	return a->scope < RT_SCOPE_LINK && (!(a->flags & bad) || (a->flags & IFA_F_OPTIMISTIC)) &&
+	       !addr_is_loopback(&a->addr) && !addr_is_link_local(&a->addr) &&
+	       !addr_is_multicast(&a->addr) && !addr_is_any(&a->addr);
+}
+
+static bool is_skipped(const struct addresses *s, const struct addr *a)
+{
+	for (size_t i = 0; i < s->n_skip; i++)
+		if (prefix_contains(&s->skip[i], a))
+			return true;
+	return false;
+}
+
+static bool is_known(const struct addresses *s, const struct addr *a)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (addr_eq(&s->out[i], a))
+			return true;
+	return false;
+}
+
+static void see_address(void *ctx, struct nlmsghdr *h)
+{
+	struct addresses *s = ctx;
+	struct rtnl_address a;
+	if (s->n < s->cap && rtnl_address_of(h, &a) && a.ifindex != s->skip_ifindex &&
+	    is_usable(&a) && is_up(s, a.ifindex) && !is_skipped(s, &a.addr) &&
+	    !is_known(s, &a.addr))
+		s->out[s->n++] = a.addr;
+}
+
+size_t kernel_host_addresses(struct kernel_routes *k, unsigned skip_ifindex, const struct prefix *skip,
+			     size_t n, struct addr *out, size_t cap)
+{
+	struct addresses s = { .skip_ifindex = skip_ifindex, .skip = skip, .n_skip = n,
+			       .out = out, .cap = cap };
+	if (rtnl_dump(k, RTM_GETLINK, see_link, &s) == 0)
+		(void)rtnl_dump(k, RTM_GETADDR, see_address, &s);
+	free(s.up);
+	return s.n;
+}
+
+struct way {
+	unsigned oif;
+	uint32_t mtu;
+};
+
+static void see_way(void *ctx, struct nlmsghdr *h)
+{
+	struct way *w = ctx;
+	struct rtnl_route r;
+	if (!rtnl_route_of(h, &r) || (r.type != RTN_UNICAST && r.type != RTN_LOCAL))
+		return;
+	w->oif = r.oif;
+	w->mtu = r.mtu;
+}
+
+static void see_device_mtu(void *ctx, struct nlmsghdr *h)
+{
+	struct way *w = ctx;
+	struct rtnl_link l;
+	if (rtnl_link_of(h, &l) && l.ifindex == w->oif)
+		w->mtu = l.mtu;
+}
+
+static int ask_route(struct kernel_routes *k, const struct addr *a, struct way *w)
+{
+	struct prefix p = prefix_host(a);
+	struct rtmsg q = { .rtm_family = rtnl_family(&p), .rtm_dst_len = p.bits };
+	struct nl_msg *m = rtnl_request(RTM_GETROUTE, 0, &q, sizeof(q));
+	if (m && rtnl_put_addr(m, RTA_DST, a) < 0) {
+		nlmsg_free(m);
+		m = NULL;
+	}
+	return rtnl_talk(k, m, see_way, w);
+}
+
+uint32_t kernel_path_mtu(struct kernel_routes *k, const struct addr *a)
+{
+	struct way w = { 0 };
+	if (ask_route(k, a, &w) < 0)
+		return 0;
+	if (w.mtu || !w.oif)
+		return w.mtu;
+	struct ifinfomsg q = { .ifi_index = (int)w.oif };
+	if (rtnl_talk(k, rtnl_request(RTM_GETLINK, 0, &q, sizeof(q)), see_device_mtu, &w) < 0)
+		return 0;
+	return w.mtu;
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "route/rtnl.h"
+
+#include <errno.h>
+#include <linux/if_addr.h>
+#include <linux/if_link.h>
+#include <net/if.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+int kernel_routes_new(struct kernel_routes **out, unsigned ifindex)
+{
+	struct kernel_routes *k = calloc(1, sizeof(*k));
+	if (!k)
+		return -ENOMEM;
+	k->ifindex = ifindex;
+	k->addresses = route_table_new();
+	k->routes = route_table_new();
+	k->unreachables = route_table_new();
+	int err = -ENOMEM;
+	if (k->addresses && k->routes && k->unreachables)
+		err = rtnl_open(k);
+	if (err < 0) {
+		kernel_routes_free(k);
+		return err;
+	}
+	*out = k;
+	return 0;
+}
+
+/* The link. */
+
+static int link_change(struct kernel_routes *k, unsigned flags, uint32_t mtu)
+{
+	if (!k->ifindex)
+		return -ENODEV;
+	struct ifinfomsg h = { .ifi_index = (int)k->ifindex, .ifi_flags = flags,
+			       .ifi_change = flags };
+	struct nl_msg *m = rtnl_request(RTM_NEWLINK, 0, &h, sizeof(h));
+	if (m && nla_put_u32(m, IFLA_MTU, mtu) < 0) {
+		nlmsg_free(m);
+		m = NULL;
+	}
+	return rtnl_talk(k, m, NULL, NULL);
+}
+
+int kernel_link_up(struct kernel_routes *k, uint32_t mtu)
+{
+	return link_change(k, IFF_UP, mtu);
+}
+
+int kernel_link_mtu(struct kernel_routes *k, uint32_t mtu)
+{
+	return link_change(k, 0, mtu);
+}
+
+/* Addresses. */
+
+static int address_send(struct kernel_routes *k, int type, int flags, const struct prefix *p)
+{
+	struct ifaddrmsg h = { .ifa_family = rtnl_family(p), .ifa_prefixlen = p->bits,
+			       .ifa_index = k->ifindex };
+	struct nl_msg *m = rtnl_request(type, flags, &h, sizeof(h));
+	if (m && (rtnl_put_addr(m, IFA_LOCAL, &p->addr) < 0 ||
+		  rtnl_put_addr(m, IFA_ADDRESS, &p->addr) < 0 ||
+		  nla_put_u32(m, IFA_FLAGS, IFA_F_NODAD | IFA_F_NOPREFIXROUTE) < 0)) {
+		nlmsg_free(m);
+		m = NULL;
+	}
+	return rtnl_no_ipv6(p, rtnl_talk(k, m, NULL, NULL));
+}
+
+int kernel_address_add(struct kernel_routes *k, const struct prefix *p)
+{
+	if (!prefix_is_host(p))
+		return -EINVAL;
+	if (!k->ifindex)
+		return -ENODEV;
+	bool held = route_table_exact(k->addresses, p);
+	int err = route_table_set(k->addresses, p, k);
+	if (err < 0)
+		return err;
+	err = address_send(k, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, p);
+	if (err < 0 && !held)
+		route_table_remove(k->addresses, p, k);
+	return err;
+}
+
+int kernel_address_remove(struct kernel_routes *k, const struct prefix *p)
+{
+	if (!route_table_exact(k->addresses, p))
+		return 0;
+	int err = rtnl_gone_is_fine(address_send(k, RTM_DELADDR, 0, p));
+	if (err == 0)
+		route_table_remove(k->addresses, p, k);
+	return err;
+}
+
+static void remove_route(void *ctx, const struct prefix *p, void *owner)
+{
+	struct route_spec s = route_through_tun(ctx, p);
+	(void)owner;
+	(void)route_send(ctx, RTM_DELROUTE, 0, &s);
+}
+
+static void remove_address(void *ctx, const struct prefix *p, void *owner)
+{
+	(void)owner;
+	(void)address_send(ctx, RTM_DELADDR, 0, p);
+}
+
+static void remove_unreachable(void *ctx, const struct prefix *p, void *owner)
+{
+	struct route_spec s = route_unreachable(p);
+	(void)owner;
+	(void)route_send(ctx, RTM_DELROUTE, 0, &s);
+}
+
+void kernel_routes_free(struct kernel_routes *k)
+{
+	if (!k)
+		return;
+	/* the unreachable routes last: nothing may slip out by the default route meanwhile */
+	if (k->routes && k->sk)
+		route_table_each(k->routes, NULL, remove_route, k);
+	if (k->addresses && k->sk)
+		route_table_each(k->addresses, NULL, remove_address, k);
+	if (k->unreachables && k->sk)
+		route_table_each(k->unreachables, NULL, remove_unreachable, k);
+	route_table_free(k->routes);
+	route_table_free(k->addresses);
+	route_table_free(k->unreachables);
+	rtnl_close(k);
+	free(k);
+}

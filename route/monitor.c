@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Changes of links, addresses and routes. A bare socket, since all that its owner keeps is a file
+ * descriptor to poll; the messages are parsed as everywhere in this room.
+ */
+#include "route/rtnl.h"
+
+#include <errno.h>
+#include <stdalign.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#ifndef SOL_NETLINK
+#define SOL_NETLINK 270
+#endif
+
+/* The kernel fills a page or two per datagram; so many of them are taken in one go. */
+enum { DATAGRAM_MAX = 32768, DRAIN_MAX = 256 };
+
+int kernel_monitor_open(unsigned skip_ifindex)
+{
+	static const int groups[] = { RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
+				      RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE };
+	struct sockaddr_nl self = { .nl_family = AF_NETLINK };
+	(void)skip_ifindex; /* the groups know no interfaces; the drain leaves it out */
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+	if (fd < 0)
+		return -errno;
+	int err = bind(fd, (struct sockaddr *)&self, sizeof(self));
+	for (size_t i = 0; err == 0 && i < ARRAY_SIZE(groups); i++)
+		err = setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &groups[i],
+				 sizeof(groups[i]));
+	if (err < 0) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+/* Does this message tell of something that we did not do ourselves? */
+static bool counts(struct nlmsghdr *h, unsigned skip)
+{
+	struct rtnl_route r;
+	struct rtnl_address a;
+	struct rtnl_link l;
+	if (rtnl_route_of(h, &r))
+		return r.protocol != ROUTE_PROTOCOL && !r.cloned && (!r.oif || r.oif != skip);
+	if (rtnl_address_of(h, &a))
+		return a.ifindex != skip;
+	if (rtnl_link_of(h, &l))
+		return l.ifindex != skip && !l.wireless_event;
+	return false;
+}
+
+static bool any_counts(void *buf, size_t len, unsigned skip)
+{
+	struct nlmsghdr *h = buf;
+	int left = (int)len;
+	bool changed = false;
+	for (; nlmsg_ok(h, left); h = nlmsg_next(h, &left))
+		changed |= counts(h, skip);
+	return changed;
+}
+
+bool kernel_monitor_drain(int fd, unsigned skip_ifindex)
+{
+	alignas(struct nlmsghdr) uint8_t buf[DATAGRAM_MAX];
+	bool changed = false;
+	for (int i = 0; i < DRAIN_MAX; i++) {
+		struct sockaddr_nl from = { 0 };
+		socklen_t flen = sizeof(from);
+		ssize_t n = recvfrom(fd, buf, sizeof(buf), MSG_DONTWAIT | MSG_TRUNC,
+				     (struct sockaddr *)&from, &flen);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno != ENOBUFS)
+			break;
+		if (n < 0 || (size_t)n > sizeof(buf))
+			changed = true; /* something was lost, and it may have mattered */
+		else if (from.nl_pid == 0) /* the kernel; other processes may send here too */
+			changed |= any_counts(buf, (size_t)n, skip_ifindex);
+	}
+	return changed;
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Routes of ours: through the TUN, and unreachable ones. Whatever the kernel would overwrite or
+ * delete without asking whose it is, is looked up first.
+ */
+#include "route/rtnl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+/* What the kernel takes where no metric is said; said, so that EXCL compares what we mean. */
+enum { IPV6_METRIC = 1024 };
+
+static bool same_prefix(const struct prefix *a, const struct prefix *b)
+{
+	return a->bits == b->bits && addr_eq(&a->addr, &b->addr);
+}
+
+static int put_metrics(struct nl_msg *m, const struct route_spec *s)
+{
+	if (!s->mtu && !s->advmss)
+		return 0;
+	struct nlattr *nest = nla_nest_start(m, RTA_METRICS);
+	if (!nest || (s->mtu && nla_put_u32(m, RTAX_MTU, s->mtu) < 0) ||
+	    (s->advmss && nla_put_u32(m, RTAX_ADVMSS, s->advmss) < 0))
+		return -ENOMEM;
+	nla_nest_end(m, nest);
+	return 0;
+}
+
+int route_send(struct kernel_routes *k, int type, int flags, const struct route_spec *s)
+{
+	struct rtmsg h = { .rtm_family = rtnl_family(&s->dst), .rtm_dst_len = s->dst.bits,
+			   .rtm_table = RT_TABLE_MAIN, .rtm_protocol = ROUTE_PROTOCOL,
+			   .rtm_scope = s->scope, .rtm_type = s->type };
+	struct nl_msg *m = rtnl_request(type, flags, &h, sizeof(h));
+	if (m && (rtnl_put_addr(m, RTA_DST, &s->dst.addr) < 0 ||
+		  (s->oif && nla_put_u32(m, RTA_OIF, s->oif) < 0) ||
+		  (s->metric && nla_put_u32(m, RTA_PRIORITY, s->metric) < 0) ||
+		  (s->src && rtnl_put_addr(m, RTA_PREFSRC, s->src) < 0) || put_metrics(m, s) < 0)) {
+		nlmsg_free(m);
+		m = NULL;
+	}
+	return rtnl_no_ipv6(&s->dst, rtnl_talk(k, m, NULL, NULL));
+}
+
+struct route_spec route_through_tun(const struct kernel_routes *k, const struct prefix *p)
+{
+	return (struct route_spec){
+		.dst = *p,
+		.type = RTN_UNICAST,
+		.scope = RT_SCOPE_LINK,
+		.oif = k->ifindex,
+		.metric = rtnl_family(p) == AF_INET6 ? IPV6_METRIC : 0,
+	};
+}
+
+struct route_spec route_unreachable(const struct prefix *p)
+{
+	return (struct route_spec){
+		.dst = *p,
+		.type = RTN_UNREACHABLE,
+		.metric = ROUTE_UNREACHABLE_METRIC,
+	};
+}
+
+/* What the main table has for exactly one prefix. */
+struct holder {
+	const struct kernel_routes *k;
+	struct prefix dst;
+	bool foreign, our_unreachable;
+	bool unclear; /* the answer to a look-up was not an entry of the main table */
+};
+
+static void see_holder(void *ctx, struct nlmsghdr *msg)
+{
+	struct holder *h = ctx;
+	struct rtnl_route r;
+	if (!rtnl_route_of(msg, &r))
+		return;
+	if (r.cloned || r.table != RT_TABLE_MAIN) {
+		h->unclear = true;
+		return;
+	}
+	if (!same_prefix(&r.dst, &h->dst))
+		return;
+	if (r.protocol == ROUTE_PROTOCOL && r.type == RTN_UNREACHABLE)
+		h->our_unreachable = true;
+	else if (r.protocol != ROUTE_PROTOCOL || r.oif != h->k->ifindex)
+		h->foreign = true;
+}
+
+/*
+ * Whether somebody else has a route for exactly `p`. For a single address the longest match is that
+ * route, if there is one, so one look-up tells; a wider prefix needs the whole table.
+ */
+static int find_holder(struct kernel_routes *k, const struct prefix *p, struct holder *h)
+{
+	*h = (struct holder){ .k = k, .dst = *p };
+	if (prefix_is_host(p)) {
+		struct rtmsg q = { .rtm_family = rtnl_family(p), .rtm_dst_len = p->bits,
+				   .rtm_flags = RTM_F_LOOKUP_TABLE | RTM_F_FIB_MATCH };
+		struct nl_msg *m = rtnl_request(RTM_GETROUTE, 0, &q, sizeof(q));
+		if (m && rtnl_put_addr(m, RTA_DST, &p->addr) < 0) {
+			nlmsg_free(m);
+			m = NULL;
+		}
+		int err = rtnl_talk(k, m, see_holder, h);
+		/* an error says that nothing, or only an unreachable route, matches */
+		if (err == -ENOMEM || !h->unclear)
+			return err == -ENOMEM ? err : 0;
+		*h = (struct holder){ .k = k, .dst = *p };
+	}
+	return rtnl_dump(k, RTM_GETROUTE, see_holder, h);
+}
+
+/* Adds or replaces, where nobody else has the prefix. `held`: it should be there as ours. */
+static int route_put(struct kernel_routes *k, const struct route_spec *s, bool held)
+{
+	struct holder h;
+	int err = find_holder(k, &s->dst, &h);
+	if (err < 0)
+		return err;
+	if (h.foreign)
+		return -EEXIST;
+	if (!held) {
+		err = route_send(k, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, s);
+		if (err != -EEXIST)
+			return err;
+		/* whose? the look-up does not show a route behind another of the same prefix */
+		h = (struct holder){ .k = k, .dst = s->dst };
+		err = rtnl_dump(k, RTM_GETROUTE, see_holder, &h);
+		if (err < 0 || h.foreign)
+			return err < 0 ? err : -EEXIST;
+	}
+	return route_send(k, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, s);
+}
+
+int kernel_route_set(struct kernel_routes *k, const struct prefix *p, const struct addr *src,
+		     uint32_t mtu, uint32_t advmss)
+{
+	if (!k->ifindex)
+		return -ENODEV;
+	bool held = route_table_exact(k->routes, p);
+	int err = route_table_set(k->routes, p, k);
+	if (err < 0)
+		return err;
+	struct route_spec s = route_through_tun(k, p);
+	s.src = src;
+	s.mtu = mtu;
+	s.advmss = advmss;
+	err = route_put(k, &s, held);
+	if (err < 0 && !held)
+		route_table_remove(k->routes, p, k);
+	return err;
+}
+
+int kernel_route_remove(struct kernel_routes *k, const struct prefix *p)
+{
+	if (!route_table_exact(k->routes, p))
+		return 0;
+	struct route_spec s = route_through_tun(k, p);
+	int err = rtnl_gone_is_fine(route_send(k, RTM_DELROUTE, 0, &s));
+	if (err == 0)
+		route_table_remove(k->routes, p, k);
+	return err;
+}
+
+int kernel_unreachable_set(struct kernel_routes *k, const struct prefix *p)
+{
+	struct route_spec s = route_unreachable(p);
+	bool held = route_table_exact(k->unreachables, p);
+	int err = route_table_set(k->unreachables, p, k);
+	if (err < 0)
+		return err;
+	err = route_send(k, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &s);
+	if (err == -EEXIST) {
+		struct holder h = { .k = k, .dst = *p };
+		int listed = rtnl_dump(k, RTM_GETROUTE, see_holder, &h);
+		if (listed == 0 && h.our_unreachable)
+			err = 0; /* of an earlier start: ours from now on */
+	}
+	if (err < 0 && !held)
+		route_table_remove(k->unreachables, p, k);
+	return err;
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rtnetlink for this room alone: one request and its answers at a time, and the three kinds of
+ * object that are read. libnl moves and parses the messages; the kernel's own errno is kept, which
+ * libnl would fold into fewer codes of its own.
+ */
+#ifndef WARREN_ROUTE_RTNL_H
+#define WARREN_ROUTE_RTNL_H
+
+#include "route/kernel.h"
+#include "route/table.h"
+
+#include <netlink/msg.h>
+#include <netlink/netlink.h>
+#include <linux/rtnetlink.h>
+
+struct kernel_routes {
+	struct nl_sock *sk;
+	struct nl_cb *cb;
+	unsigned ifindex;
+	/* what we made and did not remove: prefix → this struct */
+	struct route_table *addresses, *routes, *unreachables;
+	/* the request under way */
+	uint32_t seq;
+	bool done;
+	int err;
+	void (*each)(void *ctx, struct nlmsghdr *h);
+	void *ctx;
+};
+
+int rtnl_open(struct kernel_routes *k);
+void rtnl_close(struct kernel_routes *k);
+
+/* -errno for libnl's own code (positive or negative); 0 for 0. */
+int rtnl_errno(int nle);
+
+/*
+ * A host or an interface without IPv6 says so in several ways (EACCES where disable_ipv6 is set,
+ * EOPNOTSUPP where the kernel has none); callers need one: -EAFNOSUPPORT.
+ */
+int rtnl_no_ipv6(const struct prefix *p, int err);
+/* 0 for the errors that say that what is to be removed is gone already. */
+int rtnl_gone_is_fine(int err);
+
+uint8_t rtnl_family(const struct prefix *p);
+bool prefix_is_host(const struct prefix *p); /* one address */
+
+/* A request with a fixed header, or NULL without memory. */
+struct nl_msg *rtnl_request(int type, int flags, const void *header, size_t len);
+/* An attribute with the bytes of `a`: 4 or 16. */
+int rtnl_put_addr(struct nl_msg *m, int attr, const struct addr *a);
+/*
+ * Sends `m`, frees it, and hands each answer to `each` (may be NULL). 0 or -errno. `m` may be NULL
+ * (no memory), so that callers have one error path.
+ */
+int rtnl_talk(struct kernel_routes *k, struct nl_msg *m,
+	      void (*each)(void *ctx, struct nlmsghdr *h), void *ctx);
+/*
+ * Everything that the kernel has of this kind (RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE). A table that
+ * changes meanwhile is asked for again, so `each` must bear to see an object twice.
+ */
+int rtnl_dump(struct kernel_routes *k, int type, void (*each)(void *ctx, struct nlmsghdr *h),
+	      void *ctx);
+
+enum { RTNL_GATEWAYS = 8 };
+
+struct rtnl_route {
+	uint8_t type, protocol;
+	bool cloned; /* a cache entry, or an answer that names no table entry */
+	uint32_t table, metric, mtu, advmss;
+	struct prefix dst;
+	unsigned oif; /* of the first next hop, where there are several; 0: none */
+	size_t gateways;
+	struct addr gateway[RTNL_GATEWAYS];
+};
+
+struct rtnl_address {
+	unsigned ifindex;
+	uint8_t scope, bits;
+	uint32_t flags; /* IFA_F_* */
+	struct addr addr;
+};
+
+struct rtnl_link {
+	unsigned ifindex, flags; /* IFF_* */
+	uint32_t mtu;
+	bool wireless_event; /* what a scan sends; nothing about the link changed */
+};
+
+/* False where the message is of another kind or family, or does not parse. */
+MUST_CHECK bool rtnl_route_of(struct nlmsghdr *h, struct rtnl_route *out);
+MUST_CHECK bool rtnl_address_of(struct nlmsghdr *h, struct rtnl_address *out);
+MUST_CHECK bool rtnl_link_of(struct nlmsghdr *h, struct rtnl_link *out);
+
+/* A route as we make them. */
+struct route_spec {
+	struct prefix dst;
+	uint8_t type, scope;
+	unsigned oif;
+	uint32_t metric, mtu, advmss;
+	const struct addr *src;
+};
+
+struct route_spec route_through_tun(const struct kernel_routes *k, const struct prefix *p);
+struct route_spec route_unreachable(const struct prefix *p);
+/* RTM_NEWROUTE or RTM_DELROUTE in the main table, with our protocol number. 0 or -errno. */
+int route_send(struct kernel_routes *k, int type, int flags, const struct route_spec *s);
+
+#endif
