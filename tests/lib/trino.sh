@@ -25,10 +25,13 @@ trino_node() {
 		"$TRINO_HOME/server/bin/launcher" run --etc-dir "$1/etc" --data-dir "$1/data")
 }
 
-# trino_sql NODE SQL: asks by the node's own localhost:8080, prints bare CSV.
+# trino_sql NODE SQL [ARG…]: asks by the node's own localhost:8080, prints bare CSV.
 trino_sql() {
-	lab_exec "$1" "$TRINO_HOME/java/bin/java" -Dorg.jline.terminal.dumb=true -jar "$TRINO_HOME/trino" --server http://localhost:8080 --user warren \
-		--output-format CSV_UNQUOTED --session join_distribution_type=PARTITIONED --execute "$2"
+	local node=$1 sql=$2
+	shift 2
+	lab_exec "$node" "$TRINO_HOME/java/bin/java" -Dorg.jline.terminal.dumb=true -jar "$TRINO_HOME/trino" \
+		--server http://localhost:8080 --user warren --output-format CSV_UNQUOTED \
+		--session join_distribution_type=PARTITIONED --execute "$sql" "$@"
 }
 
 # trino_active NODE: how many nodes are active, as that node's localhost:8080 says.

@@ -1,0 +1,80 @@
+# shellcheck shell=bash disable=SC2034
+# SPDX-License-Identifier: Apache-2.0
+#
+# The gateway in the lab; to be sourced after lab.sh.
+
+WARREN_ROOT=$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd)
+WARREN=${WARREN:-$WARREN_ROOT/build/gateway/warren}
+RV_NODE=rv
+RV_ADDR=203.0.113.10
+RV_PORT=7777
+NETWORK=lab
+AS_NOBODY=(setpriv --reuid=nobody --regid=nogroup --clear-groups --inh-caps=-all)
+
+# warren_need: this script cannot say anything without the program. A copy of it, because a checkout
+# below somebody's home is closed to the user nobody.
+warren_need() {
+	[ -x "$WARREN" ] || lab_die "no $WARREN: build it (meson setup build && ninja -C build) or name it in WARREN"
+	install -D -m 755 "$WARREN" "$LAB_DIR/bin/warren"
+	WARREN=$LAB_DIR/bin/warren
+}
+
+# rv_start [ARG…]: the rendezvous on RV_NODE, as the user nobody, whose state outlives it; its
+# process is RV_PID, the token for the others in TOKEN.
+rv_start() {
+	RV_STATE=$LAB_DIR/rv-state
+	[ -d "$RV_STATE" ] || install -d -m 700 -o nobody -g nogroup "$RV_STATE"
+	lab_spawn $RV_NODE "$LAB_DIR/rv.log" "${AS_NOBODY[@]}" "$WARREN" rendezvous --listen "0.0.0.0:$RV_PORT" \
+		--network "$NETWORK" --public "$RV_ADDR:$RV_PORT" --state "$RV_STATE" --run-dir "$RV_STATE/run" "$@"
+	RV_PID=$LAB_PID
+	lab_wait 10 'rv_token' || lab_die "the rendezvous does not start: $(cat "$LAB_DIR/rv.log")"
+	TOKEN=$(rv_token)
+}
+
+rv_token() {
+	lab_exec $RV_NODE "${AS_NOBODY[@]}" "$WARREN" token --state "$RV_STATE"
+}
+
+# rv_status FILTER: a value of the rendezvous' status, by a jq filter.
+rv_status() {
+	lab_exec $RV_NODE "${AS_NOBODY[@]}" "$WARREN" status --state "$RV_STATE" --run-dir "$RV_STATE/run" --json | jq -r "$1"
+}
+
+# node_start NODE [VARIABLE=VALUE…] [-- CMD…]: a gateway that joins by the token; with a command,
+# `warren run`, else `warren up`. Its process is in LAB_PID and NODE_PID[NODE].
+declare -A NODE_PID=()
+node_start() {
+	local node=$1 vars=()
+	shift
+	while [ $# -gt 0 ] && [ "$1" != -- ]; do
+		vars+=("$1")
+		shift
+	done
+	if [ $# -gt 0 ]; then set -- run "$@"; else set -- up; fi
+	lab_spawn "$node" "$LAB_DIR/$node.log" env WARREN_JOIN="$TOKEN" WORKER_ID="$node" \
+		"${vars[@]}" "$WARREN" "$@"
+	NODE_PID[$node]=$LAB_PID
+}
+
+# status NODE FILTER: a value of a gateway's status, by a jq filter.
+status() {
+	lab_exec "$1" "$WARREN" status --json | jq -r "$2"
+}
+
+node_up() {
+	[ "$(status "$1" .state)" = up ]
+}
+
+node_ip() {
+	status "$1" .ip
+}
+
+# path_of NODE PEER: direct, relay or none
+path_of() {
+	status "$1" ".peers[] | select(.id == \"$2\") | .path"
+}
+
+# reach NODE IP: one ping over the tunnel
+reach() {
+	lab_exec "$1" ping -c 1 -W 1 -q "$2"
+}
