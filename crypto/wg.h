@@ -56,7 +56,10 @@ struct wg_config {
 struct wg *wg_new(const struct wg_config *cfg);
 void wg_free(struct wg *wg); /* wipes every key */
 
-/* Sets our key; all sessions and handshakes end. An all-zero key: we initiate and answer nothing. */
+/*
+ * Sets our key; all sessions and handshakes end. The same key again changes nothing. An all-zero key:
+ * we initiate and answer nothing.
+ */
 void wg_set_private_key(struct wg *wg, const uint8_t priv[static WG_KEY_LEN]);
 const uint8_t *wg_public_key(const struct wg *wg);
 const uint8_t *wg_private_key(const struct wg *wg); /* in the arena; for the configuration socket */
@@ -114,7 +117,7 @@ struct wg_reply {
 
 /*
  * A message of type 1, 2 or 3, whole. `src` is the sender's address as opaque bytes (≤ 32), for
- * cookies and rate limits. Whatever is wrong with it has a drop reason and changes nothing.
+ * cookies, and rate limits (by the first 16 bytes, where struct addr should be; IPv6 by its /64). Whatever is wrong with it has a drop reason and changes nothing.
  * DROP_WG_COOKIE_SENT comes with a reply.
  */
 enum drop wg_handshake_input(struct wg *wg, nsec now, const uint8_t *msg, size_t len,
@@ -153,7 +156,8 @@ enum drop wg_seal(struct wg *wg, struct wg_peer *p, nsec now, struct wg_packet *
 /*
  * Opens n data messages of any peers; each gets its peer and its drop reason. Counters are checked
  * after authentication. *confirmed, where not NULL: set to the peer whose responder session was
- * confirmed by one of these (staged packets can go); call with packets of one receive batch.
+ * confirmed by one of these (staged packets can go), the last where there are several; call with
+ * packets of one receive batch.
  */
 void wg_open(struct wg *wg, nsec now, struct wg_packet *pkts, size_t n, struct wg_peer **confirmed);
 
