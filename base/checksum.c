@@ -2,29 +2,7 @@
 #include "base/checksum.h"
 #include "base/bytes.h"
 
-/*
- * Every inner byte is summed once on each side of the tunnel, so the loop is built for AVX2 too and
- * the dynamic linker picks. Not under a sanitizer: its runtime is not up yet when the linker asks.
- */
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && \
-	!defined(__SANITIZE_THREAD__)
-#if defined(__has_attribute)
-#if __has_attribute(target_clones)
-#define WIDE __attribute__((target_clones("avx2", "default")))
-#endif
-#endif
-#endif
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
-	__has_feature(memory_sanitizer)
-#undef WIDE
-#endif
-#endif
-#ifndef WIDE
-#define WIDE
-#endif
-
-/* Four lanes; where the CPU has no such register, the compiler makes two or four of it. */
+/* Four lanes; where the CPU has no such register, the compiler makes two of it. */
 typedef uint64_t lanes __attribute__((vector_size(32)));
 
 /* One's complement addition: the carry comes back in at the bottom. */
@@ -41,11 +19,10 @@ static inline uint64_t load64(const uint8_t *p)
 	return v;
 }
 
-WIDE uint64_t csum_add(uint64_t sum, const void *data, size_t len)
+/* 32-bit halves into 64-bit lanes: no carry to chase in the loop. */
+static inline __attribute__((always_inline)) uint64_t sum_bytes(uint64_t sum, const uint8_t *p,
+								size_t len)
 {
-	const uint8_t *p = data;
-
-	/* 32-bit halves into 64-bit lanes: no carry to chase in the loop. */
 	if (len >= 64) {
 		lanes lo = { 0 }, hi = { 0 }, a, b;
 		for (; len >= 64; p += 64, len -= 64) {
@@ -66,6 +43,27 @@ WIDE uint64_t csum_add(uint64_t sum, const void *data, size_t len)
 		sum = add64(sum, load64(tail));
 	}
 	return sum;
+}
+
+/*
+ * Every inner byte is summed once on each side of the tunnel, so the loop is built for AVX2 too. Not
+ * by target_clones: clang 14 does not export such a function to other files, and musl cannot pick one.
+ */
+#ifdef __x86_64__
+__attribute__((target("avx2"))) static uint64_t sum_bytes_avx2(uint64_t sum, const uint8_t *p,
+							       size_t len)
+{
+	return sum_bytes(sum, p, len);
+}
+#endif
+
+uint64_t csum_add(uint64_t sum, const void *data, size_t len)
+{
+#ifdef __x86_64__
+	if (len >= 64 && __builtin_cpu_supports("avx2"))
+		return sum_bytes_avx2(sum, data, len);
+#endif
+	return sum_bytes(sum, data, len);
 }
 
 uint64_t csum_pseudo(const uint8_t *src, const uint8_t *dst, size_t alen, uint8_t proto,
