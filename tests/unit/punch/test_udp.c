@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The socket against itself over loopback. The linker puts __wrap_* before sendmmsg(), setsockopt()
+ * and socket(), so that a test can be a kernel that refuses; all else is the real one.
+ */
+#include "punch/udp.h"
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/udp.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <setjmp.h>
+#include <sys/socket.h>
+#include <cmocka.h>
+
+enum { SLOTS = 8, SEG = 1200, SEGS = 100 };
+
+/* --- a kernel that refuses --- */
+
+static struct {
+	bool no_v6, no_segment, no_gro;
+	int batch_error;  /* what a message with UDP_SEGMENT gets */
+	int source_error; /* what a message with packet info gets */
+	unsigned at_most; /* messages taken by one call; 0: any */
+	unsigned fail_after; /* EAGAIN after that many messages; 0: never */
+	unsigned calls, messages, refused;
+	uint32_t largest_batch; /* segments in one message */
+} kernel;
+
+int __real_sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags);
+int __wrap_sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags);
+int __real_setsockopt(int fd, int level, int name, const void *value, socklen_t len);
+int __wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t len);
+int __real_socket(int family, int type, int protocol);
+int __wrap_socket(int family, int type, int protocol);
+
+static int refusal(struct msghdr *m)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		if (kernel.batch_error && c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_SEGMENT)
+			return kernel.batch_error;
+		if (kernel.source_error && c->cmsg_type == IPV6_PKTINFO && c->cmsg_level == IPPROTO_IPV6)
+			return kernel.source_error;
+		if (kernel.source_error && c->cmsg_type == IP_PKTINFO && c->cmsg_level == IPPROTO_IP)
+			return kernel.source_error;
+	}
+	return kernel.fail_after && kernel.messages >= kernel.fail_after ? EAGAIN : 0;
+}
+
+static void note_batch(struct msghdr *m)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		if (c->cmsg_level != IPPROTO_UDP || c->cmsg_type != UDP_SEGMENT)
+			continue;
+		uint16_t seg;
+		memcpy(&seg, CMSG_DATA(c), sizeof(seg));
+		uint32_t n = ((uint32_t)m->msg_iov->iov_len + seg - 1) / seg;
+		if (n > kernel.largest_batch)
+			kernel.largest_batch = n;
+	}
+}
+
+int __wrap_sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
+{
+	kernel.calls++;
+	if (kernel.at_most && n > kernel.at_most)
+		n = kernel.at_most;
+	for (unsigned i = 0; i < n; i++) {
+		int err = refusal(&msgs[i].msg_hdr);
+		if (!err && __real_sendmmsg(fd, &msgs[i], 1, flags) != 1)
+			err = errno;
+		if (err) {
+			kernel.refused++;
+			errno = err;
+			return i ? (int)i : -1;
+		}
+		note_batch(&msgs[i].msg_hdr);
+		kernel.messages++;
+	}
+	return (int)n;
+}
+
+int __wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t len)
+{
+	if ((kernel.no_segment && level == IPPROTO_UDP && name == UDP_SEGMENT) ||
+	    (kernel.no_gro && level == IPPROTO_UDP && name == UDP_GRO)) {
+		errno = ENOPROTOOPT;
+		return -1;
+	}
+	return __real_setsockopt(fd, level, name, value, len);
+}
+
+int __wrap_socket(int family, int type, int protocol)
+{
+	if (kernel.no_v6 && family == AF_INET6) {
+		errno = EAFNOSUPPORT;
+		return -1;
+	}
+	return __real_socket(family, type, protocol);
+}
+
+/* --- two sockets --- */
+
+static struct udp_socket a, b;
+static uint8_t *rx_mem, data[SEG * SEGS], got[sizeof(data)];
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&kernel, 0, sizeof(kernel));
+	a.fd = b.fd = -1;
+	for (size_t i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)(i * 31 + i / SEG);
+	rx_mem = malloc(SLOTS * (size_t)UDP_RX_MAX);
+	return rx_mem ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	udp_close(&a);
+	udp_close(&b);
+	free(rx_mem);
+	return 0;
+}
+
+static void open_two(void)
+{
+	assert_int_equal(udp_open(&a, NULL, 0), 0);
+	assert_int_equal(udp_open(&b, NULL, 0), 0);
+	assert_int_not_equal(a.port, 0);
+	assert_int_not_equal(a.port, b.port);
+}
+
+static struct addr addr_of(const char *s)
+{
+	struct addr out;
+	assert_true(addr_parse(s, &out));
+	return out;
+}
+
+static struct udp_tx to_b(const char *host, uint32_t len, uint32_t seg)
+{
+	return (struct udp_tx){ .buf = data, .len = len, .seg = seg,
+				.to = { .addr = addr_of(host), .port = b.port } };
+}
+
+static unsigned receive(struct udp_socket *s, struct udp_rx *rx)
+{
+	struct pollfd p = { .fd = s->fd, .events = POLLIN };
+	for (unsigned i = 0; i < SLOTS; i++)
+		rx[i] = (struct udp_rx){ .buf = rx_mem + i * (size_t)UDP_RX_MAX };
+	assert_int_equal(poll(&p, 1, 2000), 1);
+	int n = udp_recv(s, rx, SLOTS);
+	assert_true(n > 0);
+	return (unsigned)n;
+}
+
+/* Reads until `bytes` have come; checks that they are `data`, in datagrams of seg. How many datagrams. */
+static unsigned expect_data(uint32_t bytes, uint32_t seg)
+{
+	struct udp_rx rx[SLOTS];
+	uint32_t at = 0;
+	unsigned datagrams = 0;
+	while (at < bytes) {
+		unsigned n = receive(&b, rx);
+		for (unsigned i = 0; i < n; i++) {
+			assert_true(at + rx[i].len <= bytes);
+			assert_true(rx[i].seg == seg || at + rx[i].len == bytes);
+			assert_false(rx[i].truncated);
+			memcpy(got + at, rx[i].buf, rx[i].len);
+			at += rx[i].len;
+			datagrams += (rx[i].len + rx[i].seg - 1) / rx[i].seg;
+		}
+	}
+	assert_memory_equal(got, data, bytes);
+	assert_int_equal(udp_recv(&b, rx, SLOTS), 0);
+	return datagrams;
+}
+
+static void one_datagram(const char *host)
+{
+	struct udp_rx rx[SLOTS];
+	struct udp_tx tx = to_b(host, 100, 100);
+	assert_int_equal(udp_send(&a, &tx, 1), 0);
+	assert_int_equal(receive(&b, rx), 1);
+	assert_int_equal(rx[0].len, 100);
+	assert_int_equal(rx[0].seg, 100);
+	assert_memory_equal(rx[0].buf, data, 100);
+	assert_int_equal(rx[0].from.port, a.port);
+	struct addr want = addr_of(host);
+	assert_true(addr_eq(&rx[0].from.addr, &want));
+	assert_true(addr_eq(&rx[0].local, &want));
+	assert_int_not_equal(rx[0].ifindex, 0);
+}
+
+static void dual_stack(void **state)
+{
+	(void)state;
+	open_two();
+	assert_true(a.v6);
+	one_datagram("127.0.0.1");
+	one_datagram("::1");
+	assert_int_equal(a.tx_datagrams, 2);
+	assert_int_equal(b.rx_datagrams, 2);
+}
+
+static void without_ipv6(void **state)
+{
+	(void)state;
+	kernel.no_v6 = true;
+	open_two();
+	assert_false(a.v6);
+	one_datagram("127.0.0.1");
+	/* a peer that this socket cannot reach is a loss, not a stray packet */
+	struct udp_tx tx = to_b("::1", 5 * SEG, SEG);
+	assert_int_equal(udp_send(&a, &tx, 1), 5);
+	struct addr six = addr_of("::1");
+	struct udp_socket s;
+	assert_int_equal(udp_open(&s, &six, 0), -EAFNOSUPPORT);
+}
+
+static void batches(void **state)
+{
+	(void)state;
+	const char *hosts[] = { "127.0.0.1", "::1" };
+	open_two();
+	assert_true(a.gso);
+	assert_true(b.gro);
+	for (unsigned i = 0; i < 2; i++) {
+		/* 20 whole ones and an odd one of 7 bytes */
+		struct udp_tx tx = to_b(hosts[i], 20 * SEG + 7, SEG);
+		uint64_t calls = b.rx_calls;
+		assert_int_equal(udp_send(&a, &tx, 1), 0);
+		assert_int_equal(expect_data(20 * SEG + 7, SEG), 21);
+		assert_true(b.rx_calls - calls < 10); /* received in batches, too */
+	}
+	assert_int_equal(a.tx_calls, 2);
+	assert_int_equal(a.tx_datagrams, 42);
+	assert_int_equal(b.rx_datagrams, 42);
+	assert_int_equal(a.gso_fallbacks, 0);
+}
+
+/* More than a message holds: by segments (small ones) and by bytes (large ones). */
+static void large_entries_are_cut(void **state)
+{
+	(void)state;
+	open_two();
+	struct udp_tx tx = to_b("127.0.0.1", 100 * 50 + 1, 50);
+	assert_int_equal(udp_send(&a, &tx, 1), 0);
+	assert_int_equal(kernel.largest_batch, UDP_GSO_MAX_SEGMENTS);
+	assert_int_equal(expect_data(100 * 50 + 1, 50), 101);
+	tx = to_b("::1", SEGS * SEG, SEG);
+	kernel.largest_batch = 0;
+	assert_int_equal(udp_send(&a, &tx, 1), 0);
+	assert_int_equal(kernel.largest_batch, UDP_GSO_MAX_BYTES / SEG);
+	assert_int_equal(expect_data(SEGS * SEG, SEG), SEGS);
+	assert_int_equal(a.tx_calls, 2);
+}
+
+/* Several entries, empty ones between them, and a kernel that takes three messages at a time. */
+static void many_entries(void **state)
+{
+	(void)state;
+	struct udp_tx tx[40];
+	open_two();
+	kernel.at_most = 3;
+	uint32_t at = 0;
+	for (unsigned i = 0; i < 40; i++) {
+		tx[i] = to_b("127.0.0.1", i % 5 == 4 ? 0 : 2 * 400, 400);
+		tx[i].buf = data + at;
+		at += tx[i].len;
+	}
+	assert_int_equal(udp_send(&a, tx, 40), 0);
+	assert_int_equal(expect_data(at, 400), 64);
+	assert_int_equal(a.tx_datagrams, 64);
+	assert_int_equal(udp_send(&a, tx, 0), 0);
+}
+
+static void offloads_off(void **state)
+{
+	(void)state;
+	open_two();
+	udp_set_offload(&a, false, false);
+	udp_set_offload(&b, false, false);
+	struct udp_tx tx = to_b("127.0.0.1", 70 * SEG + 1, SEG);
+	assert_int_equal(udp_send(&a, &tx, 1), 0);
+	assert_int_equal(kernel.largest_batch, 0);
+	assert_int_equal(a.tx_calls, 2); /* 64 messages and 7 */
+	assert_int_equal(expect_data(70 * SEG + 1, SEG), 71);
+	udp_set_offload(&a, true, true);
+	assert_true(a.gso && a.gro);
+}
+
+static void kernel_without_offloads(void **state)
+{
+	(void)state;
+	kernel.no_segment = kernel.no_gro = true;
+	open_two();
+	assert_false(a.gso || a.gro);
+	struct udp_tx tx = to_b("::1", 30 * SEG + 1, SEG);
+	assert_int_equal(udp_send(&a, &tx, 1), 0);
+	assert_int_equal(kernel.refused, 0);
+	assert_int_equal(expect_data(30 * SEG + 1, SEG), 31);
+}
+
+/* Each refusal of a batch: it arrives singly and once; GSO stays off where it is the one to blame. */
+static void refused_batches(void **state)
+{
+	(void)state;
+	static const struct { int err; uint32_t seg; bool gso_after; } t[] = {
+		{ EIO, SEG, false },
+		{ EINVAL, SEG, false },   /* small enough for any link: it is the batch */
+		{ EINVAL, 1400, true },   /* too large for the link, maybe */
+		{ EMSGSIZE, SEG, true },
+	};
+	open_two();
+	for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
+		udp_set_offload(&a, true, true);
+		kernel.batch_error = t[i].err;
+		uint64_t before = a.gso_fallbacks;
+		struct udp_tx tx = to_b("127.0.0.1", 10 * t[i].seg + 3, t[i].seg);
+		assert_int_equal(udp_send(&a, &tx, 1), 0);
+		assert_int_equal(expect_data(10 * t[i].seg + 3, t[i].seg), 11);
+		assert_int_equal(a.gso_fallbacks, before + 1);
+		assert_int_equal(a.gso, t[i].gso_after);
+	}
+	assert_int_equal(a.tx_datagrams, 44);
+}
+
+/* The second message of an entry is refused: the first is not sent again. */
+static void resumes_at_the_first_unsent(void **state)
+{
+	(void)state;
+	open_two();
+	struct udp_tx tx[2] = { to_b("127.0.0.1", 1400, 1400), to_b("127.0.0.1", 20 * 1400, 1400) };
+	tx[1].buf = data + 1400;
+	kernel.batch_error = EINVAL;
+	assert_int_equal(udp_send(&a, tx, 2), 0);
+	assert_int_equal(kernel.refused, 2); /* behind the first message, then as the first */
+	assert_int_equal(kernel.messages, 21);
+	assert_int_equal(expect_data(21 * 1400, 1400), 21);
+}
+
+static void source_address(void **state)
+{
+	(void)state;
+	struct udp_rx rx[SLOTS];
+	open_two();
+	struct udp_tx tx = to_b("127.0.0.1", 10, 10);
+	tx.local = addr_of("127.0.0.7");
+	assert_int_equal(udp_send(&a, &tx, 1), 0);
+	assert_int_equal(receive(&b, rx), 1);
+	assert_true(addr_eq(&rx[0].from.addr, &tx.local));
+
+	/* a reply by what was received: from the address that it came to */
+	struct udp_tx reply = { .buf = data, .len = 5, .seg = 5, .to = rx[0].from,
+				.local = rx[0].local, .ifindex = rx[0].ifindex };
+	assert_int_equal(udp_send(&b, &reply, 1), 0);
+	assert_int_equal(receive(&a, rx), 1);
+	assert_true(addr_eq(&rx[0].local, &tx.local));
+
+	tx = to_b("::1", 10, 10);
+	tx.local = addr_of("::1");
+	assert_int_equal(udp_send(&a, &tx, 1), 0);
+	assert_int_equal(receive(&b, rx), 1);
+	tx.local = addr_of("127.0.0.1"); /* the wrong family: none */
+	assert_int_equal(udp_send(&a, &tx, 1), 0);
+	assert_int_equal(receive(&b, rx), 1);
+}
+
+/* A source that is gone is left out; a batch stays a batch. */
+static void source_is_gone(void **state)
+{
+	(void)state;
+	const char *hosts[] = { "127.0.0.1", "::1" }, *gone[] = { "192.0.2.1", "2001:db8::1" };
+	open_two();
+	for (unsigned i = 0; i < 2; i++) {
+		struct udp_tx tx = to_b(hosts[i], 5 * SEG, SEG);
+		tx.local = addr_of(gone[i]);
+		kernel.largest_batch = 0;
+		assert_int_equal(udp_send(&a, &tx, 1), 0);
+		assert_int_equal(expect_data(5 * SEG, SEG), 5);
+		assert_int_equal(kernel.largest_batch, 5);
+		tx.local = addr_any;
+		tx.ifindex = 0x7ffffff0; /* an interface that is gone */
+		assert_int_equal(udp_send(&a, &tx, 1), 0);
+		assert_int_equal(expect_data(5 * SEG, SEG), 5);
+	}
+	assert_true(a.gso); /* it was not to blame */
+	kernel.source_error = ENETUNREACH;
+	struct udp_tx tx = to_b("127.0.0.1", 100, 100);
+	tx.local = addr_of("127.0.0.1");
+	assert_int_equal(udp_send(&a, &tx, 1), 0);
+	assert_int_equal(expect_data(100, 100), 1);
+}
+
+static void losses_are_counted(void **state)
+{
+	(void)state;
+	open_two();
+	struct udp_tx tx[3] = { to_b("127.0.0.1", 100, 100), to_b("127.0.0.1", 66000, 66000),
+				to_b("127.0.0.1", 100, 50) };
+	/* what no datagram can hold dies alone */
+	tx[1].buf = data;
+	assert_int_equal(udp_send(&a, tx, 3), 1);
+	struct udp_rx rx[SLOTS];
+	unsigned n = receive(&b, rx);
+	assert_true(n >= 1 && rx[0].len == 100);
+	if (n == 1)
+		n += receive(&b, rx);
+	assert_int_equal(b.rx_datagrams, 3);
+
+	/* a full socket: all that is left is lost, in one count */
+	kernel.fail_after = kernel.messages + 1;
+	tx[1] = to_b("127.0.0.1", 10 * 50 + 1, 50);
+	assert_int_equal(udp_send(&a, tx, 3), 11 + 2);
+	assert_int_equal(expect_data(100, 100), 1);
+}
+
+static void port_in_use(void **state)
+{
+	(void)state;
+	struct udp_socket c;
+	struct addr lo = addr_of("127.0.0.1"), elsewhere = addr_of("192.0.2.1");
+	open_two();
+	assert_int_equal(udp_open(&c, NULL, a.port), -EADDRINUSE);
+	assert_int_equal(c.fd, -1);
+	assert_int_equal(udp_open(&c, &lo, a.port), -EADDRINUSE);
+	assert_int_equal(udp_open(&c, &elsewhere, 0), -EADDRNOTAVAIL);
+	udp_close(&c); /* twice is fine */
+	assert_int_equal(udp_open(&c, &lo, 0), 0);
+	udp_close(&c);
+}
+
+static void bound_to_one_address(void **state)
+{
+	(void)state;
+	struct addr lo4 = addr_of("127.0.0.1"), lo6 = addr_of("::1");
+	assert_int_equal(udp_open(&a, &lo4, 0), 0);
+	assert_int_equal(udp_open(&b, &lo4, 0), 0);
+	one_datagram("127.0.0.1");
+	udp_close(&a);
+	udp_close(&b);
+	assert_int_equal(udp_open(&a, &lo6, 0), 0);
+	assert_int_equal(udp_open(&b, &lo6, 0), 0);
+	one_datagram("::1");
+}
+
+static int get_int(int level, int name)
+{
+	int v = -1;
+	socklen_t len = sizeof(v);
+	assert_int_equal(getsockopt(a.fd, level, name, &v, &len), 0);
+	return v;
+}
+
+static void df_is_clear(void **state)
+{
+	(void)state;
+	open_two();
+	assert_int_equal(get_int(IPPROTO_IP, IP_MTU_DISCOVER), IP_PMTUDISC_DONT);
+	assert_int_equal(get_int(IPPROTO_IPV6, IPV6_MTU_DISCOVER), IPV6_PMTUDISC_DONT);
+}
+
+/* The DS field of both families, seen by a bare socket. */
+static void ds_field(void **state)
+{
+	(void)state;
+	const char *hosts[] = { "127.0.0.1", "::1" };
+	open_two();
+	assert_int_equal(__real_setsockopt(b.fd, IPPROTO_IP, IP_RECVTOS, &(int){ 1 }, 4), 0);
+	assert_int_equal(__real_setsockopt(b.fd, IPPROTO_IPV6, IPV6_RECVTCLASS, &(int){ 1 }, 4), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		struct udp_tx tx = to_b(hosts[i], 10, 10);
+		union { struct cmsghdr align; uint8_t b[256]; } control;
+		uint8_t byte[16];
+		struct iovec iov = { byte, sizeof(byte) };
+		struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+				    .msg_controllen = sizeof(control) };
+		uint8_t tos = 0;
+		tx.tos = 0x88;
+		assert_int_equal(udp_send(&a, &tx, 1), 0);
+		assert_int_equal(recvmsg(b.fd, &m, 0), 10);
+		for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c))
+			if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) ||
+			    (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS))
+				tos = *CMSG_DATA(c);
+		assert_int_equal(tos, 0x88);
+	}
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(dual_stack), T(without_ipv6), T(batches), T(large_entries_are_cut), T(many_entries),
+		T(offloads_off), T(kernel_without_offloads), T(refused_batches),
+		T(resumes_at_the_first_unsent), T(source_address), T(source_is_gone),
+		T(losses_are_counted), T(port_in_use), T(bound_to_one_address), T(df_is_clear),
+		T(ds_field),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
