@@ -49,7 +49,7 @@ static inline __attribute__((always_inline)) uint64_t sum_bytes(uint64_t sum, co
  * Every inner byte is summed once on each side of the tunnel, so the loop is built for AVX2 too. Not
  * by target_clones: clang 14 does not export such a function to other files, and musl cannot pick one.
  */
-#ifdef __x86_64__
+#if defined(__x86_64__) && !defined(WARREN_NO_AVX2)
 __attribute__((target("avx2"))) static uint64_t sum_bytes_avx2(uint64_t sum, const uint8_t *p,
 							       size_t len)
 {
@@ -59,7 +59,7 @@ __attribute__((target("avx2"))) static uint64_t sum_bytes_avx2(uint64_t sum, con
 
 uint64_t csum_add(uint64_t sum, const void *data, size_t len)
 {
-#ifdef __x86_64__
+#if defined(__x86_64__) && !defined(WARREN_NO_AVX2)
 	if (len >= 64 && __builtin_cpu_supports("avx2"))
 		return sum_bytes_avx2(sum, data, len);
 #endif
