@@ -5,9 +5,9 @@
  * Everything made carries our own route protocol number, so that a later start finds and cleans its
  * own leftovers and nobody else's. Only routes that we made are ever changed or removed.
  *
- * Errors are the kernel's own, as -errno. Without IPv6 (no such module, disable_ipv6 set, an MTU of
- * the TUN below 1280) what concerns IPv6 returns -EAFNOSUPPORT and callers can go on with IPv4.
- * Removing what is gone already is no error.
+ * Errors are the kernel's own, as -errno. Without IPv6 (no such module, disable_ipv6 set) what
+ * concerns IPv6 returns -EAFNOSUPPORT and callers can go on with IPv4; a device whose MTU falls below
+ * 1280 loses its IPv6 (then EINVAL or ENODEV). Removing what is gone already is no error.
  */
 #ifndef WARREN_ROUTE_KERNEL_H
 #define WARREN_ROUTE_KERNEL_H

@@ -57,7 +57,8 @@ int rtnl_no_ipv6(const struct prefix *p, int err)
 
 int rtnl_gone_is_fine(int err)
 {
-	if (err == -ESRCH || err == -ENOENT || err == -ENODEV || err == -EADDRNOTAVAIL)
+	if (err == -ESRCH || err == -ENOENT || err == -ENODEV || err == -EADDRNOTAVAIL ||
+	    err == -EAFNOSUPPORT)
 		return 0;
 	return err;
 }

@@ -612,6 +612,22 @@ static void without_ipv6(void **ignored)
 	assert_int_equal(kernel_clean_leftovers(b.k, NULL, 0), 0);
 }
 
+/* IPv6 that is switched off under us took what we made along: removing it is no error. */
+static void ipv6_switched_off(void **ignored)
+{
+	struct prefix a = pfx("fd77::2"), r = pfx("fd77::3");
+	(void)ignored;
+	assert_int_equal(add_address("fd77::2"), 0);
+	assert_int_equal(set("fd77::3", 1400, 0), 0);
+	assert_int_equal(close_off("fd77::/48"), 0);
+	write_sysctl("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
+	assert_int_equal(kernel_address_remove(b.k, &a), 0);
+	assert_int_equal(kernel_route_remove(b.k, &r), 0);
+	kernel_routes_free(b.k);
+	b.k = NULL;
+	assert_int_equal(lab_routes_of(ROUTE_PROTOCOL), 0);
+}
+
 /* The kernel's own refusal comes through: in a process without rights, EPERM and nothing else. */
 static void without_rights(void **ignored)
 {
@@ -673,6 +689,7 @@ int main(void)
 		IN_LAB(adopted_leftovers_go_with_us),
 		IN_LAB(leftovers_of_a_living_one),
 		IN_LAB(without_ipv6),
+		IN_LAB(ipv6_switched_off),
 		IN_LAB(without_rights),
 	};
 	if (!lab_enter())
