@@ -7,7 +7,7 @@ bool replay_accept(struct replay *w, uint64_t counter)
 	if (counter == UINT64_MAX)
 		return false;
 	counter++; /* so that 0 in `greatest` means none yet */
-	if (counter + window < w->greatest || counter + window < counter)
+	if (w->greatest > window && counter < w->greatest - window)
 		return false;
 	uint64_t word = counter / 64;
 	if (counter > w->greatest) {
