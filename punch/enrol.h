@@ -17,6 +17,7 @@ struct enrol;
 
 struct enrol_config {
 	const char *worker_id, *release; /* copied */
+	uint8_t key[32];                 /* our public key: an entry that claims it is ignored */
 	struct prefix prefix4, prefix6;  /* from the token: a lease or roster entry outside is refused */
 };
 

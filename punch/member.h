@@ -24,6 +24,15 @@ enum {
 typedef uint32_t member_number;
 
 bool worker_id_valid(const char *id);
+/*
+ * The greatest number that has a host address in each of the prefixes (one of them may be zero:
+ * none); 0 where there is no room at all.
+ */
+member_number member_number_max(const struct prefix *p4, const struct prefix *p6);
+/* prefix + number; :: for no prefix. */
+struct addr member_addr(const struct prefix *p, member_number number);
+/* An endpoint that a datagram may be sent to on another's word: unicast, not local, not inside the tunnel. */
+bool candidate_valid(const struct endpoint *e, const struct prefix *p4, const struct prefix *p6);
 
 /* What a member tells of its Trino; zeros and "" where it is not known. */
 struct trino_facts {

@@ -58,7 +58,11 @@ enum registrar_event {
 	REGISTRAR_STORE,  /* write `record` under sequence number `seq` (number → row) */
 	REGISTRAR_FORGET, /* delete row `record.number`, sequence number `seq` */
 	REGISTRAR_MEMBER, /* `key` is member `record.number` from now on: relay for it, set its PSK */
-	REGISTRAR_GONE,   /* `key` is no member any more: drop its session */
+	/*
+	 * `key` is no member any more: drop its session. `record.number` was freed; 0: the number
+	 * lives on under another key. A replaced key stays for a while, to be told.
+	 */
+	REGISTRAR_GONE,
 };
 
 struct registrar_output {
@@ -74,6 +78,15 @@ bool registrar_poll(struct registrar *r, nsec now, struct registrar_output *out)
 nsec registrar_deadline(const struct registrar *r);
 /* All requests up to `seq` are committed. With failed: that one could not be (disk full): refuse in words. */
 void registrar_stored(struct registrar *r, nsec now, uint64_t seq, bool failed);
+
+/*
+ * The store's process was started anew: what it had not confirmed is given out again, under new
+ * sequence numbers. Answers to the old ones must not be passed on any more.
+ */
+void registrar_store_reset(struct registrar *r, nsec now);
+
+/* Leases held, and members online. */
+size_t registrar_count(const struct registrar *r, size_t *online);
 
 /* For status. */
 struct registrar_member_info {

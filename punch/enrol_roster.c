@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A member's copy of the roster. It is swept in pages, in the order of numbers; the version kept is
+ * that of the sweep's first page, so that whatever changed meanwhile is asked for once more.
+ */
+#include <stdlib.h>
+
+#include "punch/enrol_impl.h"
+
+void roster_free(struct roster *ro)
+{
+	free(ro->v);
+	memset(ro, 0, sizeof(*ro));
+}
+
+/* Where `number` stands or would stand. */
+static size_t place(const struct roster *ro, member_number number)
+{
+	size_t lo = 0, hi = ro->n;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		if (ro->v[mid].e.number < number)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+struct known *roster_find(const struct enrol *e, member_number number)
+{
+	const struct roster *ro = &e->roster;
+	size_t i = place(ro, number);
+	return i < ro->n && ro->v[i].e.number == number && ro->v[i].live ? &ro->v[i] : NULL;
+}
+
+/* Live or not from now on, and to be reported as such. */
+static void set_live(struct roster *ro, struct known *k, bool live)
+{
+	size_t i = (size_t)(k - ro->v);
+	if (k->dirty)
+		ro->dirty[k->live]--;
+	if (k->live != live) {
+		ro->live = live ? ro->live + 1 : ro->live - 1;
+		ro->dead = live ? ro->dead - 1 : ro->dead + 1;
+	}
+	k->live = live;
+	k->dirty = true;
+	ro->dirty[live]++;
+	ro->scan[live] = size_min(ro->scan[live], i);
+}
+
+static void set_gone(struct enrol *e, struct known *k)
+{
+	if (!k->live)
+		return;
+	k->introduced = false;
+	set_live(&e->roster, k, false);
+	connect_drop(e, k->e.number);
+}
+
+void roster_forget(struct enrol *e, member_number number)
+{
+	struct known *k = roster_find(e, number);
+	if (k)
+		set_gone(e, k);
+}
+
+static struct known *insert(struct roster *ro, member_number number)
+{
+	size_t i = place(ro, number);
+	if (i < ro->n && ro->v[i].e.number == number)
+		return &ro->v[i];
+	if (ro->n == ro->cap) {
+		size_t cap = ro->cap ? ro->cap * 2 : 16;
+		struct known *v = cap <= MAX_ROSTER ? realloc(ro->v, cap * sizeof(*v)) : NULL;
+		if (!v)
+			return NULL;
+		ro->v = v;
+		ro->cap = cap;
+	}
+	memmove(&ro->v[i + 1], &ro->v[i], (ro->n - i) * sizeof(*ro->v));
+	memset(&ro->v[i], 0, sizeof(ro->v[i]));
+	ro->v[i].e.number = number;
+	ro->n++;
+	ro->dead++; /* a place, until set_live() */
+	return &ro->v[i];
+}
+
+static bool route_valid(const struct enrol *e, const struct prefix *p)
+{
+	return p->bits && !addr_is_any(&p->addr) && !addr_is_loopback(&p->addr) &&
+	       !addr_is_multicast(&p->addr) && !addr_is_link_local(&p->addr) &&
+	       !prefix_overlaps(p, &e->prefix4) && !prefix_overlaps(p, &e->prefix6);
+}
+
+/* What is left of the rendezvous' word after we looked at it; false: nothing. */
+static bool entry_valid(const struct enrol *e, struct roster_entry *r)
+{
+	size_t n = 0;
+	if (r->number > e->max || r->number == e->lease.number || memcmp(r->key, e->key, 32) == 0 ||
+	    strcmp(r->id, e->id) == 0)
+		return false;
+	for (size_t i = 0; i < r->nroutes; i++)
+		if (route_valid(e, &r->routes[i]))
+			r->routes[n++] = r->routes[i];
+	memset(&r->routes[n], 0, (MAX_MEMBER_ROUTES - n) * sizeof(r->routes[0]));
+	r->nroutes = n;
+	return true;
+}
+
+/* A key holds one number at a time: it may appear at its new one before the old one's tombstone. */
+static void drop_others_of_key(struct enrol *e, const struct roster_entry *r)
+{
+	for (size_t i = 0; i < e->roster.n; i++) {
+		struct known *k = &e->roster.v[i];
+		if (k->live && k->e.number != r->number && memcmp(k->e.key, r->key, 32) == 0)
+			set_gone(e, k);
+	}
+}
+
+static void put(struct enrol *e, struct roster_entry *r)
+{
+	struct known *k = entry_valid(e, r) ? insert(&e->roster, r->number) : NULL;
+	if (!k)
+		return;
+	bool same = k->live && memcmp(&k->e, r, sizeof(*r)) == 0;
+	k->sweep = e->sweep.number;
+	if (same)
+		return;
+	if (!k->live || memcmp(k->e.key, r->key, 32) != 0)
+		drop_others_of_key(e, r);
+	memcpy(&k->e, r, sizeof(*r));
+	set_live(&e->roster, k, true);
+}
+
+static void apply(struct enrol *e, const struct ctl_msg *m)
+{
+	struct ctl_changes it = { .body = m->body };
+	struct ctl_change c;
+	while (ctl_next_change(&it, &c)) {
+		if (c.gone)
+			roster_forget(e, c.entry.number);
+		else
+			put(e, &c.entry);
+	}
+}
+
+/* --- sweeps --- */
+
+static bool roster_eq(const struct ctl_roster *a, const struct ctl_roster *b)
+{
+	return a->instance == b->instance && a->version == b->version;
+}
+
+static void sweep_start(struct enrol *e, nsec now)
+{
+	e->sweep.first = true;
+	e->sweep.after = 0;
+	request_new(e, &e->get, now);
+}
+
+void roster_note(struct enrol *e, nsec now, const struct ctl_roster *at)
+{
+	if (at->instance != e->latest.instance || at->version > e->latest.version)
+		e->latest = *at;
+	if (!roster_eq(&e->latest, &e->have) && !e->get.active)
+		sweep_start(e, now);
+}
+
+void roster_restart(struct enrol *e, nsec now)
+{
+	if (e->get.active)
+		sweep_start(e, now);
+}
+
+static void sweep_end(struct enrol *e, nsec now, const struct ctl_msg *m)
+{
+	for (size_t i = 0; e->sweep.full && i < e->roster.n; i++)
+		if (e->roster.v[i].sweep != e->sweep.number)
+			set_gone(e, &e->roster.v[i]);
+	e->have = e->sweep.start;
+	e->get.active = false;
+	/* the page is the last word on which instance is alive */
+	if (e->latest.instance != m->roster.instance)
+		e->latest = m->roster;
+	roster_note(e, now, &m->roster);
+}
+
+/* False where the page is of another history than the sweep, which then starts again. */
+static bool sweep_fits(struct enrol *e, nsec now, const struct ctl_msg *m)
+{
+	bool full = m->flags & CTL_PAGE_FULL;
+	if (e->sweep.first) {
+		e->sweep.first = false;
+		e->sweep.full = full;
+		e->sweep.start = m->roster;
+		e->sweep.number++;
+		return true;
+	}
+	if (e->sweep.full == full && e->sweep.start.instance == m->roster.instance)
+		return true;
+	sweep_start(e, now);
+	return false;
+}
+
+enum drop roster_page(struct enrol *e, nsec now, const struct ctl_msg *m)
+{
+	bool more = m->flags & CTL_PAGE_MORE, pause = m->flags & CTL_PAGE_PAUSE;
+	if (!e->registered || !e->get.active || m->request != e->get.id)
+		return DROP_FRAME_UNEXPECTED;
+	if (more && m->upto <= m->after)
+		return DROP_CONTROL_MALFORMED; /* it would never end */
+	if (m->after != e->sweep.after) {
+		/* one before it was lost, or it comes twice */
+		if (m->after > e->sweep.after && pause)
+			e->get.next = now;
+		return DROP_FRAME_UNEXPECTED;
+	}
+	if (!sweep_fits(e, now, m))
+		return DROP_NONE;
+	apply(e, m);
+	e->sweep.after = m->upto;
+	if (!more)
+		sweep_end(e, now, m);
+	else if (pause)
+		request_new(e, &e->get, now);
+	else
+		e->get.next = nsec_max(e->get.next, now + 250 * NSEC_PER_MSEC);
+	return DROP_NONE;
+}
+
+/* --- reports --- */
+
+static bool report(struct roster *ro, bool live, struct enrol_output *out)
+{
+	while (ro->dirty[live]) {
+		struct known *k = &ro->v[ro->scan[live]];
+		if (!k->dirty || k->live != live) {
+			ro->scan[live]++;
+			continue;
+		}
+		k->dirty = false;
+		ro->dirty[live]--;
+		if (!live && !k->reported)
+			continue; /* came and went unseen */
+		k->reported = live;
+		out->event = live ? ENROL_MEMBER : ENROL_MEMBER_GONE;
+		out->number = k->e.number;
+		memcpy(&out->entry, &k->e, sizeof(out->entry));
+		return true;
+	}
+	return false;
+}
+
+static void compact(struct roster *ro)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < ro->n; i++) {
+		if (!ro->v[i].live)
+			continue;
+		if (n != i)
+			memcpy(&ro->v[n], &ro->v[i], sizeof(ro->v[n]));
+		n++;
+	}
+	ro->n = n;
+	ro->dead = ro->scan[0] = ro->scan[1] = 0;
+}
+
+bool roster_poll(struct enrol *e, struct enrol_output *out)
+{
+	struct roster *ro = &e->roster;
+	if (report(ro, false, out) || report(ro, true, out))
+		return true;
+	if (ro->dead)
+		compact(ro);
+	return false;
+}

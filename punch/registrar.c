@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The registrar's verbs but for poll (registrar_poll.c): input is parsed and handed to identity
+ * (registrar_claim.c), roster (registrar_roster.c) or introductions (registrar_intro.c), which only
+ * mark what is to be done.
+ */
+#include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <errno.h>
+
+#include "punch/registrar_impl.h"
+
+/* More often a sign of life changes nothing but a number. */
+#define ALIVE_EVERY (100 * NSEC_PER_MSEC)
+
+#define SWEEP_FIRST (120 * NSEC_PER_SEC)
+
+/* --- making and loading --- */
+
+static bool copy_config(struct registrar *r, const struct registrar_config *cfg)
+{
+	r->cfg = *cfg;
+	snprintf(r->release, sizeof(r->release), "%s", cfg->release ? cfg->release : "");
+	r->routes = calloc(cfg->nroutes ? cfg->nroutes : 1, sizeof(*r->routes));
+	if (!r->routes)
+		return false;
+	if (cfg->nroutes)
+		memcpy(r->routes, cfg->routes, cfg->nroutes * sizeof(*r->routes));
+	r->cfg.routes = r->routes;
+	r->cfg.release = r->release;
+	return true;
+}
+
+static void derive_keys(struct registrar *r)
+{
+	const struct bytes_view none = { "", 0 };
+	uint8_t h[32];
+	derive_key(r->cfg.secret, "warren lease mac", none, none, r->lease_key);
+	derive_key(r->cfg.secret, "warren registrar hash", none, none, h);
+	memcpy(r->hash_key, h, sizeof(r->hash_key));
+}
+
+static void init_timers(struct registrar *r)
+{
+	r->push.kind = TIMER_PUSH;
+	r->settle.kind = TIMER_SETTLE;
+	r->sweep.kind = TIMER_SWEEP;
+	if (r->cfg.lease_ttl > 0)
+		registrar_timer(r, &r->sweep, r->start + SWEEP_FIRST);
+}
+
+struct registrar *registrar_new(const struct registrar_config *cfg, nsec now)
+{
+	struct registrar *r = calloc(1, sizeof(*r));
+	if (!r)
+		return NULL;
+	node_init(&r->ready);
+	node_init(&r->inflight);
+	r->start = now;
+	r->next_seq = 1;
+	if (!copy_config(r, cfg) || !table_init(r) || !intro_init(r)) {
+		registrar_free(r);
+		return NULL;
+	}
+	derive_keys(r);
+	claim_init(r);
+	init_timers(r);
+	roster_init(r, now);
+	return r;
+}
+
+void registrar_free(struct registrar *r)
+{
+	if (!r)
+		return;
+	table_free(r);
+	free(r->intros);
+	free(r->routes);
+	sodium_memzero(r, sizeof(*r));
+	free(r);
+}
+
+void registrar_set_wall(struct registrar *r, int64_t offset)
+{
+	r->wall = offset;
+	/* nobody has heard of a version yet: it may start from the right second */
+	if (!r->used)
+		roster_init(r, r->start);
+}
+
+int64_t registrar_wall(const struct registrar *r, nsec now)
+{
+	return now / NSEC_PER_SEC + r->wall;
+}
+
+int registrar_load(struct registrar *r, const struct lease_record *rec)
+{
+	if (!rec->number || rec->number > r->limit ||
+	    !memchr(rec->id, 0, sizeof(rec->id)) || !worker_id_valid(rec->id) ||
+	    sodium_is_zero(rec->key, 32))
+		return -EINVAL;
+	struct slot *s = slot_at(r, rec->number);
+	if ((s && s->state != LEASE_FREE) || slot_find_id(r, rec->id))
+		return -EEXIST;
+	s = slot_make(r, rec->number);
+	if (!s)
+		return -ENOMEM;
+	s->rec = *rec;
+	s->state = LEASE_HELD;
+	s->loaded = true;
+	slot_index(r, s);
+	return 0;
+}
+
+/* --- small tools of the other files --- */
+
+void registrar_todo(struct registrar *r, struct slot *s, unsigned bits)
+{
+	s->todo |= bits;
+	if (node_alone(&s->ready))
+		node_append(&r->ready, &s->ready);
+}
+
+void registrar_store(struct registrar *r, nsec now, struct slot *s, enum store_op op)
+{
+	s->op = op;
+	s->op_since = now;
+	s->seq = 0;
+	registrar_todo(r, s, TODO_STORE);
+}
+
+void registrar_timer(struct registrar *r, struct kind_timer *t, nsec at)
+{
+	heap_set(&r->heap, &t->t, at);
+}
+
+/* At most one message waits per key: whoever floods us is answered once a turn. */
+struct notice *registrar_notice(struct registrar *r, const uint8_t key[static 32],
+				enum registrar_event event)
+{
+	struct notice *n = NULL;
+	for (size_t i = 0; i < r->nnotices && !n; i++) {
+		struct notice *o = &r->notices[(r->first_notice + i) % MAX_NOTICES];
+		if (o->event == event && memcmp(o->key, key, 32) == 0)
+			n = o;
+	}
+	if (!n && r->nnotices == MAX_NOTICES)
+		return NULL;
+	if (!n)
+		n = &r->notices[(r->first_notice + r->nnotices++) % MAX_NOTICES];
+	*n = (struct notice){ .event = event };
+	memcpy(n->key, key, 32);
+	return n;
+}
+
+void registrar_refuse(struct registrar *r, const uint8_t key[static 32], uint32_t request,
+		      enum ctl_refusal code, const char *fmt, ...)
+{
+	struct notice *n = registrar_notice(r, key, REGISTRAR_SEND);
+	va_list ap;
+	if (!n)
+		return;
+	n->type = CTL_REFUSE;
+	n->request = request;
+	n->code = code;
+	n->fatal = code == CTL_REFUSED_TAKEN || code == CTL_REFUSED_FULL ||
+		   code == CTL_REFUSED_VERSION;
+	va_start(ap, fmt);
+	vsnprintf(n->text, sizeof(n->text), fmt, ap);
+	va_end(ap);
+}
+
+/* --- keys --- */
+
+void registrar_member_psk(const struct registrar *r, const uint8_t key[static 32],
+			  uint8_t psk[static 32])
+{
+	derive_key(r->cfg.secret, "warren member psk", (struct bytes_view){ key, 32 },
+		   (struct bytes_view){ "", 0 }, psk);
+}
+
+bool registrar_psk(const struct registrar *r, const uint8_t key[static 32], uint8_t psk[static 32])
+{
+	bool former = false;
+	for (size_t i = 0; i < MAX_FORMER && !former; i++)
+		former = r->former[i].used && memcmp(r->former[i].key, key, 32) == 0;
+	if (!former && !slot_find_key(r, key))
+		return false;
+	registrar_member_psk(r, key, psk);
+	return true;
+}
+
+member_number registrar_number(const struct registrar *r, const uint8_t key[static 32])
+{
+	const struct slot *s = slot_find_key(r, key);
+	return s ? s->rec.number : 0;
+}
+
+void registrar_lease_mac(const struct registrar *r, const struct lease_record *rec,
+			 uint8_t mac[static 16])
+{
+	uint8_t b[12 + 32 + WORKER_ID_LEN];
+	struct wr w = wr_of(b, sizeof(b));
+	wr_be32(&w, rec->number);
+	wr_be64(&w, (uint64_t)rec->granted);
+	wr_bytes(&w, rec->key, 32);
+	wr_bytes(&w, rec->id, strlen(rec->id));
+	blake2s_mac(r->lease_key, 32, b, w.len, mac);
+}
+
+/* --- input --- */
+
+static void refuse_version(struct registrar *r, const uint8_t key[static 32],
+			   const struct ctl_msg *m)
+{
+	if (m->type >= CTL_GRANT)
+		return; /* an answer to an answer would go on for ever */
+	if (m->unknown_critical)
+		registrar_refuse(r, key, m->request, CTL_REFUSED_VERSION,
+				 "the rendezvous (warren %s, control version %u) does not know field "
+				 "%u of this message of control version %u: update the rendezvous",
+				 r->release, CTL_VERSION, m->unknown_critical & ~TLV_CRITICAL,
+				 m->version);
+	else
+		registrar_refuse(r, key, m->request, CTL_REFUSED_VERSION,
+				 "the rendezvous (warren %s) speaks control version %u, this node "
+				 "version %u: update the %s",
+				 r->release, CTL_VERSION, m->version,
+				 m->version > CTL_VERSION ? "rendezvous" : "node");
+}
+
+static enum drop member_input(struct registrar *r, nsec now, struct slot *s,
+			      const struct ctl_msg *m)
+{
+	if (!s->registered)
+		return DROP_FRAME_UNEXPECTED;
+	if (m->type == CTL_ROSTER_GET)
+		roster_ask(r, s, m);
+	else if (m->type == CTL_CONNECT)
+		intro_connect(r, now, s, m);
+	return DROP_NONE;
+}
+
+static enum drop dispatch(struct registrar *r, nsec now, const uint8_t key[static 32],
+			  const struct endpoint *from, const struct ctl_msg *m)
+{
+	struct slot *s = slot_find_key(r, key);
+	switch ((enum ctl_type)m->type) {
+	case CTL_REGISTER:
+		claim_register(r, now, key, from, m);
+		return DROP_NONE;
+	case CTL_RELEASE:
+		if (!s)
+			return DROP_FRAME_UNEXPECTED;
+		claim_release(r, now, s, m->request);
+		return DROP_NONE;
+	case CTL_ROSTER_GET:
+	case CTL_CONNECT:
+	case CTL_CHALLENGE_OK:
+		return s ? member_input(r, now, s, m) : DROP_FRAME_UNEXPECTED;
+	default:
+		return DROP_FRAME_UNEXPECTED;
+	}
+}
+
+/* A replaced key that does not know it yet; one that starts anew shows no lease. */
+static bool told_former(struct registrar *r, nsec now, const uint8_t key[static 32],
+			const struct ctl_msg *m)
+{
+	struct former *f = former_find(r, key);
+	bool fresh = m->type == CTL_REGISTER && !(m->has & CTL_BIT(CTL_LEASE));
+	if (!f || fresh)
+		return false;
+	former_tell(r, now, f);
+	return true;
+}
+
+enum drop registrar_input(struct registrar *r, nsec now, const uint8_t key[static 32],
+			  const struct endpoint *from, const uint8_t *p, size_t len)
+{
+	struct ctl_msg m;
+	enum drop d = ctl_parse(p, len, &m);
+	r->used = true;
+	if (d == DROP_CONTROL_VERSION)
+		refuse_version(r, key, &m);
+	if (d != DROP_NONE)
+		return d;
+	if (m.type >= CTL_GRANT)
+		return DROP_FRAME_UNEXPECTED;
+	if (told_former(r, now, key, &m))
+		return DROP_NONE;
+	struct slot *s = slot_find_key(r, key);
+	if (s && m.type != CTL_RELEASE) {
+		claim_heard(r, now, s);
+		s->facts.from = *from;
+	}
+	return dispatch(r, now, key, from, &m);
+}
+
+void registrar_alive(struct registrar *r, nsec now, const uint8_t key[static 32])
+{
+	struct slot *s = slot_find_key(r, key);
+	struct former *f = s ? NULL : former_find(r, key);
+	if (f)
+		former_tell(r, now, f);
+	if (s && (s->claim || !s->online || now - s->heard >= ALIVE_EVERY))
+		claim_heard(r, now, s);
+}
+
+/* --- the store --- */
+
+void registrar_stored(struct registrar *r, nsec now, uint64_t seq, bool failed)
+{
+	struct node *n = r->inflight.next;
+	while (n != &r->inflight) {
+		struct slot *s = container_of(n, struct slot, inflight);
+		n = n->next;
+		if (s->seq > seq)
+			return;
+		if (!failed || s->seq == seq)
+			lease_stored(r, now, s, failed);
+	}
+}
+
+void registrar_store_reset(struct registrar *r, nsec now)
+{
+	while (!node_alone(&r->inflight)) {
+		struct slot *s = container_of(r->inflight.next, struct slot, inflight);
+		node_remove(&s->inflight);
+		registrar_store(r, now, s, s->op);
+	}
+}
+
+/* --- status --- */
+
+size_t registrar_count(const struct registrar *r, size_t *online)
+{
+	size_t n = 0;
+	for (member_number i = 1; online && i <= r->top; i++)
+		n += r->slots[i] && r->slots[i]->online;
+	if (online)
+		*online = n;
+	return r->leases;
+}
+
+size_t registrar_members(const struct registrar *r, nsec now, size_t first,
+			 struct registrar_member_info *out, size_t cap)
+{
+	size_t at = 0, n = 0;
+	(void)now;
+	for (member_number i = 1; i <= r->top && n < cap; i++) {
+		const struct slot *s = r->slots[i];
+		if (!s || s->state != LEASE_HELD || at++ < first)
+			continue;
+		struct registrar_member_info *m = &out[n++];
+		*m = (struct registrar_member_info){ .record = s->rec,
+						     .from = s->facts.from,
+						     .online = s->online,
+						     .last_seen = s->heard };
+		memcpy(m->release, s->facts.release, sizeof(m->release));
+	}
+	return n;
+}

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Identity: who may hold which id.
+ *
+ *  same id, same key       renewed at once
+ *  a free id               the smallest free number, or the one that it shows our MAC for; granted
+ *                          when the store has it
+ *  same id, another key    right after a restart: wait for the recorded key. A holder that released:
+ *                          replaced. Else the holder is challenged: any sign of life within 5 s and
+ *                          the newcomer is refused; silence, and the lease moves to the new key,
+ *                          number and address with it
+ *  a key with another id   takes the new one; the former is released
+ */
+#include <sodium.h>
+#include <stdio.h>
+
+#include "punch/registrar_impl.h"
+
+#define CHALLENGE_EVERY (500 * NSEC_PER_MSEC)
+#define CHALLENGE_FOR (5 * NSEC_PER_SEC)
+#define ONLY_RECORDED_FOR (30 * NSEC_PER_SEC)
+#define STORE_SLOW (5 * NSEC_PER_SEC)
+#define TELL_FORMER_EVERY NSEC_PER_SEC
+#define ONLINE_FOR (60 * NSEC_PER_SEC)
+
+void claim_init(struct registrar *r)
+{
+	for (size_t i = 0; i < MAX_CLAIMS; i++)
+		r->claims[i].timer.kind = TIMER_CLAIM;
+}
+
+/* --- keys that were replaced --- */
+
+struct former *former_find(struct registrar *r, const uint8_t key[static 32])
+{
+	for (size_t i = 0; i < MAX_FORMER; i++)
+		if (r->former[i].used && memcmp(r->former[i].key, key, 32) == 0)
+			return &r->former[i];
+	return NULL;
+}
+
+void former_tell(struct registrar *r, nsec now, struct former *f)
+{
+	if (f->told && now - f->told < TELL_FORMER_EVERY)
+		return;
+	f->told = now;
+	struct notice *n = registrar_notice(r, f->key, REGISTRAR_SEND);
+	if (!n)
+		return;
+	n->type = CTL_REPLACED;
+	n->code = CTL_REFUSED_TAKEN;
+	n->fatal = true;
+	snprintf(n->text, sizeof(n->text),
+		 "worker id %s is held by another node now, which took it over while this one was "
+		 "silent: give one of the two another WORKER_ID",
+		 f->id);
+}
+
+void former_add(struct registrar *r, nsec now, const struct slot *s)
+{
+	struct former *f = &r->former[r->next_former++ % MAX_FORMER];
+	struct notice *n = f->used ? registrar_notice(r, f->key, REGISTRAR_GONE) : NULL;
+	if (n)
+		n->number = 0;
+	*f = (struct former){ .used = true };
+	memcpy(f->key, s->rec.key, 32);
+	memcpy(f->id, s->rec.id, sizeof(f->id));
+	former_tell(r, now, f);
+}
+
+/* --- claims --- */
+
+static struct claim *claim_new(struct registrar *r, struct slot *s)
+{
+	for (size_t i = 0; i < MAX_CLAIMS; i++) {
+		struct claim *c = &r->claims[i];
+		if (c->slot)
+			continue;
+		heap_cancel(&r->heap, &c->timer.t);
+		*c = (struct claim){ .slot = s, .timer.kind = TIMER_CLAIM };
+		s->claim = c;
+		return c;
+	}
+	return NULL;
+}
+
+void claim_end(struct registrar *r, struct claim *c)
+{
+	heap_cancel(&r->heap, &c->timer.t);
+	c->slot->claim = NULL;
+	c->slot = NULL;
+}
+
+static void refuse_taken(struct registrar *r, const struct slot *s, const struct claim *c)
+{
+	char hex[9];
+	sodium_bin2hex(hex, sizeof(hex), s->rec.key, 4);
+	registrar_refuse(r, c->key, c->request, CTL_REFUSED_TAKEN,
+			 "worker id %s is taken by a living node (key %s…): give this node another "
+			 "WORKER_ID, or stop the other one",
+			 s->rec.id, hex);
+}
+
+/* The lease moves to the claimant, as soon as the store has it. */
+static void claim_take_over(struct registrar *r, nsec now, struct claim *c)
+{
+	struct slot *s = c->slot;
+	c->until = now;
+	if (s->op != OP_NONE) {
+		registrar_timer(r, &c->timer, now + CHALLENGE_EVERY);
+		return;
+	}
+	heap_cancel(&r->heap, &c->timer.t);
+	c->record = s->rec;
+	memcpy(c->record.key, c->key, 32);
+	c->record.granted = c->record.seen = registrar_wall(r, now);
+	registrar_store(r, now, s, OP_PUT_CLAIM);
+}
+
+void claim_timer(struct registrar *r, nsec now, struct claim *c)
+{
+	if (now >= c->until) {
+		claim_take_over(r, now, c);
+		return;
+	}
+	registrar_todo(r, c->slot, TODO_CHALLENGE);
+	registrar_timer(r, &c->timer, nsec_min(now + CHALLENGE_EVERY, c->until));
+}
+
+void claim_heard(struct registrar *r, nsec now, struct slot *s)
+{
+	s->heard = now;
+	s->loaded = false;
+	if (s->registered && !s->online) {
+		s->online = true;
+		registrar_timer(r, &s->offline, now + ONLINE_FOR);
+		roster_changed(r, now, s);
+	}
+	/* too late once it is being written: the store may have it already */
+	if (s->claim && s->op != OP_PUT_CLAIM) {
+		refuse_taken(r, s, s->claim);
+		claim_end(r, s->claim);
+	}
+}
+
+/* --- what a REGISTER says of its sender --- */
+
+/* True when something that the roster shows has changed. */
+static bool facts_take(struct registrar *r, struct facts *f, const struct endpoint *from,
+		       const struct ctl_msg *m)
+{
+	bool changed = memcmp(&f->trino, &m->trino, sizeof(f->trino)) != 0 ||
+		       strcmp(f->release, m->release) != 0;
+	f->from = *from;
+	memcpy(&f->trino, &m->trino, sizeof(f->trino)); /* with its padding: it is compared */
+	memcpy(f->release, m->release, sizeof(f->release));
+	f->ncandidates = 0;
+	for (size_t i = 0; i < m->ncandidates; i++)
+		if (candidate_valid(&m->candidates[i], &r->cfg.prefix4, &r->cfg.prefix6))
+			f->candidates[f->ncandidates++] = m->candidates[i];
+	return changed;
+}
+
+static void slot_release(struct registrar *r, nsec now, struct slot *s)
+{
+	s->released = true;
+	s->registered = false;
+	s->announced = false;
+	if (s->online) {
+		s->online = false;
+		roster_changed(r, now, s);
+	}
+	/* nobody holds on to it: who claims it need not wait longer */
+	if (s->claim && s->op != OP_PUT_CLAIM)
+		claim_take_over(r, now, s->claim);
+}
+
+/* A key holds one id at a time: the one that it asked for last. */
+static void release_others(struct registrar *r, nsec now, struct slot *s)
+{
+	struct slot *o = slot_first_of_key(r, s->rec.key);
+	for (; o; o = slot_next_of_key(o, s->rec.key))
+		if (o != s && o->state == LEASE_HELD && !o->released)
+			slot_release(r, now, o);
+}
+
+/* Its key holds the lease and is here: show it to the others, answer. */
+void claim_activate(struct registrar *r, nsec now, struct slot *s, bool changed)
+{
+	release_others(r, now, s);
+	s->released = false;
+	s->registered = true;
+	s->loaded = false;
+	s->heard = now;
+	if (!s->online || changed)
+		roster_changed(r, now, s);
+	if (!s->online) {
+		s->online = true;
+		registrar_timer(r, &s->offline, now + ONLINE_FOR);
+	}
+	if (!s->announced)
+		registrar_todo(r, s, TODO_MEMBER);
+	s->announced = true;
+	registrar_todo(r, s, TODO_GRANT);
+}
+
+/* A REGISTER that a newer one has overtaken on the way must not bring old facts back. */
+static bool overtaken(const struct slot *s, const struct ctl_msg *m)
+{
+	return (s->registered || s->released) && m->has & CTL_BIT(CTL_LEASE) &&
+	       (int32_t)(m->request - s->request) < 0;
+}
+
+static void renew(struct registrar *r, nsec now, struct slot *s, const struct endpoint *from,
+		  const struct ctl_msg *m)
+{
+	if (s->op == OP_PUT_CLAIM || overtaken(s, m))
+		return;
+	s->request = m->request;
+	claim_activate(r, now, s, facts_take(r, &s->facts, from, m));
+	int64_t wall = registrar_wall(r, now);
+	if (s->op == OP_NONE && (wall - s->rec.seen >= SEEN_EVERY || wall < s->rec.seen)) {
+		s->seen_next = wall;
+		registrar_store(r, now, s, OP_PUT_SEEN);
+	}
+}
+
+/* --- new leases --- */
+
+static bool lease_shown(const struct registrar *r, const uint8_t key[static 32],
+			const struct ctl_msg *m)
+{
+	struct lease_record rec = { .number = m->lease.number, .granted = m->lease.granted };
+	uint8_t mac[16];
+	if (!(m->has & CTL_BIT(CTL_LEASE)) || rec.number > r->limit)
+		return false;
+	memcpy(rec.id, m->id, sizeof(rec.id));
+	memcpy(rec.key, key, 32);
+	registrar_lease_mac(r, &rec, mac);
+	struct slot *s = slot_at(r, rec.number);
+	return sodium_memcmp(mac, m->lease.mac, 16) == 0 && (!s || s->state == LEASE_FREE);
+}
+
+static void refuse_full(struct registrar *r, nsec now, const uint8_t key[static 32],
+			const struct ctl_msg *m)
+{
+	char range[PREFIX_STRLEN];
+	if (lease_free_unseen(r, now)) {
+		registrar_refuse(r, key, m->request, CTL_REFUSED_WAIT,
+				 "the address range is full; the longest unused address is being "
+				 "freed, asking again");
+		return;
+	}
+	bool four = addr_is_v4(&r->cfg.prefix4.addr);
+	prefix_str(four ? &r->cfg.prefix4 : &r->cfg.prefix6, range);
+	if (r->leases >= r->cfg.max_members)
+		registrar_refuse(r, key, m->request, CTL_REFUSED_FULL,
+				 "the rendezvous takes no more than %u members and has them all",
+				 r->cfg.max_members);
+	else
+		registrar_refuse(r, key, m->request, CTL_REFUSED_FULL,
+				 "the address range %s is full: restart the rendezvous with a "
+				 "larger --prefix",
+				 range);
+}
+
+static void new_lease(struct registrar *r, nsec now, const uint8_t key[static 32],
+		      const struct endpoint *from, const struct ctl_msg *m)
+{
+	bool shown = lease_shown(r, key, m);
+	member_number n = shown ? m->lease.number : slot_free_number(r);
+	if (!n || r->leases >= r->cfg.max_members) {
+		refuse_full(r, now, key, m);
+		return;
+	}
+	struct slot *s = slot_make(r, n);
+	if (!s)
+		return;
+	int64_t wall = registrar_wall(r, now);
+	memcpy(s->rec.id, m->id, sizeof(s->rec.id));
+	memcpy(s->rec.key, key, 32);
+	/* the old time keeps the old MAC true */
+	s->rec.granted = shown ? m->lease.granted : wall;
+	s->rec.seen = wall;
+	s->request = m->request;
+	facts_take(r, &s->facts, from, m);
+	s->state = LEASE_NEW;
+	slot_index(r, s);
+	registrar_store(r, now, s, OP_PUT_NEW);
+}
+
+/* Same id and key, but the store has not said yes yet: the answer comes when it does. */
+static void still_waiting(struct registrar *r, nsec now, struct slot *s,
+			  const struct endpoint *from, const struct ctl_msg *m)
+{
+	s->request = m->request;
+	facts_take(r, &s->facts, from, m);
+	if (now - s->op_since >= STORE_SLOW)
+		registrar_refuse(r, s->rec.key, m->request, CTL_REFUSED_STORE,
+				 "the rendezvous waits for its disk to keep the lease");
+}
+
+static void refuse_wait(struct registrar *r, const uint8_t key[static 32], const struct ctl_msg *m,
+			const char *why)
+{
+	registrar_refuse(r, key, m->request, CTL_REFUSED_WAIT, "worker id %s: %s; asking again",
+			 m->id, why);
+}
+
+/* Another key wants an id that has a lease. */
+static void contend(struct registrar *r, nsec now, struct slot *s, const uint8_t key[static 32],
+		    const struct endpoint *from, const struct ctl_msg *m)
+{
+	struct claim *c = s->claim;
+	if (s->state != LEASE_HELD) {
+		refuse_wait(r, key, m, "its lease is being written");
+		return;
+	}
+	if (s->loaded && now - r->start < ONLY_RECORDED_FOR) {
+		refuse_wait(r, key, m,
+			    "the rendezvous has just started and waits for the node that held it");
+		return;
+	}
+	bool fresh = !c;
+	if (c && memcmp(c->key, key, 32) != 0) {
+		refuse_wait(r, key, m, "another node is claiming it at this moment");
+		return;
+	}
+	if (!c)
+		c = claim_new(r, s);
+	if (!c) {
+		refuse_wait(r, key, m, "too many nodes are claiming ids at this moment");
+		return;
+	}
+	memcpy(c->key, key, 32);
+	c->request = m->request;
+	facts_take(r, &c->facts, from, m);
+	if (!fresh)
+		return;
+	c->until = s->released ? now : now + CHALLENGE_FOR;
+	claim_timer(r, now, c);
+}
+
+void claim_register(struct registrar *r, nsec now, const uint8_t key[static 32],
+		    const struct endpoint *from, const struct ctl_msg *m)
+{
+	struct former *f = former_find(r, key);
+	struct slot *s = slot_find_id(r, m->id);
+	if (f)
+		f->used = false; /* a new process, which makes a new claim */
+	if (!s)
+		new_lease(r, now, key, from, m);
+	else if (memcmp(s->rec.key, key, 32) != 0)
+		contend(r, now, s, key, from, m);
+	else if (s->state == LEASE_NEW)
+		still_waiting(r, now, s, from, m);
+	else if (s->state == LEASE_FREEING)
+		refuse_wait(r, key, m, "its old lease is being deleted");
+	else
+		renew(r, now, s, from, m);
+}
+
+void claim_release(struct registrar *r, nsec now, struct slot *s, uint32_t request)
+{
+	if (s->op == OP_PUT_CLAIM)
+		return;
+	s->request = request;
+	slot_release(r, now, s);
+	registrar_todo(r, s, TODO_RELEASED);
+}

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The registrar's insides, shared by registrar*.c alone.
+ *
+ * A lease is a slot that its number points at, for ever: a freed slot stays as the roster's tombstone
+ * until its number is granted again. What is to be said or written about a slot is a bit in `todo`
+ * and a place in the ready list, encoded when it is polled: asking twice costs nothing, no queue can
+ * overflow, and the answer always holds the newest state.
+ *
+ * One store operation per slot is in flight at most; what it waits for is decided by `op` in
+ * registrar_lease.c when registrar_stored() reports. A slot goes
+ *
+ *   FREE → NEW (written, known to nobody) → HELD → FREEING (being deleted) → FREE
+ *
+ * and a NEW that cannot be written falls back to FREE, a FREEING that cannot be deleted to HELD.
+ */
+#ifndef WARREN_REGISTRAR_IMPL_H
+#define WARREN_REGISTRAR_IMPL_H
+
+#include "base/blake2s.h"
+#include "base/heap.h"
+#include "punch/control.h"
+#include "punch/registrar.h"
+
+enum {
+	MAX_CLAIMS = 64,    /* challenges and take-overs at a time; more are told to wait */
+	MAX_INTROS = 4096,  /* pairs being introduced */
+	INTRO_BUCKETS = 1024,
+	MAX_NOTICES = 128,
+	MAX_FORMER = 256,   /* replaced keys that are remembered, to be told */
+	PAGES_A_REQUEST = 8,
+	SEEN_EVERY = 3600, /* seconds: `seen` is written no more often */
+};
+
+/* A doubly linked ring; a node that points at itself is in no list. */
+struct node {
+	struct node *prev, *next;
+};
+
+static inline void node_init(struct node *n)
+{
+	n->prev = n->next = n;
+}
+
+static inline bool node_alone(const struct node *n)
+{
+	return n->next == n;
+}
+
+static inline void node_remove(struct node *n)
+{
+	n->prev->next = n->next;
+	n->next->prev = n->prev;
+	node_init(n);
+}
+
+static inline void node_append(struct node *list, struct node *n)
+{
+	n->prev = list->prev;
+	n->next = list;
+	list->prev->next = n;
+	list->prev = n;
+}
+
+enum timer_kind {
+	TIMER_OFFLINE, /* of a slot: a minute without a sign of life */
+	TIMER_CHANGED, /* of a slot: tell it again that the roster changed */
+	TIMER_CLAIM,   /* of a claim: challenge again, or its time is over */
+	TIMER_INTRO,   /* of an introduction: the next repetition */
+	TIMER_PUSH,    /* changes were coalesced for long enough */
+	TIMER_SETTLE,  /* a minute after the start: who is alive has registered */
+	TIMER_SWEEP,   /* look for leases past their time */
+};
+
+struct kind_timer {
+	struct timer t;
+	enum timer_kind kind;
+};
+
+enum lease_state { LEASE_FREE, LEASE_NEW, LEASE_HELD, LEASE_FREEING };
+enum store_op { OP_NONE, OP_PUT_NEW, OP_PUT_CLAIM, OP_PUT_SEEN, OP_DELETE };
+
+/* Bits of `todo`, in the order in which they are done. */
+enum {
+	TODO_STORE = 1,
+	TODO_MEMBER = 2,
+	TODO_GRANT = 4,
+	TODO_RELEASED = 8,
+	TODO_CHALLENGE = 16,
+	TODO_CHANGED = 32,
+	TODO_PAGE = 64,
+};
+
+struct facts {
+	struct endpoint from;
+	struct endpoint candidates[MAX_CANDIDATES];
+	size_t ncandidates;
+	struct trino_facts trino;
+	char release[RELEASE_LEN];
+};
+
+/* Somebody with another key wants this id. */
+struct claim {
+	struct slot *slot; /* NULL: unused */
+	uint8_t key[32];
+	uint32_t request;
+	struct facts facts;
+	nsec until;
+	struct lease_record record; /* as it will be */
+	struct kind_timer timer;
+};
+
+/* A sweep over the roster that this member asked for. */
+struct page_cursor {
+	uint32_t request, after;
+	uint64_t since;
+	bool full;
+	unsigned left;
+};
+
+struct slot {
+	struct lease_record rec;
+	enum lease_state state;
+	bool loaded;     /* from the store, and its key was not heard since */
+	bool registered; /* said REGISTER since the start, and no RELEASE after it */
+	bool released;   /* said RELEASE, or took another id */
+	bool online;
+	bool announced;  /* REGISTRAR_MEMBER was given for this key */
+	nsec heard;
+	uint32_t request; /* of the last REGISTER or RELEASE */
+	struct facts facts;
+	uint64_t changed; /* roster version of its last change; 0: none since the start */
+	uint64_t asked;   /* roster version when it last asked for the roster */
+	nsec changed_wait;
+	struct page_cursor page;
+	unsigned todo;
+	enum store_op op;
+	uint64_t seq;     /* 0: not given out yet */
+	nsec op_since;
+	int64_t seen_next; /* being written */
+	struct claim *claim;
+	struct slot *next_id, *next_key;
+	struct node ready, inflight;
+	struct kind_timer offline, tell;
+};
+
+struct intro {
+	struct intro *next; /* in its bucket, or of the free list */
+	member_number a, b;
+	uint32_t id;
+	unsigned step;      /* even: to a, odd: to b */
+	nsec start;
+	struct kind_timer timer;
+};
+
+/* A message to a key that holds no lease, or REGISTRAR_GONE. */
+struct notice {
+	enum registrar_event event;
+	uint8_t key[32];
+	uint8_t type;
+	uint32_t request;
+	member_number number;
+	enum ctl_refusal code;
+	bool fatal;
+	char text[CTL_TEXT_LEN];
+};
+
+struct former {
+	uint8_t key[32];
+	char id[WORKER_ID_LEN];
+	nsec told;
+	bool used;
+};
+
+struct registrar {
+	struct registrar_config cfg;
+	struct member_route *routes;
+	char release[RELEASE_LEN];
+	uint8_t lease_key[32], hash_key[16];
+	nsec start;
+	int64_t wall;
+	bool used;    /* something was said: the roster's instance stands */
+	bool settled;
+
+	struct slot **slots; /* by number, 1..limit */
+	member_number limit, top, first_free;
+	size_t leases;
+	struct slot **by_id, **by_key;
+	size_t buckets; /* a power of two */
+
+	struct ctl_roster roster;
+	uint64_t floor; /* who knows less gets everything */
+
+	struct heap heap;
+	struct kind_timer push, settle, sweep;
+	struct node ready, inflight;
+	uint64_t next_seq;
+
+	struct claim claims[MAX_CLAIMS];
+	struct former former[MAX_FORMER];
+	size_t next_former;
+	struct notice notices[MAX_NOTICES];
+	size_t first_notice, nnotices;
+	struct intro *intros, *free_intros;
+	struct intro *intro_buckets[INTRO_BUCKETS];
+	uint32_t next_intro;
+};
+
+/* registrar_table.c: slots, hashes, numbers */
+struct slot *slot_find_id(const struct registrar *r, const char *id);
+struct slot *slot_find_key(const struct registrar *r, const uint8_t key[static 32]);
+/* All leases of one key, whatever their state. */
+struct slot *slot_first_of_key(const struct registrar *r, const uint8_t key[static 32]);
+struct slot *slot_next_of_key(const struct slot *s, const uint8_t key[static 32]);
+struct slot *slot_at(const struct registrar *r, member_number number);
+/* A free slot of this number, made where there is none yet; NULL without memory. */
+struct slot *slot_make(struct registrar *r, member_number number);
+member_number slot_free_number(struct registrar *r);
+void slot_index(struct registrar *r, struct slot *s);
+void slot_unindex(struct registrar *r, struct slot *s);
+bool table_init(struct registrar *r);
+void table_free(struct registrar *r);
+
+/* registrar_claim.c: identity, the store's answers */
+void claim_init(struct registrar *r);
+void claim_register(struct registrar *r, nsec now, const uint8_t key[static 32],
+		    const struct endpoint *from, const struct ctl_msg *m);
+void claim_release(struct registrar *r, nsec now, struct slot *s, uint32_t request);
+/* A sign of life of the slot's key. */
+void claim_heard(struct registrar *r, nsec now, struct slot *s);
+void claim_timer(struct registrar *r, nsec now, struct claim *c);
+void claim_end(struct registrar *r, struct claim *c);
+/* The slot's key holds the lease and is here: show it to the others, answer. */
+void claim_activate(struct registrar *r, nsec now, struct slot *s, bool changed);
+struct former *former_find(struct registrar *r, const uint8_t key[static 32]);
+void former_tell(struct registrar *r, nsec now, struct former *f);
+void former_add(struct registrar *r, nsec now, const struct slot *s);
+
+/* registrar_lease.c: the store's answers, leases that nobody uses */
+void lease_stored(struct registrar *r, nsec now, struct slot *s, bool failed);
+/* Frees the lease unseen for longest; false where all were seen within the last hour. */
+bool lease_free_unseen(struct registrar *r, nsec now);
+void lease_sweep(struct registrar *r, nsec now);
+
+/* registrar_roster.c */
+void roster_init(struct registrar *r, nsec now);
+void roster_changed(struct registrar *r, nsec now, struct slot *s);
+void roster_ask(struct registrar *r, struct slot *s, const struct ctl_msg *m);
+/* Encodes the next page; clears TODO_PAGE after the last. */
+void roster_page(struct registrar *r, struct slot *s, struct registrar_output *out);
+void roster_push(struct registrar *r, nsec now);
+void roster_tell(struct registrar *r, nsec now, struct slot *s);
+void roster_settle(struct registrar *r, nsec now);
+void roster_offline(struct registrar *r, nsec now, struct slot *s);
+
+/* registrar_intro.c */
+bool intro_init(struct registrar *r);
+void intro_connect(struct registrar *r, nsec now, struct slot *s, const struct ctl_msg *m);
+/* One message of a due introduction. */
+bool intro_step(struct registrar *r, nsec now, struct intro *i, struct registrar_output *out);
+
+/* registrar.c */
+void registrar_lease_mac(const struct registrar *r, const struct lease_record *rec,
+			 uint8_t mac[static 16]);
+void registrar_member_psk(const struct registrar *r, const uint8_t key[static 32],
+			  uint8_t psk[static 32]);
+void registrar_todo(struct registrar *r, struct slot *s, unsigned bits);
+void registrar_store(struct registrar *r, nsec now, struct slot *s, enum store_op op);
+int64_t registrar_wall(const struct registrar *r, nsec now);
+void registrar_timer(struct registrar *r, struct kind_timer *t, nsec at);
+struct notice *registrar_notice(struct registrar *r, const uint8_t key[static 32],
+				enum registrar_event event);
+void registrar_refuse(struct registrar *r, const uint8_t key[static 32], uint32_t request,
+		      enum ctl_refusal code, const char *fmt, ...) PRINTF_LIKE(5, 6);
+void registrar_send(struct registrar_output *out, const uint8_t key[static 32],
+		    const struct ctl_msg *m);
+
+#endif

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Leases and the store: what its answers mean, and which leases are given up. */
+#include "punch/registrar_impl.h"
+
+#define SWEEP_EVERY (600 * NSEC_PER_SEC)
+
+enum { UNSEEN_LEAST = 3600, SWEEP_BATCH = 16 };
+
+/* --- the store's answers --- */
+
+static void commit_claim(struct registrar *r, nsec now, struct slot *s)
+{
+	struct claim *c = s->claim;
+	former_add(r, now, s);
+	slot_unindex(r, s);
+	s->rec = c->record;
+	slot_index(r, s);
+	s->request = c->request;
+	s->facts = c->facts;
+	s->announced = false;
+	s->asked = 0;
+	s->todo &= ~(unsigned)(TODO_GRANT | TODO_CHANGED | TODO_PAGE | TODO_CHALLENGE |
+			       TODO_RELEASED);
+	claim_end(r, c);
+	claim_activate(r, now, s, true);
+}
+
+static void free_slot(struct registrar *r, struct slot *s)
+{
+	slot_unindex(r, s);
+	s->state = LEASE_FREE;
+	s->online = s->registered = false;
+	s->todo = 0;
+	heap_cancel(&r->heap, &s->offline.t);
+	heap_cancel(&r->heap, &s->tell.t);
+}
+
+static void commit_delete(struct registrar *r, struct slot *s)
+{
+	struct notice *n = registrar_notice(r, s->rec.key, REGISTRAR_GONE);
+	if (n)
+		n->number = s->rec.number;
+	free_slot(r, s);
+}
+
+static void committed(struct registrar *r, nsec now, struct slot *s, enum store_op op)
+{
+	switch (op) {
+	case OP_PUT_NEW:
+		s->state = LEASE_HELD;
+		claim_activate(r, now, s, true);
+		break;
+	case OP_PUT_CLAIM:
+		commit_claim(r, now, s);
+		break;
+	case OP_PUT_SEEN:
+		s->rec.seen = s->seen_next;
+		break;
+	case OP_DELETE:
+		commit_delete(r, s);
+		break;
+	case OP_NONE:
+		break;
+	}
+}
+
+static void refuse_store(struct registrar *r, const uint8_t key[static 32], uint32_t request)
+{
+	registrar_refuse(r, key, request, CTL_REFUSED_STORE,
+			 "the rendezvous cannot keep the lease (its disk is full or failing; its log "
+			 "says which); asking again");
+}
+
+static void not_committed(struct registrar *r, struct slot *s, enum store_op op)
+{
+	switch (op) {
+	case OP_PUT_NEW:
+		refuse_store(r, s->rec.key, s->request);
+		free_slot(r, s);
+		break;
+	case OP_PUT_CLAIM:
+		refuse_store(r, s->claim->key, s->claim->request);
+		claim_end(r, s->claim);
+		break;
+	case OP_DELETE:
+		s->state = LEASE_HELD;
+		break;
+	case OP_PUT_SEEN: /* the next renewal tries again */
+	case OP_NONE:
+		break;
+	}
+}
+
+void lease_stored(struct registrar *r, nsec now, struct slot *s, bool failed)
+{
+	enum store_op op = s->op;
+	s->op = OP_NONE;
+	s->seq = 0;
+	node_remove(&s->inflight);
+	if (failed)
+		not_committed(r, s, op);
+	else
+		committed(r, now, s, op);
+}
+
+/* --- leases that nobody uses --- */
+
+/* Seconds since its holder was last seen; 0 while that is now or cannot be told yet. */
+static int64_t unseen(const struct registrar *r, nsec now, const struct slot *s)
+{
+	int64_t wall = registrar_wall(r, now), seen = s->rec.seen;
+	if (s->state != LEASE_HELD || s->online || s->op != OP_NONE || s->claim || !r->settled)
+		return 0;
+	if (s->heard)
+		seen = wall - (now - s->heard) / NSEC_PER_SEC;
+	else
+		seen += SEEN_EVERY; /* the row may be that much behind */
+	return wall > seen ? wall - seen : 0;
+}
+
+static void free_lease(struct registrar *r, nsec now, struct slot *s)
+{
+	s->state = LEASE_FREEING;
+	registrar_store(r, now, s, OP_DELETE);
+}
+
+/* Frees the lease unseen for longest; false where all were seen within the last hour. */
+bool lease_free_unseen(struct registrar *r, nsec now)
+{
+	struct slot *best = NULL;
+	int64_t most = UNSEEN_LEAST;
+	for (member_number n = 1; n <= r->top; n++) {
+		struct slot *s = r->slots[n];
+		if (s && s->state == LEASE_FREEING)
+			return true; /* one is on its way already */
+		if (s && unseen(r, now, s) > most) {
+			most = unseen(r, now, s);
+			best = s;
+		}
+	}
+	if (best)
+		free_lease(r, now, best);
+	return best;
+}
+
+/* A few at a time, so that a burst of expiries does not drown the store. */
+void lease_sweep(struct registrar *r, nsec now)
+{
+	unsigned freed = 0;
+	for (member_number n = 1; n <= r->top && freed < SWEEP_BATCH; n++) {
+		struct slot *s = r->slots[n];
+		if (!s || unseen(r, now, s) <= r->cfg.lease_ttl / NSEC_PER_SEC)
+			continue;
+		free_lease(r, now, s);
+		freed++;
+	}
+	registrar_timer(r, &r->sweep,
+			now + (freed == SWEEP_BATCH ? NSEC_PER_SEC : SWEEP_EVERY));
+}
