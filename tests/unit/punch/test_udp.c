@@ -5,6 +5,7 @@
  */
 #include "punch/udp.h"
 #include <errno.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <poll.h>
@@ -12,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <setjmp.h>
+#include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <cmocka.h>
 
@@ -492,6 +495,30 @@ static void ds_field(void **state)
 	}
 }
 
+/*
+ * A real refusal: the link's MTU is below the segment, so no batch may pass, and each datagram goes out
+ * in IP fragments. Last, since it leaves the process in a namespace of its own.
+ */
+static void segment_above_the_links_mtu(void **state)
+{
+	(void)state;
+	if (unshare(CLONE_NEWNET) < 0)
+		skip();
+	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	open_two();
+	assert_int_equal(ioctl(a.fd, SIOCSIFFLAGS, &ifr), 0);
+	ifr.ifr_mtu = 1300;
+	assert_int_equal(ioctl(a.fd, SIOCSIFMTU, &ifr), 0);
+	const char *hosts[] = { "127.0.0.1", "::1" };
+	for (unsigned i = 0; i < 2; i++) {
+		struct udp_tx tx = to_b(hosts[i], 10 * 1400 + 1, 1400);
+		assert_int_equal(udp_send(&a, &tx, 1), 0);
+		assert_int_equal(expect_data(10 * 1400 + 1, 1400), 11);
+		assert_int_equal(a.gso_fallbacks, i + 1);
+		assert_true(a.gso);
+	}
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -500,7 +527,7 @@ int main(void)
 		T(offloads_off), T(kernel_without_offloads), T(refused_batches),
 		T(resumes_at_the_first_unsent), T(source_address), T(source_is_gone),
 		T(losses_are_counted), T(port_in_use), T(bound_to_one_address), T(df_is_clear),
-		T(ds_field),
+		T(ds_field), T(segment_above_the_links_mtu),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
