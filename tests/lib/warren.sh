@@ -25,7 +25,7 @@ rv_start() {
 	RV_STATE=$LAB_DIR/rv-state
 	[ -d "$RV_STATE" ] || install -d -m 700 -o nobody -g nogroup "$RV_STATE"
 	lab_spawn $RV_NODE "$LAB_DIR/rv.log" "${AS_NOBODY[@]}" "$WARREN" rendezvous --listen "0.0.0.0:$RV_PORT" \
-		--network "$NETWORK" --public "$RV_ADDR:$RV_PORT" --state "$RV_STATE" --run-dir "$RV_STATE/run" "$@"
+		--network "$NETWORK" --public "$RV_ADDR:$RV_PORT" --state "$RV_STATE" "$@"
 	RV_PID=$LAB_PID
 	lab_wait 10 'rv_token' || lab_die "the rendezvous does not start: $(cat "$LAB_DIR/rv.log")"
 	TOKEN=$(rv_token)
@@ -37,7 +37,7 @@ rv_token() {
 
 # rv_status FILTER: a value of the rendezvous' status, by a jq filter.
 rv_status() {
-	lab_exec $RV_NODE "${AS_NOBODY[@]}" "$WARREN" status --state "$RV_STATE" --run-dir "$RV_STATE/run" --json | jq -r "$1"
+	lab_exec $RV_NODE "${AS_NOBODY[@]}" "$WARREN" status --state "$RV_STATE" --json | jq -r "$1"
 }
 
 # node_start NODE [VARIABLE=VALUE…] [-- CMD…]: a gateway that joins by the token; with a command,

@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Makes another token of a token (docs/protocol.md, "Token"), with a right checksum:
+
+  token_edit.py TOKEN expires SECONDS-SINCE-1970
+  token_edit.py TOKEN critical                     a critical field that nobody knows
+  token_edit.py TOKEN version NUMBER
+  token_edit.py TOKEN admission                    another admission secret: a foreign token
+"""
+import base64
+import hashlib
+import struct
+import sys
+
+FIELD_ADMISSION, FIELD_EXPIRES, CRITICAL = 6, 7, 0x8000
+
+
+def fields(body):
+    while body:
+        kind, size = struct.unpack(">HH", body[:4])
+        yield kind, body[4:4 + size]
+        body = body[4 + size:]
+
+
+def main(token, verb, value="0"):
+    prefix, text = token.strip().split("_", 1)
+    raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    version, parts = raw[0], list(fields(raw[1:-8]))
+    if verb == "expires":
+        parts = [p for p in parts if p[0] & 0x7FFF != FIELD_EXPIRES]
+        parts.append((FIELD_EXPIRES, struct.pack(">q", int(value))))
+    elif verb == "critical":
+        parts.append((CRITICAL | 0x7000, b"?"))
+    elif verb == "version":
+        version = int(value)
+    elif verb == "admission":
+        parts = [(k, b"\x55" * 32 if k & 0x7FFF == FIELD_ADMISSION else v) for k, v in parts]
+    new = bytes([version]) + b"".join(struct.pack(">HH", k, len(v)) + v for k, v in parts)
+    new += hashlib.blake2s(new).digest()[:8]
+    print(prefix + "_" + base64.urlsafe_b64encode(new).decode().rstrip("="))
+
+
+main(*sys.argv[1:])
