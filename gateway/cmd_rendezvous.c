@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `warren rendezvous` and `warren token`. */
+#include "gateway/cmd.h"
+#include "gateway/proc.h"
+#include "gateway/rdvproc.h"
+#include "base/blake2s.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { MAX_ROUTES = 64, SECONDS_A_DAY = 86400, ULA_BITS = 64 };
+
+static const enum setting rendezvous_settings[] = {
+	SET_LISTEN, SET_PUBLIC, SET_NETWORK, SET_STATE, SET_PREFIX, SET_ROUTE, SET_MAX_MEMBERS,
+	SET_LEASE_TTL, SET_KEY, SET_GSO, SET_AEAD, SET_LOG_LEVEL, SET_CONFIG, SETTING_COUNT
+};
+
+static const enum setting token_settings[] = { SET_STATE, SET_NETWORK, SETTING_COUNT };
+
+static const char rendezvous_usage[] =
+	"usage: warren rendezvous --public HOST:PORT [--state DIR] [OPTIONS]\n\n"
+	"Introduces members to each other and relays for those that have no direct path. It sees who\n"
+	"talks to whom, and no content. Runs on any host with a public UDP port, without privilege.\n";
+
+static const char token_usage[] =
+	"usage: warren token --state DIR\n\n"
+	"Prints the join token of the rendezvous whose state is in DIR. It is a secret: who has it may\n"
+	"join. Hand it over as WARREN_JOIN=TOKEN, or in a file as WARREN_JOIN=@FILE.\n";
+
+/* The IPv6 range: a unique local prefix (RFC 4193) that follows from the network's key. */
+static struct prefix ula_of(const uint8_t key[static 32])
+{
+	uint8_t hash[BLAKE2S_LEN];
+	struct addr a = { { 0xfd } };
+	blake2s_hash("warren ula", 10, key, 32, hash);
+	memcpy(a.b + 1, hash, 5);
+	return prefix_of(&a, ULA_BITS);
+}
+
+static int add_public(void *ctx, const char *part)
+{
+	struct token *t = ctx;
+	struct token_rendezvous *r = &t->rendezvous[t->nrendezvous];
+
+	if (t->nrendezvous == TOKEN_MAX_RENDEZVOUS) {
+		fprintf(stderr, "warren: at most %d --public addresses fit in a token\n",
+			TOKEN_MAX_RENDEZVOUS);
+		return -1;
+	}
+	if (!cmd_host_port(part, r->host, sizeof(r->host), &r->udp_port)) {
+		fprintf(stderr, "warren: --public %s: it must be HOST:PORT\n", part);
+		return -1;
+	}
+	t->nrendezvous++;
+	return 0;
+}
+
+static bool is_private(const struct addr *a)
+{
+	static const char *const ranges[] = { "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",
+					      "100.64.0.0/10", "fc00::/7", "fe80::/10" };
+	struct prefix p;
+	for (size_t i = 0; i < ARRAY_SIZE(ranges); i++)
+		if (prefix_parse(ranges[i], &p) && prefix_contains(&p, a))
+			return true;
+	return addr_is_any(a) || addr_is_loopback(a);
+}
+
+/* Where members reach us: what --public says, or the listen address where that is public itself. */
+static int set_public(const struct config *c, struct rdvproc_config *rc)
+{
+	struct token_rendezvous *r = &rc->token.rendezvous[0];
+
+	if (config_each(c, SET_PUBLIC, add_public, &rc->token) < 0)
+		return -1;
+	if (rc->token.nrendezvous)
+		return 0;
+	if (is_private(&rc->listen.addr)) {
+		fprintf(stderr, "warren: members cannot reach %s from outside: name the public "
+				"address with --public HOST:PORT\n",
+			config_get(c, SET_LISTEN, "0.0.0.0:7777"));
+		return -1;
+	}
+	addr_str(&rc->listen.addr, r->host);
+	r->udp_port = rc->listen.port;
+	rc->token.nrendezvous = 1;
+	return 0;
+}
+
+struct routes {
+	struct member_route r[MAX_ROUTES];
+	size_t n;
+};
+
+static int add_route(void *ctx, const char *part)
+{
+	struct routes *routes = ctx;
+	struct member_route *r = &routes->r[routes->n];
+	const char *eq = strchr(part, '=');
+
+	if (routes->n < MAX_ROUTES && eq && (size_t)(eq - part) < sizeof(r->id)) {
+		memcpy(r->id, part, (size_t)(eq - part));
+		r->id[eq - part] = 0;
+		if (worker_id_valid(r->id) && prefix_parse(eq + 1, &r->prefix)) {
+			routes->n++;
+			return 0;
+		}
+	}
+	fprintf(stderr, "warren: --route %s: it must be ID=CIDR\n", part);
+	return -1;
+}
+
+static int set_prefix(const struct config *c, struct rdvproc_config *rc)
+{
+	const char *text = config_get(c, SET_PREFIX, "10.77.0.0/16");
+	struct registrar_config *g = &rc->core.registrar;
+
+	if (!prefix_parse(text, &g->prefix4) || !addr_is_v4(&g->prefix4.addr) ||
+	    g->prefix4.bits < 8 || g->prefix4.bits > 30) {
+		fprintf(stderr, "warren: --prefix %s: it must be an IPv4 range of /8 to /30\n", text);
+		return -1;
+	}
+	rc->token.prefixes[0] = g->prefix4;
+	rc->token.nprefixes = 1;
+	return 0;
+}
+
+static int load_state(const struct config *c, struct rdvproc_config *rc)
+{
+	char dir[256];
+	snprintf(dir, sizeof(dir), "%s", config_get(c, SET_STATE, "/var/lib/warren/rendezvous"));
+	int err = state_load(&rc->state, dir);
+	if (err == -EBADMSG)
+		fprintf(stderr, "warren: %s/identity is damaged or of a newer release: restore it, or "
+				"move it away (members then need a new token)\n", dir);
+	else if (err < 0)
+		fprintf(stderr, "warren: cannot keep state in %s: %s (choose another --state)\n", dir,
+			strerror(-err));
+	return err;
+}
+
+/* All secrets of the network follow from the one key, so that one file is all there is to keep. */
+static void derive_secrets(struct rdvproc_config *rc)
+{
+	const struct bytes_view none = { NULL, 0 };
+	struct rdv_config *core = &rc->core;
+
+	memcpy(core->private_key, rc->state.private_key, 32);
+	derive_key(core->private_key, "warren admission", none, none, core->admission);
+	derive_key(core->private_key, "warren registrar", none, none, core->registrar.secret);
+	wg_key_public(core->private_key, rc->token.key);
+	memcpy(rc->token.admission, core->admission, 32);
+	core->registrar.prefix6 = ula_of(rc->token.key);
+	rc->token.prefixes[rc->token.nprefixes++] = core->registrar.prefix6;
+}
+
+static int write_token(struct rdvproc_config *rc)
+{
+	char text[TOKEN_TEXT_MAX], path[300];
+	size_t n = token_write(&rc->token, text, sizeof(text) - 1);
+	int err = -EINVAL;
+
+	if (n) {
+		snprintf(path, sizeof(path), "%s/token", rc->state.dir);
+		size_t len = strlen(text);
+		text[len] = '\n';
+		err = file_replace(path, text, len + 1);
+	}
+	sodium_memzero(text, sizeof(text));
+	if (err < 0)
+		fprintf(stderr, "warren: cannot write the token: %s\n",
+			n ? strerror(-err) : "the network's name or a --public address is impossible");
+	return err;
+}
+
+static int read_settings(const struct config *c, struct rdvproc_config *rc, struct routes *routes)
+{
+	const char *listen = config_get(c, SET_LISTEN, "0.0.0.0:7777");
+	unsigned long members, days;
+	bool gso;
+
+	if (!endpoint_parse(listen, &rc->listen) || rc->listen.port == 0) {
+		fprintf(stderr, "warren: --listen %s: it must be IP:PORT\n", listen);
+		return -1;
+	}
+	snprintf(rc->token.network, sizeof(rc->token.network), "%s",
+		 config_get(c, SET_NETWORK, "warren"));
+	if (set_public(c, rc) < 0 || set_prefix(c, rc) < 0 ||
+	    config_each(c, SET_ROUTE, add_route, routes) < 0 ||
+	    config_number(c, SET_MAX_MEMBERS, 1, 100000, 1000, &members) < 0 ||
+	    config_number(c, SET_LEASE_TTL, 1, 3650, 30, &days) < 0 ||
+	    config_bool(c, SET_GSO, &gso) < 0)
+		return -1;
+	rc->gso = gso || !c->value[SET_GSO];
+	rc->aead = aead_choose(config_get(c, SET_AEAD, NULL));
+	if (!rc->aead) {
+		fprintf(stderr, "warren: --aead %s: there is no such back end here\n",
+			config_get(c, SET_AEAD, ""));
+		return -1;
+	}
+	rc->core.registrar.max_members = (uint32_t)members;
+	rc->core.registrar.lease_ttl = (nsec)days * SECONDS_A_DAY * NSEC_PER_SEC;
+	rc->core.registrar.routes = routes->r;
+	rc->core.registrar.nroutes = routes->n;
+	rc->core.registrar.release = WARREN_VERSION;
+	return 0;
+}
+
+int cmd_rendezvous(int argc, char **argv)
+{
+	static struct rdvproc_config rc;
+	static struct routes routes;
+	struct config c;
+
+	if (cmd_help(argc, argv, rendezvous_usage, rendezvous_settings))
+		return 0;
+	if (config_read(&c, argc, argv, rendezvous_settings) < 0 || cmd_log(&c, "rendezvous") < 0)
+		return EXIT_USAGE;
+	if (c.nargs) {
+		fprintf(stderr, "warren: rendezvous takes no %s (try --help)\n", c.args[0]);
+		return EXIT_USAGE;
+	}
+	if (read_settings(&c, &rc, &routes) < 0)
+		return EXIT_USAGE;
+	int status = EXIT_CANNOT;
+	if (load_state(&c, &rc) == 0) {
+		derive_secrets(&rc);
+		if (write_token(&rc) == 0)
+			status = rdvproc_run(&rc);
+	}
+	sodium_memzero(&rc, sizeof(rc));
+	config_free(&c);
+	return status;
+}
+
+int cmd_token(int argc, char **argv)
+{
+	struct config c;
+	char path[300];
+
+	if (cmd_help(argc, argv, token_usage, token_settings))
+		return 0;
+	if (config_read(&c, argc, argv, token_settings) < 0)
+		return EXIT_USAGE;
+	snprintf(path, sizeof(path), "%s/token",
+		 config_get(&c, SET_STATE, "/var/lib/warren/rendezvous"));
+	char *text = file_read(path, TOKEN_TEXT_MAX);
+	if (!text) {
+		fprintf(stderr, "warren: cannot read %s: %s (has `warren rendezvous --state` been "
+				"started with this directory?)\n", path, strerror(errno));
+		config_free(&c);
+		return EXIT_CANNOT;
+	}
+	fputs(text, stdout);
+	sodium_memzero(text, strlen(text));
+	free(text);
+	config_free(&c);
+	return 0;
+}

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `warren run` and `warren up`: settings to a gateway's configuration, then the launcher. */
+#include "gateway/cmd.h"
+#include "gateway/gw.h"
+#include "gateway/launcher.h"
+#include "gateway/proc.h"
+#include "gateway/shimproc.h"
+#include "base/log.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#define JOIN_SETTINGS \
+	SET_JOIN, SET_WORKER_ID, SET_TRINO_MODE, SET_TRINO_LOCAL_PORT, SET_TRINO_PROXY_PORT, \
+	SET_TRINO_COORDINATOR_ID, SET_STATE, SET_RUN_DIR, SET_INTERFACE, SET_PORT, SET_ENDPOINT, \
+	SET_KEY, SET_GSO, SET_AEAD, SET_LOG_LEVEL, SET_CONFIG
+
+static const enum setting up_settings[] = { JOIN_SETTINGS, SETTING_COUNT };
+static const enum setting run_settings[] = { SET_USER, JOIN_SETTINGS, SETTING_COUNT };
+
+static const char run_usage[] =
+	"usage: WARREN_JOIN=TOKEN WORKER_ID=ID warren run [OPTIONS] -- COMMAND ARGS…\n\n"
+	"Joins the network, then runs the command with WARREN_IP, WARREN_IP6 and WORKER_ID in its\n"
+	"environment. When it ends everything ends, with its status. With TRINO_MODE=true the discovery\n"
+	"shim listens on localhost: discovery.uri=http://localhost:8080.\n";
+
+static const char up_usage[] =
+	"usage: WARREN_JOIN=TOKEN WORKER_ID=ID warren up [OPTIONS]\n"
+	"       warren up [OPTIONS] FILE\n\n"
+	"Joins the network, or brings up a WireGuard configuration file, and stays until a signal.\n";
+
+struct app {
+	struct config c;
+	struct gw_config gw;
+	struct wgconf conf;
+	struct shim_config shim;
+	char id[WORKER_ID_LEN], run_dir[200], interface[IFNAMSIZ];
+};
+
+static int usage_error(const char *fmt, const char *a, const char *b)
+{
+	fprintf(stderr, "warren: ");
+	fprintf(stderr, fmt, a, b);
+	fputc('\n', stderr);
+	return -1;
+}
+
+/* The value itself, or with @ in front the first line of a file. To be freed. */
+static char *read_secret(const char *v, const char *what)
+{
+	char *text = *v == '@' ? file_read(v + 1, TOKEN_TEXT_MAX) : strdup(v);
+	if (!text)
+		usage_error("cannot read %s from the file %s", what, v + 1);
+	else if (*v == '@')
+		text[strcspn(text, "\r\n")] = 0;
+	return text;
+}
+
+static int read_token(struct app *a)
+{
+	const char *v = config_get(&a->c, SET_JOIN, NULL);
+	unsigned version = 0;
+	char *text, more[64] = "";
+
+	if (!v)
+		return usage_error("%s%s", "no join token: set WARREN_JOIN to what `warren token` "
+				   "prints on the rendezvous (or WARREN_JOIN=@FILE)", "");
+	text = read_secret(v, "the join token");
+	if (!text)
+		return -1;
+	enum token_error err = token_parse(text, &a->gw.token, &version);
+	sodium_memzero(text, strlen(text));
+	free(text);
+	if (err == TOKEN_VERSION)
+		snprintf(more, sizeof(more), " (token version %u, this release knows 1)", version);
+	if (err != TOKEN_OK)
+		return usage_error("the join token is not usable: %s%s", token_error_text(err), more);
+	if (a->gw.token.expires && a->gw.token.expires < loop_wall_offset() / NSEC_PER_SEC +
+							loop_clock() / NSEC_PER_SEC)
+		return usage_error("%s%s", "the join token has expired: get a new one with `warren "
+				   "token` on the rendezvous", "");
+	a->gw.joining = true;
+	return 0;
+}
+
+static int read_worker_id(struct app *a)
+{
+	char host[WORKER_ID_LEN] = "";
+	const char *id = config_get(&a->c, SET_WORKER_ID, NULL);
+
+	if (!id) {
+		gethostname(host, sizeof(host) - 1);
+		host[strcspn(host, ".")] = 0;
+		id = host;
+	}
+	if (!worker_id_valid(id))
+		return usage_error("the worker id \"%s\" does not fit Trino's node.id: letters, digits, "
+				   "_ and -, at most 63, beginning with a letter or digit%s",
+				   id, a->c.value[SET_WORKER_ID] ? "" : " (it is the host name: set "
+								       "WORKER_ID)");
+	snprintf(a->id, sizeof(a->id), "%s", id);
+	a->gw.worker_id = a->id;
+	return 0;
+}
+
+static int read_trino(struct app *a)
+{
+	unsigned long trino, proxy;
+	const char *coordinator = config_get(&a->c, SET_TRINO_COORDINATOR_ID, NULL);
+
+	if (config_bool(&a->c, SET_TRINO_MODE, &a->gw.trino) < 0 ||
+	    config_number(&a->c, SET_TRINO_LOCAL_PORT, 1, UINT16_MAX, 8081, &trino) < 0 ||
+	    config_number(&a->c, SET_TRINO_PROXY_PORT, 1, UINT16_MAX, 8080, &proxy) < 0)
+		return -1;
+	if (a->gw.trino && trino == proxy)
+		return usage_error("%s%s", "TRINO_LOCAL_PORT and TRINO_PROXY_PORT are the same port: the "
+				   "shim and Trino cannot share it", "");
+	if (coordinator && !worker_id_valid(coordinator))
+		return usage_error("TRINO_COORDINATOR_ID \"%s\" is no worker id%s", coordinator, "");
+	a->gw.trino_port = (uint16_t)trino;
+	a->gw.proxy_port = (uint16_t)proxy;
+	a->gw.coordinator_id = coordinator;
+	a->shim = (struct shim_config){ .proxy_port = (uint16_t)proxy,
+					.trino_port = (uint16_t)trino, .worker_id = a->id,
+					.coordinator_id = coordinator, .feed_fd = -1 };
+	return 0;
+}
+
+static int add_endpoint(void *ctx, const char *part)
+{
+	struct gw_config *g = ctx;
+	if (g->nstated == GW_MAX_ENDPOINTS ||
+	    !endpoint_parse(part, &g->stated[g->nstated]) || g->stated[g->nstated].port == 0)
+		return usage_error("--endpoint %s: it must be IP:PORT%s", part, "");
+	g->nstated++;
+	return 0;
+}
+
+static int read_key(struct app *a)
+{
+	const char *v = config_get(&a->c, SET_KEY, NULL);
+	char *text = v ? read_secret(v, "the private key") : NULL;
+	bool ok = !v || (text && key_parse(text, a->gw.state.private_key));
+
+	if (text) {
+		sodium_memzero(text, strlen(text));
+		free(text);
+	}
+	if (!ok && text)
+		usage_error("%s%s", "--key is no private key (44 characters of base64, as `warren "
+			    "genkey` prints)", "");
+	return ok ? 0 : -1;
+}
+
+/* The state directory, or where it cannot be used a place that lasts as long as the gateway. */
+static int read_state(struct app *a)
+{
+	char dir[256];
+	const char *want = config_get(&a->c, SET_STATE, NULL);
+	int err;
+
+	if (want)
+		snprintf(dir, sizeof(dir), "%s", want);
+	else
+		snprintf(dir, sizeof(dir), "/var/lib/warren/%s",
+			 a->gw.joining ? a->gw.token.network : a->interface);
+	err = state_load(&a->gw.state, dir);
+	if (err == -EBADMSG)
+		return usage_error("%s/identity is damaged or of a newer release: move it away and this "
+				   "node joins with a new key%s", dir, "");
+	if (err < 0 && a->gw.joining) {
+		log_warn("no state in %s (%s): this node's key lasts only as long as it runs", dir,
+			 strerror(-err));
+		snprintf(dir, sizeof(dir), "%s/%s.state", a->run_dir, a->interface);
+		err = state_load(&a->gw.state, dir);
+		a->gw.state.ephemeral = true;
+	}
+	if (err < 0)
+		return usage_error("cannot keep state in %s: %s", dir, strerror(-err));
+	return read_key(a);
+}
+
+static int read_common(struct app *a)
+{
+	unsigned long port;
+	bool gso;
+	const char *interface = config_get(&a->c, SET_INTERFACE, "warren0");
+	const char *run_dir = config_get(&a->c, SET_RUN_DIR, "/run/warren");
+
+	if (strlen(interface) >= sizeof(a->interface) || !*interface || strpbrk(interface, "/ \t%"))
+		return usage_error("--interface %s: at most 15 characters, without / and spaces%s",
+				   interface, "");
+	if (strlen(run_dir) >= sizeof(a->run_dir))
+		return usage_error("--run-dir %s is too long%s", run_dir, "");
+	snprintf(a->interface, sizeof(a->interface), "%s", interface);
+	snprintf(a->run_dir, sizeof(a->run_dir), "%s", run_dir);
+	a->gw.interface = a->interface;
+	a->gw.run_dir = a->run_dir;
+	if (config_number(&a->c, SET_PORT, 1, UINT16_MAX, 0, &port) < 0 ||
+	    config_bool(&a->c, SET_GSO, &gso) < 0 ||
+	    config_each(&a->c, SET_ENDPOINT, add_endpoint, &a->gw) < 0)
+		return -1;
+	a->gw.port = (uint16_t)port;
+	a->gw.gso = gso || !a->c.value[SET_GSO];
+	a->gw.aead = aead_choose(config_get(&a->c, SET_AEAD, NULL));
+	if (!a->gw.aead)
+		return usage_error("--aead %s: there is no such back end here%s",
+				   config_get(&a->c, SET_AEAD, ""), "");
+	return 0;
+}
+
+/* A WireGuard configuration: its key and port take the place of the state's. */
+static int read_static(struct app *a, const char *path)
+{
+	wgconf_init(&a->conf);
+	if (!wgconf_read(&a->conf, path)) {
+		fprintf(stderr, "warren: %s: %s\n", path, a->conf.error);
+		return -1;
+	}
+	if (a->conf.skipped[0])
+		log_info("%s: not acted on: %s", path, a->conf.skipped);
+	a->gw.static_conf = &a->conf;
+	if (a->conf.listen_port && !a->gw.port)
+		a->gw.port = a->conf.listen_port;
+	return 0;
+}
+
+static void gateway_body(void *ctx, int chan)
+{
+	struct app *a = ctx;
+	gw_main(&a->gw, chan);
+}
+
+static void shim_body(void *ctx, int chan)
+{
+	struct app *a = ctx;
+	/* the shim holds no key, not even in memory that it never looks at */
+	state_wipe(&a->gw.state);
+	token_wipe(&a->gw.token);
+	shim_main(&a->shim, chan);
+}
+
+static void helper_body(void *ctx, int chan)
+{
+	struct app *a = ctx;
+	state_wipe(&a->gw.state);
+	token_wipe(&a->gw.token);
+	helper_main(chan);
+}
+
+static int prepare(struct app *a, const char *file)
+{
+	if (read_common(a) < 0)
+		return -1;
+	if (file ? read_static(a, file) < 0 : read_token(a) < 0)
+		return -1;
+	if (read_worker_id(a) < 0 || read_trino(a) < 0 || cmd_log(&a->c, a->id) < 0)
+		return -1;
+	if (read_state(a) < 0)
+		return -1;
+	if (file)
+		memcpy(a->gw.state.private_key, a->conf.private_key, 32);
+	return 0;
+}
+
+static int launch(struct app *a, char *const *command)
+{
+	struct launcher_config lc = {
+		.command = command, .user = config_get(&a->c, SET_USER, NULL), .worker_id = a->id,
+		.trino = a->gw.trino, .ctx = a, .gateway = gateway_body,
+		.shim = a->gw.trino ? shim_body : NULL, .helper = helper_body,
+	};
+	/* a secret in /proc/PID/environ would outlive its use */
+	char *env = getenv("WARREN_JOIN");
+	if (env)
+		sodium_memzero(env, strlen(env));
+	return launcher_run(&lc);
+}
+
+static int run(int argc, char **argv, const enum setting *allowed, bool with_command)
+{
+	static struct app a;
+	int status = EXIT_USAGE;
+
+	if (config_read(&a.c, argc, argv, allowed) < 0 || cmd_log(&a.c, "warren") < 0)
+		return EXIT_USAGE;
+	if (with_command && a.c.nargs == 0)
+		usage_error("%s%s", "run needs a command: warren run [OPTIONS] -- COMMAND ARGS…", "");
+	else if (!with_command && a.c.nargs > 1)
+		usage_error("up takes one file, not also %s%s", a.c.args[1], "");
+	else if (prepare(&a, !with_command && a.c.nargs ? a.c.args[0] : NULL) == 0)
+		status = launch(&a, with_command ? a.c.args : NULL);
+	state_wipe(&a.gw.state);
+	token_wipe(&a.gw.token);
+	wgconf_free(&a.conf);
+	config_free(&a.c);
+	return status;
+}
+
+int cmd_run(int argc, char **argv)
+{
+	if (cmd_help(argc, argv, run_usage, run_settings))
+		return 0;
+	return run(argc, argv, run_settings, true);
+}
+
+int cmd_up(int argc, char **argv)
+{
+	if (cmd_help(argc, argv, up_usage, up_settings))
+		return 0;
+	return run(argc, argv, up_settings, false);
+}

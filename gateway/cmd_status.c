@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `warren status` for people and, with --json, for programs; `warren ping`. */
+#include "gateway/cmd.h"
+#include "gateway/ctl.h"
+#include "gateway/proc.h"
+#include "gateway/status_ask.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const enum setting status_settings[] = { SET_JSON, SET_INTERFACE, SET_RUN_DIR, SET_STATE,
+						SET_NETWORK, SETTING_COUNT };
+
+static const char status_usage[] =
+	"usage: warren status [--json] [--interface NAME]\n"
+	"       warren status [--json] --state DIR        (a rendezvous)\n\n"
+	"Lease, links and counters of the gateway on this host, or of a rendezvous.\n";
+
+char *status_ask(const struct config *c)
+{
+	char path[300];
+	const char *state = c->value[SET_STATE]; /* of a flag or WARREN_STATE: a rendezvous has one */
+	char *text = NULL;
+
+	if (state) {
+		snprintf(path, sizeof(path), "%s/control.sock", state);
+		text = ctl_ask(path);
+	}
+	if (!text) {
+		snprintf(path, sizeof(path), "%s/%s.sock",
+			 config_get(c, SET_RUN_DIR, "/run/warren"),
+			 config_get(c, SET_INTERFACE, "warren0"));
+		text = ctl_ask(path);
+	}
+	if (!text)
+		fprintf(stderr, "warren: nothing answers at %s (%s): is it running here, under this "
+				"user, and with this --interface or --run-dir?\n",
+			path, strerror(errno));
+	return text;
+}
+
+static const char *str(const json_t *o, const char *key)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+	return s ? s : "-";
+}
+
+static long long num(const json_t *o, const char *key)
+{
+	return (long long)json_integer_value(json_object_get(o, key));
+}
+
+/* "12.3 MiB" */
+static const char *bytes_text(long long n, char out[static 24])
+{
+	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB" };
+	double v = (double)n;
+	size_t u = 0;
+	while (v >= 1024 && u + 1 < ARRAY_SIZE(units)) {
+		v /= 1024;
+		u++;
+	}
+	snprintf(out, 24, u ? "%.1f %s" : "%.0f %s", v, units[u]);
+	return out;
+}
+
+static const char *ms_text(const json_t *o, const char *key, char out[static 24])
+{
+	const json_t *v = json_object_get(o, key);
+	if (json_is_number(v))
+		snprintf(out, 24, "%.2f ms", json_number_value(v));
+	else
+		snprintf(out, 24, "-");
+	return out;
+}
+
+static void print_drops(const json_t *drops)
+{
+	const char *name;
+	json_t *n;
+	if (json_object_size(drops) == 0)
+		return;
+	printf("\ndropped:");
+	json_object_foreach((json_t *)(uintptr_t)drops, name, n)
+		printf(" %s=%lld", name, (long long)json_integer_value(n));
+	printf("\n");
+}
+
+static void print_peer(const json_t *p)
+{
+	char rtt[24], tx[24], rx[24];
+	bool member = strcmp(str(p, "kind"), "member") == 0;
+	char key[12];
+
+	snprintf(key, sizeof(key), "%.8s…", str(p, "key"));
+	printf("  %-16s %-16s %-7s %-26s %10s %5lld %11s %11s  %s\n",
+	       member ? str(p, "id") : key, member ? str(p, "ip") : "-", str(p, "path"),
+	       str(p, "endpoint"), ms_text(p, "rtt_ms", rtt), num(p, "mtu"),
+	       bytes_text(num(p, "tx_bytes"), tx), bytes_text(num(p, "rx_bytes"), rx),
+	       member ? str(p, "release") : "");
+}
+
+static void print_gateway(const json_t *o)
+{
+	const json_t *r = json_object_get(o, "rendezvous"), *peers = json_object_get(o, "peers");
+	char rtt[24];
+	size_t i;
+	json_t *p;
+
+	printf("%s  %s%s%s on %s, %s (warren %s, %s)\n", str(o, "worker_id"), str(o, "state"),
+	       r ? " in network " : "", r ? str(o, "network") : "", str(o, "interface"),
+	       str(o, "ip"), str(o, "release"), str(o, "aead"));
+	if (r)
+		printf("rendezvous %s: %s, %s\n", str(r, "endpoint"),
+		       json_is_true(json_object_get(r, "registered")) ? "registered" : "no answer",
+		       ms_text(r, "rtt_ms", rtt));
+	printf("\n  %-16s %-16s %-7s %-26s %10s %5s %11s %11s  %s\n", "MEMBER", "ADDRESS", "PATH",
+	       "ENDPOINT", "RTT", "MTU", "SENT", "RECEIVED", "RELEASE");
+	json_array_foreach((json_t *)(uintptr_t)peers, i, p)
+		print_peer(p);
+	if (json_array_size(peers) == 0)
+		printf("  nobody else yet\n");
+	print_drops(json_object_get(o, "drops"));
+}
+
+static void print_rendezvous(const json_t *o)
+{
+	const json_t *relay = json_object_get(o, "relay"), *members = json_object_get(o, "members");
+	char text[24];
+	size_t i;
+	json_t *m;
+
+	printf("rendezvous of network %s (warren %s), relayed %s in %lld datagrams\n\n",
+	       str(o, "network"), str(o, "release"), bytes_text(num(relay, "bytes"), text),
+	       num(relay, "packets"));
+	printf("  %-16s %-16s %-8s %-26s %12s  %s\n", "MEMBER", "ADDRESS", "STATE", "ENDPOINT",
+	       "RELAYED", "RELEASE");
+	json_array_foreach((json_t *)(uintptr_t)members, i, m)
+		printf("  %-16s %-16s %-8s %-26s %12s  %s\n", str(m, "id"), str(m, "ip"),
+		       json_is_true(json_object_get(m, "online")) ? "online" : "away",
+		       str(m, "endpoint"), bytes_text(num(m, "relayed_bytes"), text),
+		       str(m, "release"));
+	if (json_array_size(members) == 0)
+		printf("  nobody yet\n");
+	print_drops(json_object_get(o, "drops"));
+}
+
+int cmd_status(int argc, char **argv)
+{
+	struct config c;
+	bool json;
+
+	if (cmd_help(argc, argv, status_usage, status_settings))
+		return 0;
+	if (config_read(&c, argc, argv, status_settings) < 0 || config_bool(&c, SET_JSON, &json) < 0)
+		return EXIT_USAGE;
+	char *text = status_ask(&c);
+	json_t *o = text ? json_loads(text, 0, NULL) : NULL;
+	int status = o ? 0 : EXIT_CANNOT;
+
+	if (text && !o)
+		fprintf(stderr, "warren: the answer is not what this release understands\n");
+	if (o && json)
+		puts(text);
+	else if (o && json_object_get(o, "role"))
+		print_rendezvous(o);
+	else if (o)
+		print_gateway(o);
+	json_decref(o);
+	free(text);
+	config_free(&c);
+	return status;
+}

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+static const struct setting_info {
+	const char *flag, *env, *arg, *help;
+} settings[] = {
+	[SET_CONFIG] = { "config", "WARREN_CONFIG", "FILE", "lines of NAME=VALUE, with the names of the environment variables" },
+	[SET_JOIN] = { "join", "WARREN_JOIN", "TOKEN|@FILE", "the join token that `warren token` prints" },
+	[SET_WORKER_ID] = { "worker-id", "WORKER_ID", "ID", "this node's name in the network (default: the host name)" },
+	[SET_TRINO_MODE] = { "trino-mode", "TRINO_MODE", "true|false", "run the discovery shim for a local Trino (default: false)" },
+	[SET_TRINO_LOCAL_PORT] = { "trino-local-port", "TRINO_LOCAL_PORT", "PORT", "Trino's http-server.http.port (default: 8081)" },
+	[SET_TRINO_PROXY_PORT] = { "trino-proxy-port", "TRINO_PROXY_PORT", "PORT", "the shim's port on localhost, Trino's discovery.uri (default: 8080)" },
+	[SET_TRINO_COORDINATOR_ID] = { "trino-coordinator-id", "TRINO_COORDINATOR_ID", "ID", "worker id of the coordinator's node (default: the only member whose Trino says so)" },
+	[SET_STATE] = { "state", "WARREN_STATE", "DIR", "where key and lease are kept (default: /var/lib/warren/NETWORK)" },
+	[SET_RUN_DIR] = { "run-dir", "WARREN_RUN_DIR", "DIR", "status socket and env file (default: /run/warren)" },
+	[SET_INTERFACE] = { "interface", "WARREN_INTERFACE", "NAME", "name of the TUN interface (default: warren0)" },
+	[SET_PORT] = { "port", "WARREN_PORT", "PORT", "UDP port (default: random, then kept in the state)" },
+	[SET_ENDPOINT] = { "endpoint", "WARREN_ENDPOINT", "IP:PORT", "a further address that others reach us at (port forward, elastic IP); repeatable" },
+	[SET_KEY] = { "key", "WARREN_KEY", "@FILE", "private key, as `warren genkey` prints it (default: made once, kept in the state)" },
+	[SET_USER] = { "user", "WARREN_USER", "NAME", "the command runs as this user (default: the invoking one)" },
+	[SET_GSO] = { "gso", "WARREN_GSO", "true|false", "UDP segmentation offload (default: where the kernel has it)" },
+	[SET_AEAD] = { "aead", "WARREN_AEAD", "NAME", "ipsec-mb or libcrypto (default: the faster one there is)" },
+	[SET_LOG_LEVEL] = { "log-level", "WARREN_LOG_LEVEL", "LEVEL", "debug, info, warning or error (default: info)" },
+	[SET_LISTEN] = { "listen", "WARREN_LISTEN", "IP:PORT", "UDP address of the rendezvous (default: 0.0.0.0:7777)" },
+	[SET_NETWORK] = { "network", "WARREN_NETWORK", "NAME", "name of the network (default: warren)" },
+	[SET_PUBLIC] = { "public", "WARREN_PUBLIC", "HOST:PORT", "where members reach the rendezvous; goes into the token; repeatable" },
+	[SET_PREFIX] = { "prefix", "WARREN_PREFIX", "CIDR", "IPv4 range of the virtual addresses (default: 10.77.0.0/16)" },
+	[SET_ROUTE] = { "route", "WARREN_ROUTE", "ID=CIDR", "a further prefix behind a member; repeatable" },
+	[SET_MAX_MEMBERS] = { "max-members", "WARREN_MAX_MEMBERS", "N", "(default: 1000)" },
+	[SET_LEASE_TTL] = { "lease-ttl", "WARREN_LEASE_TTL", "DAYS", "a lease unseen for so long is freed (default: 30)" },
+	[SET_JSON] = { "json", NULL, NULL, "for programs" },
+	[SET_COUNT_] = { "count", NULL, "N", "how many pings (default: 5)" },
+};
+
+static_assert(ARRAY_SIZE(settings) == SETTING_COUNT, "each setting is in the table");
+
+char *file_read(const char *path, size_t max)
+{
+	FILE *f = fopen(path, "rbe");
+	if (!f)
+		return NULL;
+	char *text = calloc(1, max + 2);
+	size_t n = text ? fread(text, 1, max + 1, f) : 0;
+	int err = !text ? ENOMEM : ferror(f) ? EIO : n > max ? EFBIG : 0;
+	fclose(f);
+	if (err) {
+		free(text);
+		errno = err;
+		return NULL;
+	}
+	return text;
+}
+
+/* A second value of the same source is added behind a comma. */
+static int put(struct config *c, enum setting s, const char *v)
+{
+	char *old = c->value[s], *joined;
+	int n = old ? asprintf(&joined, "%s,%s", old, v) : asprintf(&joined, "%s", v);
+	if (n < 0)
+		return -1;
+	free(old);
+	c->value[s] = joined;
+	return 0;
+}
+
+static enum setting find_flag(const char *name, size_t len, const enum setting *allowed)
+{
+	for (; *allowed != SETTING_COUNT; allowed++)
+		if (strlen(settings[*allowed].flag) == len &&
+		    strncmp(settings[*allowed].flag, name, len) == 0)
+			return *allowed;
+	return SETTING_COUNT;
+}
+
+static int bad(const char *fmt, const char *what)
+{
+	fprintf(stderr, "warren: ");
+	fprintf(stderr, fmt, what);
+	fputc('\n', stderr);
+	return -1;
+}
+
+/* One flag at argv[0]; how many words it took, or -1. */
+static int read_flag(struct config *c, int argc, char **argv, const enum setting *allowed)
+{
+	const char *name = argv[0] + 2, *eq = strchr(name, '=');
+	size_t len = eq ? (size_t)(eq - name) : strlen(name);
+	enum setting s = find_flag(name, len, allowed);
+
+	if (s == SETTING_COUNT)
+		return bad("no such option here: %s (try --help)", argv[0]);
+	if (!settings[s].arg)
+		return put(c, s, "true") < 0 ? -1 : 1;
+	if (eq)
+		return put(c, s, eq + 1) < 0 ? -1 : 1;
+	if (argc < 2)
+		return bad("%s needs a value (try --help)", argv[0]);
+	return put(c, s, argv[1]) < 0 ? -1 : 2;
+}
+
+static int read_flags(struct config *c, int argc, char **argv, const enum setting *allowed)
+{
+	int i = 0;
+	while (i < argc && strncmp(argv[i], "--", 2) == 0 && argv[i][2]) {
+		int took = read_flag(c, argc - i, argv + i, allowed);
+		if (took < 0)
+			return -1;
+		i += took;
+	}
+	if (i < argc && strcmp(argv[i], "--") == 0)
+		i++;
+	c->nargs = argc - i;
+	c->args = argv + i;
+	return 0;
+}
+
+static int read_line(struct config *c, char *line, const enum setting *allowed, bool *set)
+{
+	char *eq = strchr(line, '=');
+	if (!*line || *line == '#')
+		return 0;
+	if (!eq)
+		return bad("the configuration file has a line that is not NAME=VALUE: %s", line);
+	*eq = 0;
+	for (enum setting s = 0; s < SETTING_COUNT; s++) {
+		if (!settings[s].env || strcmp(settings[s].env, line) != 0)
+			continue;
+		/* a file may serve several commands: what this one does not take is no mistake */
+		for (const enum setting *a = allowed; *a != SETTING_COUNT; a++)
+			if (*a == s && !set[s])
+				return put(c, s, eq + 1);
+		return 0;
+	}
+	return bad("the configuration file sets something unknown: %s", line);
+}
+
+static int read_file(struct config *c, const char *path, const enum setting *allowed)
+{
+	bool set[SETTING_COUNT];
+	char *text = file_read(path, 1 << 20), *rest = text;
+	int err = 0;
+
+	if (!text)
+		return bad("cannot read the configuration file %s", path);
+	for (enum setting s = 0; s < SETTING_COUNT; s++)
+		set[s] = c->value[s];
+	for (char *line; err == 0 && (line = strsep(&rest, "\r\n"));)
+		err = read_line(c, line, allowed, set);
+	free(text);
+	return err;
+}
+
+int config_read(struct config *c, int argc, char **argv, const enum setting *allowed)
+{
+	memset(c, 0, sizeof(*c));
+	if (read_flags(c, argc, argv, allowed) < 0)
+		return -1;
+	for (const enum setting *a = allowed; *a != SETTING_COUNT; a++) {
+		const char *env = settings[*a].env ? getenv(settings[*a].env) : NULL;
+		if (env && *env && !c->value[*a] && put(c, *a, env) < 0)
+			return -1;
+	}
+	return c->value[SET_CONFIG] ? read_file(c, c->value[SET_CONFIG], allowed) : 0;
+}
+
+void config_free(struct config *c)
+{
+	for (enum setting s = 0; s < SETTING_COUNT; s++) {
+		if (c->value[s])
+			explicit_bzero(c->value[s], strlen(c->value[s]));
+		free(c->value[s]);
+		c->value[s] = NULL;
+	}
+}
+
+const char *config_get(const struct config *c, enum setting s, const char *otherwise)
+{
+	return c->value[s] ? c->value[s] : otherwise;
+}
+
+static int bad_value(enum setting s, const char *v, const char *wanted)
+{
+	const char *env = settings[s].env;
+	fprintf(stderr, "warren: --%s%s%s%s is \"%s\": it must be %s\n", settings[s].flag,
+		env ? " (" : "", env ? env : "", env ? ")" : "", v, wanted);
+	return -1;
+}
+
+int config_bool(const struct config *c, enum setting s, bool *out)
+{
+	static const char *const yes[] = { "1", "true", "yes", "on" };
+	static const char *const no[] = { "0", "false", "no", "off" };
+	const char *v = c->value[s];
+	*out = false;
+	for (size_t i = 0; v && i < ARRAY_SIZE(yes); i++) {
+		if (strcasecmp(v, no[i]) == 0)
+			return 0;
+		if (strcasecmp(v, yes[i]) == 0) {
+			*out = true;
+			return 0;
+		}
+	}
+	return v ? bad_value(s, v, "true or false") : 0;
+}
+
+int config_number(const struct config *c, enum setting s, unsigned long min, unsigned long max,
+		  unsigned long otherwise, unsigned long *out)
+{
+	const char *v = c->value[s];
+	char *end, wanted[80];
+	*out = otherwise;
+	if (!v)
+		return 0;
+	errno = 0;
+	unsigned long n = strtoul(v, &end, 10);
+	if (errno || end == v || *end || *v < '0' || *v > '9' || n < min || n > max) {
+		snprintf(wanted, sizeof(wanted), "a number from %lu to %lu", min, max);
+		return bad_value(s, v, wanted);
+	}
+	*out = n;
+	return 0;
+}
+
+int config_each(const struct config *c, enum setting s, int (*each)(void *ctx, const char *part),
+		void *ctx)
+{
+	char *copy = c->value[s] ? strdup(c->value[s]) : NULL, *rest = copy;
+	int err = 0;
+	for (char *part; err == 0 && (part = strsep(&rest, ","));)
+		if (*part)
+			err = each(ctx, part);
+	free(copy);
+	return err;
+}
+
+void config_help(const enum setting *allowed)
+{
+	for (; *allowed != SETTING_COUNT; allowed++) {
+		const struct setting_info *s = &settings[*allowed];
+		printf("  --%s%s%s\n      %s%s%s%s\n", s->flag, s->arg ? " " : "",
+		       s->arg ? s->arg : "", s->help, s->env ? " [" : "", s->env ? s->env : "",
+		       s->env ? "]" : "");
+	}
+}

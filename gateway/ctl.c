@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/ctl.h"
+#include "base/bytes.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { CTL_CLIENTS = 16, CTL_ANSWER_MAX = 16 << 20, CTL_TIMEOUT_SECONDS = 5 };
+
+struct client {
+	struct ctl *ctl;
+	ev_io io;
+	char ask[16];
+	size_t have;
+	char *answer;
+	size_t len, sent;
+	int fd; /* -1: free */
+};
+
+struct ctl {
+	struct ev_loop *ev;
+	ev_io io;
+	int fd;
+	char path[108];
+	char *(*status)(void *ctx);
+	void *ctx;
+	unsigned next; /* whose place a newcomer takes when all are taken */
+	struct client clients[CTL_CLIENTS];
+};
+
+static void client_end(struct client *c)
+{
+	if (c->fd < 0)
+		return;
+	ev_io_stop(c->ctl->ev, &c->io);
+	close(c->fd);
+	free(c->answer);
+	c->fd = -1;
+	c->answer = NULL;
+	c->have = c->len = c->sent = 0;
+}
+
+static void client_send(struct client *c)
+{
+	ssize_t n = send(c->fd, c->answer + c->sent, c->len - c->sent, MSG_NOSIGNAL);
+	if (n < 0 && errno == EAGAIN)
+		return;
+	if (n > 0)
+		c->sent += (size_t)n;
+	if (n <= 0 || c->sent == c->len)
+		client_end(c);
+}
+
+static void client_ask(struct client *c)
+{
+	ssize_t n = recv(c->fd, c->ask + c->have, sizeof(c->ask) - c->have, 0);
+	if (n < 0 && errno == EAGAIN)
+		return;
+	if (n > 0)
+		c->have += (size_t)n;
+	if (n <= 0 || !memchr(c->ask, '\n', c->have)) {
+		if (n <= 0 || c->have == sizeof(c->ask))
+			client_end(c);
+		return;
+	}
+	c->answer = strncmp(c->ask, "status\n", 7) == 0 ? c->ctl->status(c->ctl->ctx) : NULL;
+	if (!c->answer) {
+		client_end(c);
+		return;
+	}
+	c->len = strlen(c->answer);
+	ev_io_stop(c->ctl->ev, &c->io);
+	ev_io_set(&c->io, c->fd, EV_WRITE);
+	ev_io_start(c->ctl->ev, &c->io);
+}
+
+static void on_client(struct ev_loop *ev, ev_io *w, int revents)
+{
+	struct client *c = w->data;
+	(void)ev;
+	(void)revents;
+	if (c->answer)
+		client_send(c);
+	else
+		client_ask(c);
+}
+
+static void on_accept(struct ev_loop *ev, ev_io *w, int revents)
+{
+	struct ctl *ctl = w->data;
+	struct client *c = NULL;
+	int fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	(void)revents;
+	if (fd < 0)
+		return;
+	for (unsigned i = 0; i < CTL_CLIENTS && !c; i++)
+		if (ctl->clients[i].fd < 0)
+			c = &ctl->clients[i];
+	if (!c) {
+		c = &ctl->clients[ctl->next++ % CTL_CLIENTS];
+		client_end(c);
+	}
+	c->ctl = ctl;
+	c->fd = fd;
+	ev_io_init(&c->io, on_client, fd, EV_READ);
+	c->io.data = c;
+	ev_io_start(ev, &c->io);
+}
+
+static int unix_address(const char *path, struct sockaddr_un *un)
+{
+	*un = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	size_t len = strlen(path);
+	if (len >= sizeof(un->sun_path))
+		return -ENAMETOOLONG;
+	memcpy(un->sun_path, path, len + 1);
+	return 0;
+}
+
+/* Somebody answers there? A socket file that a killed process left does not. */
+static bool served(const struct sockaddr_un *un)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool yes = fd >= 0 && connect(fd, (const struct sockaddr *)un, sizeof(*un)) == 0;
+	if (fd >= 0)
+		close(fd);
+	return yes;
+}
+
+int ctl_open(struct ctl **out, struct ev_loop *ev, const char *path, char *(*status)(void *ctx),
+	     void *ctx)
+{
+	struct sockaddr_un un;
+	int err = unix_address(path, &un);
+	struct ctl *c = err ? NULL : calloc(1, sizeof(*c));
+
+	if (!c)
+		return err ? err : -ENOMEM;
+	for (unsigned i = 0; i < CTL_CLIENTS; i++)
+		c->clients[i].fd = -1;
+	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (c->fd < 0 || served(&un)) {
+		err = c->fd < 0 ? -errno : -EADDRINUSE;
+		goto fail;
+	}
+	unlink(path);
+	mode_t old = umask(0177);
+	err = bind(c->fd, (struct sockaddr *)&un, sizeof(un)) < 0 ? -errno : 0;
+	umask(old);
+	if (err || listen(c->fd, CTL_CLIENTS) < 0) {
+		err = err ? err : -errno;
+		goto fail;
+	}
+	snprintf(c->path, sizeof(c->path), "%s", path);
+	c->ev = ev;
+	c->status = status;
+	c->ctx = ctx;
+	ev_io_init(&c->io, on_accept, c->fd, EV_READ);
+	c->io.data = c;
+	ev_io_start(ev, &c->io);
+	*out = c;
+	return 0;
+fail:
+	if (c->fd >= 0)
+		close(c->fd);
+	free(c);
+	return err;
+}
+
+void ctl_close(struct ctl *c)
+{
+	if (!c)
+		return;
+	for (unsigned i = 0; i < CTL_CLIENTS; i++)
+		client_end(&c->clients[i]);
+	ev_io_stop(c->ev, &c->io);
+	close(c->fd);
+	unlink(c->path);
+	free(c);
+}
+
+/* Reads to the end of the stream. */
+static char *read_answer(int fd)
+{
+	char *text = NULL;
+	size_t len = 0, cap = 0;
+	for (;;) {
+		if (len + 4096 > cap) {
+			cap = cap ? cap * 2 : 64 << 10;
+			char *more = cap > CTL_ANSWER_MAX ? NULL : realloc(text, cap);
+			if (!more)
+				break;
+			text = more;
+		}
+		ssize_t n = recv(fd, text + len, cap - len - 1, 0);
+		if (n < 0)
+			break;
+		if (n == 0) {
+			text[len] = 0;
+			return text;
+		}
+		len += (size_t)n;
+	}
+	free(text);
+	return NULL;
+}
+
+char *ctl_ask(const char *path)
+{
+	struct timeval limit = { .tv_sec = CTL_TIMEOUT_SECONDS };
+	struct sockaddr_un un;
+	char *answer = NULL;
+	int err = unix_address(path, &un);
+	int fd = err ? -1 : socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (err)
+		errno = -err;
+	if (fd < 0)
+		return NULL;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	if (connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0 &&
+	    send(fd, "status\n", 7, MSG_NOSIGNAL) == 7)
+		answer = read_answer(fd);
+	err = errno;
+	close(fd);
+	errno = err;
+	return answer;
+}

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The gateway process: set-up in the order that fails closed, the turn, and the end. */
+#include "gateway/gw.h"
+#include "gateway/proc.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define HOUSEKEEPING (10 * NSEC_PER_SEC)
+#define ROSTER_COALESCE (250 * NSEC_PER_MSEC)
+#define TIMESTAMP_RESERVE (60 * NSEC_PER_SEC)
+
+static void save_state(struct gw *g)
+{
+	struct state *s = &g->cfg->state;
+	const struct node_lease_info *l = node_lease(g->node);
+
+	s->port = g->udp.port;
+	if (l->lease.number && l->up) {
+		s->number = l->lease.number;
+		memcpy(s->psk, l->psk, 32);
+		s->has_psk = true;
+	}
+	int err = state_save(s);
+	if (err < 0)
+		log_warn("cannot write the state in %s: %s", s->dir, strerror(-err));
+}
+
+/* What may be sent as TAI64N before the next save is reserved ahead, so a crash repeats none. */
+static void reserve_timestamps(struct gw *g)
+{
+	struct state *s = &g->cfg->state;
+	int64_t last = wg_timestamp_last(node_wg(g->node));
+	int64_t wall = g->loop.now + g->loop.wall_offset;
+	int64_t used = last > wall ? last : wall;
+
+	if (s->timestamp - used > TIMESTAMP_RESERVE / 2)
+		return;
+	s->timestamp = used + TIMESTAMP_RESERVE;
+	save_state(g);
+}
+
+static void env_path(const struct gw *g, char out[static 300])
+{
+	snprintf(out, 300, "%s/env", g->cfg->run_dir);
+}
+
+/* For a sidecar: what the command gets in its environment. */
+static void write_env(struct gw *g)
+{
+	char path[300], text[400], ip[ADDR_STRLEN], ip6[ADDR_STRLEN];
+	const struct lease *l = &node_lease(g->node)->lease;
+	int n = snprintf(text, sizeof(text), "WARREN_IP=%s\nWARREN_IP6=%s\nWORKER_ID=%s\n",
+			 addr_str(&l->ip, ip), addr_str(&l->ip6, ip6), g->cfg->worker_id);
+	env_path(g, path);
+	int err = file_replace(path, text, (size_t)n);
+	if (err < 0)
+		log_warn("cannot write %s: %s", path, strerror(-err));
+	else
+		chmod(path, 0644);
+}
+
+static void on_up(struct gw *g)
+{
+	char ip[ADDR_STRLEN], ip6[ADDR_STRLEN];
+	const struct lease *l = &node_lease(g->node)->lease;
+
+	if (gw_net_up(g) < 0) {
+		gw_fatal(g, EXIT_CANNOT);
+		return;
+	}
+	g->up = true;
+	log_info("joined %s: %s and %s on %s", g->cfg->token.network, addr_str(&l->ip, ip),
+		 addr_str(&l->ip6, ip6), g->tun.name);
+	write_env(g);
+	gw_tell_up(g);
+	g->roster_changed = true;
+}
+
+static void on_refused(struct gw *g, const struct node_note *n)
+{
+	if (n->fatal) {
+		log_error("the rendezvous refuses this node: %s", n->text);
+		gw_fatal(g, EXIT_CANNOT);
+	} else {
+		log_warn("the rendezvous refuses for now: %s", n->text);
+	}
+}
+
+static void on_session(const struct peer *p)
+{
+	if (peer_kind(p) == PEER_MEMBER)
+		log_info("%s: encrypted session is up", peer_entry(p)->id);
+	else
+		log_info("encrypted session with %s is up",
+			 peer_kind(p) == PEER_RENDEZVOUS ? "the rendezvous" : "a peer");
+}
+
+static void on_note(void *ctx, const struct node_note *n)
+{
+	struct gw *g = ctx;
+
+	switch (n->event) {
+	case NODE_UP:
+		on_up(g);
+		break;
+	case NODE_LEASE_CHANGED:
+		log_error("the rendezvous gives this node another address than the one its command "
+			  "started with: stopping");
+		gw_fatal(g, EXIT_REPLACED);
+		break;
+	case NODE_REFUSED:
+		on_refused(g, n);
+		break;
+	case NODE_REPLACED:
+		log_error("another node holds this worker id now: %s: stopping", n->text);
+		gw_fatal(g, EXIT_REPLACED);
+		break;
+	case NODE_RELEASED:
+		gw_tell_released(g);
+		loop_stop(&g->loop);
+		break;
+	case NODE_ROUTE_ADD:
+	case NODE_ROUTE_REMOVE:
+		gw_net_route(g, n->peer, &n->prefix, n->event == NODE_ROUTE_ADD);
+		break;
+	case NODE_PATH_CHANGED:
+		gw_net_path(g, n->peer);
+		g->roster_changed = true;
+		break;
+	case NODE_RESOLVE:
+		gw_resolve(g);
+		break;
+	case NODE_SAVE:
+		save_state(g);
+		break;
+	case NODE_ROSTER:
+		g->roster_changed = true;
+		break;
+	case NODE_SESSION:
+		on_session(n->peer);
+		break;
+	}
+}
+
+static void housekeeping(struct gw *g, nsec now)
+{
+	struct enrol_info e;
+
+	g->next_housekeeping = now + HOUSEKEEPING;
+	g->loop.wall_offset = loop_wall_offset();
+	node_set_wall(g->node, g->loop.wall_offset);
+	reserve_timestamps(g);
+	node_enrol_info(g->node, &e);
+	if (g->cfg->joining && !e.registered && e.last_answer == 0 && g->refused_limit) {
+		unsigned left_out;
+		if (log_allowed(g->refused_limit, now, &left_out))
+			log_warn("no answer from the rendezvous of %s yet: trying on",
+				 g->cfg->token.network);
+	}
+}
+
+static void turn(void *ctx, nsec now)
+{
+	struct gw *g = ctx;
+	if (now >= g->next_housekeeping)
+		housekeeping(g, now);
+	node_tick(g->node, now);
+	if (g->roster_changed && now >= g->next_roster) {
+		g->roster_changed = false;
+		g->next_roster = now + ROSTER_COALESCE;
+		gw_shim_roster(g);
+	}
+}
+
+static nsec deadline(void *ctx)
+{
+	struct gw *g = ctx;
+	nsec at = nsec_min(node_deadline(g->node), g->next_housekeeping);
+	return g->roster_changed ? nsec_min(at, g->next_roster) : at;
+}
+
+static char *status_text(void *ctx)
+{
+	json_t *o = gw_status(ctx);
+	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+	json_decref(o);
+	return text;
+}
+
+/* One gateway for an interface name, whatever it does with the socket file. */
+static int take_lock(struct gw *g)
+{
+	char path[300];
+	int err = make_dir(g->cfg->run_dir, 0755);
+
+	if (err < 0) {
+		log_error("cannot use the run directory %s: %s", g->cfg->run_dir, strerror(-err));
+		return err;
+	}
+	snprintf(path, sizeof(path), "%s/%s.lock", g->cfg->run_dir, g->cfg->interface);
+	g->lock_fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (g->lock_fd >= 0 && flock(g->lock_fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	log_error("another gateway runs interface %s already (%s): choose another --interface",
+		  g->cfg->interface, path);
+	return -EBUSY;
+}
+
+static int open_ctl(struct gw *g)
+{
+	char path[300];
+	snprintf(path, sizeof(path), "%s/%s.sock", g->cfg->run_dir, g->cfg->interface);
+	int err = ctl_open(&g->ctl, g->loop.ev, path, status_text, g);
+	if (err < 0)
+		log_error("cannot serve the status socket %s: %s", path, strerror(-err));
+	return err;
+}
+
+static int static_peers(struct gw *g)
+{
+	const struct wgconf *c = g->cfg->static_conf;
+
+	for (size_t i = 0; i < c->npeers; i++) {
+		const struct wgconf_peer *wp = &c->peers[i];
+		struct endpoint at[RESOLVE_MAX];
+		bool has = wp->host[0] && resolve(wp->host, wp->port, at);
+		if (wp->host[0] && !has)
+			log_warn("the endpoint name %s cannot be looked up", wp->host);
+		struct peer *p = node_static_add(g->node, g->loop.now, wp->key,
+						 wp->has_psk ? wp->psk : NULL,
+						 has ? &at[0] : NULL, wp->keepalive);
+		if (!p) {
+			log_error("peer %zu has a key that is used already, or no peer's key",
+				  i + 1);
+			return -EINVAL;
+		}
+		if (has)
+			gw_net_path(g, p);
+		for (size_t k = 0; k < wp->nallowed; k++)
+			node_static_route(g->node, p, &wp->allowed[k]);
+	}
+	return 0;
+}
+
+static int make_node(struct gw *g)
+{
+	struct node_config nc = {
+		.io = { .ctx = g, .udp = gw_send_udp, .tun = gw_send_tun, .note = on_note },
+		.aead = g->cfg->aead, .worker_id = g->cfg->worker_id,
+		.release = WARREN_VERSION, .max_peers = GW_MAX_PEERS,
+		.timestamp_floor = g->cfg->state.timestamp, .udp_gso = g->tun.uso,
+		.token = g->cfg->joining ? &g->cfg->token : NULL,
+		.psk = g->cfg->state.has_psk ? g->cfg->state.psk : NULL,
+		.number = g->cfg->state.number,
+	};
+	int64_t wall = g->loop.now + g->loop.wall_offset;
+
+	/* greater at each start even where the clock stepped back: the reserve never does */
+	nc.boot = (uint64_t)(wall > g->cfg->state.timestamp ? wall : g->cfg->state.timestamp);
+	memcpy(nc.private_key, g->cfg->state.private_key, 32);
+	g->node = node_new(&nc, g->loop.now);
+	sodium_memzero(&nc, sizeof(nc));
+	if (!g->node) {
+		log_error("cannot make the gateway: %s", strerror(errno ? errno : ENOMEM));
+		return -ENOMEM;
+	}
+	node_set_wall(g->node, g->loop.wall_offset);
+	return 0;
+}
+
+static int set_up(struct gw *g)
+{
+	int err = take_lock(g);
+	if (err == 0)
+		err = gw_io_open(g);
+	if (err == 0)
+		err = make_node(g);
+	if (err == 0)
+		err = gw_net_open(g);
+	if (err == 0)
+		err = open_ctl(g);
+	if (err == 0 && g->cfg->static_conf) {
+		err = gw_net_static(g);
+		if (err == 0)
+			err = static_peers(g);
+	}
+	if (err == 0 && (err = proc_drop_capabilities(CAP_NET_ADMIN)) < 0)
+		log_error("cannot drop capabilities: %s", strerror(-err));
+	return err;
+}
+
+static void on_term(struct ev_loop *ev, ev_signal *w, int revents)
+{
+	(void)revents;
+	(void)w;
+	ev_break(ev, EVBREAK_ALL);
+}
+
+static void tear_down(struct gw *g)
+{
+	char path[300];
+
+	env_path(g, path);
+	unlink(path);
+	ctl_close(g->ctl);
+	if (g->kernel)
+		gw_net_close(g);
+	gw_chan_close(g);
+	if (g->node)
+		node_free(g->node);
+	gw_io_close(g);
+	if (g->lock_fd >= 0)
+		close(g->lock_fd);
+	loop_close(&g->loop);
+}
+
+_Noreturn void gw_main(struct gw_config *cfg, int chan)
+{
+	static struct log_limit no_answer = { .every = 30 * NSEC_PER_SEC };
+	struct gw *g = calloc(1, sizeof(*g));
+	bool ok = g;
+
+	if (ok) {
+		g->cfg = cfg;
+		g->chan = chan;
+		g->helper_fd = g->shim_fd = g->monitor_fd = g->lock_fd = g->tun.fd = g->udp.fd = -1;
+		g->refused_limit = &no_answer;
+		ok = loop_init(&g->loop, g, turn, deadline) == 0;
+	}
+	if (!ok || set_up(g) < 0) {
+		if (g) {
+			gw_fatal(g, EXIT_CANNOT);
+			tear_down(g);
+		}
+		_exit(EXIT_CANNOT);
+	}
+	ev_signal_init(&g->term, on_term, SIGTERM);
+	ev_signal_start(g->loop.ev, &g->term);
+	reserve_timestamps(g);
+	if (cfg->joining)
+		gw_net_candidates(g);
+	gw_io_start(g);
+	gw_chan_start(g);
+	loop_run(&g->loop);
+	tear_down(g);
+	state_wipe(&cfg->state);
+	_exit(0);
+}

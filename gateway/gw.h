@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The gateway process: a node (node.h) between a real TUN device and a real socket, the kernel's
+ * routes, and the channels to launcher, shim and helper. Nothing in its loop can wait.
+ */
+#ifndef WARREN_GW_H
+#define WARREN_GW_H
+
+#include "gateway/ctl.h"
+#include "gateway/helper.h"
+#include "gateway/loop.h"
+#include "gateway/node.h"
+#include "gateway/state.h"
+#include "gateway/wgconf.h"
+#include "route/kernel.h"
+#include "tun/dev.h"
+
+enum {
+	GW_RX_SLOTS = 8,
+	GW_TURN_BYTES = 1 << 20, /* at most so much from one side before the other has its turn */
+	GW_MAX_PEERS = 1100,
+	GW_MAX_ENDPOINTS = 8,
+	SHIM_LINE_MAX = 64 << 10,
+};
+
+/* What the commands make of the configuration, before anything is forked. */
+struct gw_config {
+	const char *worker_id;
+	const char *run_dir, *interface;
+	const char *coordinator_id; /* or NULL */
+	bool trino;
+	uint16_t trino_port, proxy_port;
+	uint16_t port; /* 0: the state's, else random */
+	bool gso;
+	const struct aead *aead;
+	bool joining;
+	struct token token;
+	const struct wgconf *static_conf; /* or NULL */
+	struct state state;
+	struct endpoint stated[GW_MAX_ENDPOINTS];
+	size_t nstated;
+};
+
+struct gw {
+	struct gw_config *cfg;
+	struct loop loop;
+	struct node *node;
+	struct tun tun;
+	struct udp_socket udp;
+	struct kernel_routes *kernel;
+	struct ctl *ctl;
+	int chan, helper_fd, shim_fd, monitor_fd, lock_fd;
+	ev_io tun_io, udp_io, chan_io, helper_io, shim_io, monitor_io;
+	ev_signal term;
+	bool up, releasing, roster_changed;
+	nsec next_housekeeping, next_roster;
+	/* name look-ups under way, one per rendezvous of the token */
+	uint32_t resolve_id, resolve_left;
+	struct endpoint resolved[RESOLVE_MAX];
+	size_t nresolved;
+	/* towards the shim */
+	char shim_line[SHIM_LINE_MAX];
+	size_t shim_have;
+	bool shim_dropping; /* the line was too long: skipped to its end */
+	char *shim_out;
+	size_t shim_out_len, shim_out_at;
+	struct vnet_hdr vnet;
+	uint8_t *tun_buf;
+	uint8_t *rx_buf[GW_RX_SLOTS];
+	struct log_limit *refused_limit;
+};
+
+/* The process: never returns. */
+_Noreturn void gw_main(struct gw_config *cfg, int chan);
+
+/* gw_io.c: TUN and socket */
+int gw_io_open(struct gw *g);
+void gw_io_close(struct gw *g);
+void gw_io_start(struct gw *g);
+void gw_send_udp(void *ctx, const struct udp_tx *tx, unsigned n);
+void gw_send_tun(void *ctx, const struct gro_write *w);
+
+/* gw_net.c: what the kernel is told, and what it tells */
+int gw_net_open(struct gw *g);
+void gw_net_close(struct gw *g);
+int gw_net_up(struct gw *g); /* the lease's addresses */
+int gw_net_static(struct gw *g);
+void gw_net_route(struct gw *g, struct peer *p, const struct prefix *prefix, bool add);
+void gw_net_path(struct gw *g, struct peer *p);
+void gw_net_candidates(struct gw *g);
+
+/* gw_chan.c: launcher, helper and shim */
+void gw_chan_start(struct gw *g);
+void gw_chan_close(struct gw *g);
+void gw_fatal(struct gw *g, int code); /* tells the launcher; the line is written already */
+void gw_tell_up(struct gw *g);
+void gw_tell_released(struct gw *g);
+void gw_resolve(struct gw *g);
+void gw_shim_roster(struct gw *g);
+void gw_shim_line(struct gw *g, char *text, size_t len); /* takes `text` */
+
+/* status.c */
+struct json_t;
+struct json_t *gw_status(struct gw *g);
+struct json_t *gw_roster(struct gw *g);
+
+#endif

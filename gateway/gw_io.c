@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The gateway's two data edges. */
+#include "gateway/gw.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+void gw_send_udp(void *ctx, const struct udp_tx *tx, unsigned n)
+{
+	struct gw *g = ctx;
+	for (unsigned lost = udp_send(&g->udp, tx, n); lost; lost--)
+		drop_count(node_drops_edit(g->node), DROP_UDP_SEND);
+}
+
+void gw_send_tun(void *ctx, const struct gro_write *w)
+{
+	struct gw *g = ctx;
+	if (tun_write(&g->tun, w) < 0)
+		node_drops_edit(g->node)->n[DROP_TUN_WRITE] += w->packets;
+}
+
+static void on_tun(struct ev_loop *ev, ev_io *w, int revents)
+{
+	struct gw *g = w->data;
+	size_t bytes = 0;
+
+	(void)ev;
+	(void)revents;
+	while (bytes < GW_TURN_BYTES) {
+		ssize_t n = tun_read(&g->tun, &g->vnet, g->tun_buf, TUN_READ_MAX);
+		if (n == -EINVAL || n == -EMSGSIZE || n == -EFAULT) {
+			/* one packet that the kernel could not hand over: no reason to go */
+			drop_count(node_drops_edit(g->node), DROP_TUN_MALFORMED);
+			break;
+		}
+		if (n < 0) {
+			log_error("interface %s is gone (%s): was it deleted? Starting anew",
+				  g->tun.name, strerror((int)-n));
+			loop_stop(&g->loop);
+			return;
+		}
+		if (n == 0)
+			break;
+		node_tun(g->node, g->loop.now, &g->vnet, g->tun_buf, (size_t)n);
+		bytes += (size_t)n;
+	}
+	node_flush(g->node, g->loop.now);
+}
+
+static void on_udp(struct ev_loop *ev, ev_io *w, int revents)
+{
+	struct gw *g = w->data;
+	struct udp_rx rx[GW_RX_SLOTS];
+	size_t bytes = 0;
+
+	(void)ev;
+	(void)revents;
+	for (unsigned i = 0; i < GW_RX_SLOTS; i++)
+		rx[i].buf = g->rx_buf[i];
+	while (bytes < GW_TURN_BYTES) {
+		int n = udp_recv(&g->udp, rx, GW_RX_SLOTS);
+		if (n <= 0)
+			break; /* an error here is an ICMP's or a moment's: the socket stays good */
+		for (int i = 0; i < n; i++)
+			bytes += rx[i].len;
+		node_udp(g->node, g->loop.now, rx, (unsigned)n);
+		if (n < GW_RX_SLOTS)
+			break;
+	}
+}
+
+static int open_socket(struct gw *g)
+{
+	uint16_t port = g->cfg->port ? g->cfg->port : g->cfg->state.port;
+	int err = udp_open(&g->udp, &addr_any, port);
+
+	if (err == -EADDRINUSE && !g->cfg->port && port) {
+		log_info("UDP port %u of the last start is taken: using another", port);
+		err = udp_open(&g->udp, &addr_any, 0);
+	}
+	if (err == -EADDRINUSE)
+		log_error("UDP port %u is in use by another program: choose another --port, or "
+			  "leave it out", port);
+	else if (err < 0)
+		log_error("cannot open a UDP socket: %s", strerror(-err));
+	if (err == 0 && !g->cfg->gso)
+		udp_set_offload(&g->udp, false, false);
+	return err;
+}
+
+static int open_tun(struct gw *g)
+{
+	const char *name = g->cfg->interface;
+	int err = tun_open(&g->tun, name);
+
+	switch (err) {
+	case 0:
+		break;
+	case -ENOENT:
+	case -ENODEV:
+	case -ENXIO:
+		log_error("/dev/net/tun is missing: give the container the device "
+			  "(docker run --device /dev/net/tun), or load the module tun");
+		break;
+	case -EPERM:
+	case -EACCES:
+		log_error("no right to make interface %s: CAP_NET_ADMIN is needed "
+			  "(docker run --cap-add NET_ADMIN, or run as root)", name);
+		break;
+	case -EBUSY:
+	case -EEXIST:
+		log_error("interface %s exists already: is another gateway running? "
+			  "Choose another --interface", name);
+		break;
+	default:
+		log_error("cannot make interface %s: %s", name, strerror(-err));
+	}
+	return err;
+}
+
+int gw_io_open(struct gw *g)
+{
+	g->tun_buf = malloc(TUN_READ_MAX);
+	for (unsigned i = 0; i < GW_RX_SLOTS; i++)
+		g->rx_buf[i] = malloc(UDP_RX_MAX);
+	for (unsigned i = 0; i < GW_RX_SLOTS; i++)
+		if (!g->tun_buf || !g->rx_buf[i])
+			return -ENOMEM;
+	int err = open_tun(g);
+	return err ? err : open_socket(g);
+}
+
+void gw_io_close(struct gw *g)
+{
+	if (g->udp.fd >= 0)
+		udp_close(&g->udp);
+	if (g->tun.fd >= 0)
+		tun_close(&g->tun);
+	free(g->tun_buf);
+	for (unsigned i = 0; i < GW_RX_SLOTS; i++)
+		free(g->rx_buf[i]);
+}
+
+void gw_io_start(struct gw *g)
+{
+	ev_io_init(&g->tun_io, on_tun, g->tun.fd, EV_READ);
+	g->tun_io.data = g;
+	ev_io_start(g->loop.ev, &g->tun_io);
+	ev_io_init(&g->udp_io, on_udp, g->udp.fd, EV_READ);
+	g->udp_io.data = g;
+	ev_io_start(g->loop.ev, &g->udp_io);
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Addresses, routes and MTUs of the gateway, and the candidates that it learns from the kernel. */
+#include "gateway/gw.h"
+#include "base/log.h"
+
+#include <errno.h>
+
+enum { TUN_MTU = 1420, MIN_IP6_MTU = 1280, TCP4_HEADERS = 40, TCP6_HEADERS = 60 };
+
+/* A prefix that this host uses already would be cut off, or would cut us off. */
+static int check_clash(struct gw *g, const struct prefix *p)
+{
+	char what[200], text[PREFIX_STRLEN];
+	if (!kernel_prefix_clash(g->kernel, p, "/etc/resolv.conf", g->tun.ifindex, what, sizeof(what)))
+		return 0;
+	log_error("the network's range %s overlaps this host's %s: start the rendezvous with "
+		  "another --prefix", prefix_str(p, text), what);
+	return -EADDRINUSE;
+}
+
+/* Fail closed before anything else: nothing for the network ever leaves in clear. */
+static int close_prefixes(struct gw *g)
+{
+	const struct token *t = &g->cfg->token;
+	char text[PREFIX_STRLEN];
+
+	for (size_t i = 0; i < t->nprefixes; i++) {
+		int err = check_clash(g, &t->prefixes[i]);
+		if (err == 0)
+			err = kernel_unreachable_set(g->kernel, &t->prefixes[i]);
+		if (err < 0 && !addr_is_v4(&t->prefixes[i].addr) && err != -EADDRINUSE) {
+			log_info("no IPv6 on this host: the network's IPv6 addresses are not used");
+			continue;
+		}
+		if (err < 0 && err != -EADDRINUSE)
+			log_error("cannot set the unreachable route for %s: %s",
+				  prefix_str(&t->prefixes[i], text), strerror(-err));
+		if (err < 0)
+			return err;
+	}
+	return 0;
+}
+
+static void on_monitor(struct ev_loop *ev, ev_io *w, int revents)
+{
+	struct gw *g = w->data;
+	(void)ev;
+	(void)revents;
+	if (!kernel_monitor_drain(g->monitor_fd, g->tun.ifindex))
+		return;
+	log_info("this host's addresses or routes changed: looking at all paths");
+	gw_net_candidates(g);
+	node_network_changed(g->node, g->loop.now);
+}
+
+int gw_net_open(struct gw *g)
+{
+	int err = kernel_routes_new(&g->kernel, g->tun.ifindex);
+	if (err < 0) {
+		log_error("cannot talk to the kernel's routing: %s", strerror(-err));
+		return err;
+	}
+	if (g->cfg->joining) {
+		kernel_clean_leftovers(g->kernel, g->cfg->token.prefixes, g->cfg->token.nprefixes);
+		err = close_prefixes(g);
+	}
+	if (err == 0 && (err = kernel_link_up(g->kernel, TUN_MTU)) < 0)
+		log_error("cannot bring interface %s up: %s", g->tun.name, strerror(-err));
+	g->monitor_fd = kernel_monitor_open(g->tun.ifindex);
+	if (g->monitor_fd >= 0) {
+		ev_io_init(&g->monitor_io, on_monitor, g->monitor_fd, EV_READ);
+		g->monitor_io.data = g;
+		ev_io_start(g->loop.ev, &g->monitor_io);
+	}
+	return err;
+}
+
+void gw_net_close(struct gw *g)
+{
+	if (g->kernel)
+		kernel_routes_free(g->kernel);
+	g->kernel = NULL;
+}
+
+static int add_address(struct gw *g, const struct prefix *p)
+{
+	char text[PREFIX_STRLEN];
+	int err = kernel_address_add(g->kernel, p);
+	if (err < 0 && !addr_is_v4(&p->addr)) {
+		log_info("no IPv6 address on %s (%s)", g->tun.name, strerror(-err));
+		return 0;
+	}
+	if (err < 0)
+		log_error("cannot give %s to interface %s: %s", prefix_str(p, text), g->tun.name,
+			  strerror(-err));
+	return err;
+}
+
+int gw_net_up(struct gw *g)
+{
+	const struct lease *l = &node_lease(g->node)->lease;
+	struct prefix p4 = prefix_host(&l->ip), p6 = prefix_host(&l->ip6);
+	int err = add_address(g, &p4);
+	return err ? err : add_address(g, &p6);
+}
+
+int gw_net_static(struct gw *g)
+{
+	const struct wgconf *c = g->cfg->static_conf;
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < c->naddresses; i++)
+		err = add_address(g, &c->addresses[i]);
+	if (err == 0 && c->mtu && (err = kernel_link_mtu(g->kernel, c->mtu)) < 0)
+		log_error("cannot set MTU %u: %s", c->mtu, strerror(-err));
+	return err;
+}
+
+void gw_net_route(struct gw *g, struct peer *p, const struct prefix *prefix, bool add)
+{
+	const struct lease *l = &node_lease(g->node)->lease;
+	bool v4 = addr_is_v4(&prefix->addr), member = peer_kind(p) == PEER_MEMBER;
+	uint32_t mtu = peer_mtu(p), advmss = TUN_MTU - (v4 ? TCP4_HEADERS : TCP6_HEADERS);
+	char text[PREFIX_STRLEN];
+	int err;
+
+	if (!g->kernel)
+		return;
+	if (!add) {
+		kernel_route_remove(g->kernel, prefix);
+		return;
+	}
+	if (!v4 && mtu < MIN_IP6_MTU)
+		mtu = MIN_IP6_MTU;
+	err = kernel_route_set(g->kernel, prefix, member ? (v4 ? &l->ip : &l->ip6) : NULL, mtu,
+			       advmss);
+	if (err < 0 && v4)
+		log_warn("no route to %s: %s", prefix_str(prefix, text),
+			 err == -EEXIST ? "this host has one of its own" : strerror(-err));
+}
+
+struct route_again {
+	struct gw *g;
+	struct peer *p;
+};
+
+static void route_again(void *ctx, const struct prefix *prefix)
+{
+	struct route_again *r = ctx;
+	gw_net_route(r->g, r->p, prefix, true);
+}
+
+void gw_net_path(struct gw *g, struct peer *p)
+{
+	struct route_again again = { g, p };
+	struct path path;
+	char text[ENDPOINT_STRLEN];
+	const char *who = peer_kind(p) == PEER_MEMBER ? peer_entry(p)->id : "peer";
+
+	if (!peer_path(p, &path)) {
+		log_info("%s: no path", who);
+		return;
+	}
+	log_info("%s: %s %s", who, path.relay ? "over the relay" : "direct to",
+		 endpoint_str(&path.remote, text));
+	uint32_t mtu = kernel_path_mtu(g->kernel, &path.remote.addr);
+	if (mtu && peer_set_path_mtu(p, mtu))
+		peer_each_route(p, route_again, &again);
+}
+
+void gw_net_candidates(struct gw *g)
+{
+	struct endpoint c[MAX_CANDIDATES];
+	struct addr host[MAX_CANDIDATES];
+	size_t n = 0, count;
+
+	for (size_t i = 0; i < g->cfg->nstated && n < MAX_CANDIDATES; i++)
+		c[n++] = g->cfg->stated[i];
+	count = kernel_host_addresses(g->kernel, g->tun.ifindex, g->cfg->token.prefixes,
+				      g->cfg->token.nprefixes, host, MAX_CANDIDATES - n);
+	for (size_t i = 0; i < count; i++)
+		if (g->udp.v6 || addr_is_v4(&host[i]))
+			c[n++] = (struct endpoint){ .addr = host[i], .port = g->udp.port };
+	node_set_candidates(g->node, g->loop.now, c, n);
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/helper.h"
+#include "gateway/proc.h"
+
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+uint32_t resolve(const char *host, uint16_t port, struct endpoint out[static RESOLVE_MAX])
+{
+	struct addrinfo hints = { .ai_socktype = SOCK_DGRAM }, *list;
+	struct addr literal;
+	uint32_t n = 0;
+
+	if (addr_parse(host, &literal)) {
+		out[0] = (struct endpoint){ .addr = literal, .port = port };
+		return 1;
+	}
+	if (getaddrinfo(host, NULL, &hints, &list) != 0)
+		return 0;
+	for (struct addrinfo *a = list; a && n < RESOLVE_MAX; a = a->ai_next) {
+		struct sockaddr_storage ss = { 0 };
+		memcpy(&ss, a->ai_addr, size_min(sizeof(ss), a->ai_addrlen));
+		if (endpoint_from_sockaddr(&ss, &out[n]))
+			out[n++].port = port;
+	}
+	freeaddrinfo(list);
+	return n;
+}
+
+/* One question from the gateway; false when the gateway is gone. */
+static bool answer(int fd)
+{
+	struct resolve_question q;
+	struct resolve_answer a = { 0 };
+	ssize_t n = recv(fd, &q, sizeof(q), 0);
+
+	if (n <= 0)
+		return false;
+	if (n != sizeof(q))
+		return true;
+	q.host[sizeof(q.host) - 1] = 0;
+	a.id = q.id;
+	a.count = resolve(q.host, q.port, a.at);
+	return send(fd, &a, sizeof(a), MSG_NOSIGNAL) == sizeof(a);
+}
+
+_Noreturn void helper_main(int chan)
+{
+	struct pollfd p[2] = { { .fd = chan, .events = POLLIN }, { .fd = -1, .events = POLLIN } };
+	struct chan_msg m;
+	int fd;
+
+	if (proc_become_nobody() < 0 || proc_drop_capabilities(-1) < 0)
+		_exit(EXIT_CANNOT);
+	while (poll(p, 2, -1) >= 0) {
+		if (p[0].revents) {
+			int got = chan_recv(chan, &m, &fd);
+			if (got < 0)
+				break;
+			if (got > 0 && fd >= 0) {
+				if (p[1].fd >= 0)
+					close(p[1].fd);
+				p[1].fd = fd;
+				continue;
+			}
+		}
+		if (p[1].fd >= 0 && p[1].revents && !answer(p[1].fd)) {
+			close(p[1].fd);
+			p[1].fd = -1;
+		}
+	}
+	_exit(0);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The helper process does what blocks: it looks names up. (On the rendezvous the helper is
+ * lease_store_serve().) One question at a time over a SOCK_SEQPACKET.
+ */
+#ifndef WARREN_HELPER_H
+#define WARREN_HELPER_H
+
+#include "punch/token.h"
+
+enum { RESOLVE_MAX = 8 };
+
+struct resolve_question {
+	uint32_t id; /* comes back in the answer */
+	uint16_t port;
+	char host[TOKEN_HOST_LEN];
+};
+
+struct resolve_answer {
+	uint32_t id;
+	uint32_t count; /* 0: not found, or no name server answered */
+	struct endpoint at[RESOLVE_MAX];
+};
+
+/* Serves until the channel from the launcher ends. Never returns. */
+_Noreturn void helper_main(int chan);
+
+/* Blocking; at most RESOLVE_MAX. For start-up and for the helper. */
+uint32_t resolve(const char *host, uint16_t port, struct endpoint out[static RESOLVE_MAX]);
+
+#endif

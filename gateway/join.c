@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Joining: the session with the rendezvous, the lease it grants, and the members it tells of.
+ *
+ * The PSK of that session is the admission secret for a key that the rendezvous does not know, and
+ * the member's own PSK from the first grant on. Either side may have lost what the other kept (a
+ * database, a state directory), so both are tried in turn; so are the addresses of its name.
+ */
+#include "gateway/node_internal.h"
+
+#include <errno.h>
+#include <sodium.h>
+
+enum { RENDEZVOUS_NUMBER = 0 };
+#define TRY_EVERY (3 * NSEC_PER_SEC)
+#define RESOLVE_EVERY (300 * NSEC_PER_SEC)
+#define RESOLVE_FIRST_RETRY (2 * NSEC_PER_SEC)
+#define SECOND_INITIATOR_WAIT (500 * NSEC_PER_MSEC)
+#define GONE_SILENCE (45 * NSEC_PER_SEC)
+
+static const struct prefix *first_prefix(const struct token *t, bool v4)
+{
+	static const struct prefix none;
+	for (size_t i = 0; i < t->nprefixes; i++)
+		if (addr_is_v4(&t->prefixes[i].addr) == v4)
+			return &t->prefixes[i];
+	return &none;
+}
+
+/* The PSK that the next handshake is tried with. */
+static void choose_psk(struct join *j)
+{
+	bool own = j->own_psk && (j->tries / 2) % 2 == 0;
+	wg_peer_set_psk(j->rendezvous->wg, own ? j->lease.psk : j->token.admission);
+}
+
+int join_start(struct node *n, nsec now, const struct node_config *cfg)
+{
+	struct join *j = &n->join;
+	struct enrol_config ec = { .worker_id = cfg->worker_id, .release = cfg->release };
+
+	j->token = *cfg->token;
+	ec.prefix4 = *first_prefix(&j->token, true);
+	ec.prefix6 = *first_prefix(&j->token, false);
+	j->enrol = enrol_new(&ec);
+	j->rendezvous = peer_new(n, PEER_RENDEZVOUS, j->token.key);
+	if (!j->enrol || !j->rendezvous)
+		return -ENOMEM;
+	j->on = true;
+	j->lease.lease.number = cfg->number;
+	if (cfg->psk) {
+		memcpy(j->lease.psk, cfg->psk, 32);
+		j->own_psk = true;
+	}
+	choose_psk(j);
+	j->next_resolve = now;
+	j->next_try = now;
+	return 0;
+}
+
+void join_stop(struct node *n)
+{
+	enrol_free(n->join.enrol);
+	token_wipe(&n->join.token);
+	sodium_memzero(n->join.lease.psk, sizeof(n->join.lease.psk));
+	n->join.on = false;
+}
+
+static void use_relay(struct node *n, nsec now)
+{
+	struct join *j = &n->join;
+	uint8_t key[32];
+
+	if (!n->links || !j->own_psk || j->rendezvous->path.remote.port == 0)
+		return;
+	/* the key belongs to the member's own PSK, whichever one the session was tried with */
+	wg_peer_set_psk(j->rendezvous->wg, j->lease.psk);
+	wg_peer_derive(j->rendezvous->wg, "warren relay", key);
+	choose_psk(j);
+	links_set_relay(n->links, now, RENDEZVOUS_NUMBER, &j->rendezvous->path.remote, key);
+	sodium_memzero(key, sizeof(key));
+}
+
+static void use_address(struct node *n, nsec now, size_t i)
+{
+	struct join *j = &n->join;
+	j->current = i % j->count;
+	if (endpoint_eq(&j->rendezvous->path.remote, &j->at[j->current]))
+		return;
+	j->rendezvous->path = (struct path){ .remote = j->at[j->current] };
+	use_relay(n, now);
+}
+
+void node_resolved(struct node *n, nsec now, const struct endpoint *e, size_t count)
+{
+	struct join *j = &n->join;
+	struct endpoint *in_use = &j->rendezvous->path.remote;
+
+	if (!j->on || count == 0)
+		return;
+	j->count = size_min(count, ARRAY_SIZE(j->at));
+	memcpy(j->at, e, j->count * sizeof(*e));
+	/* stay with the one that works, as long as its name still says so */
+	size_t keep = 0;
+	for (size_t i = 0; i < j->count; i++)
+		if (endpoint_eq(&j->at[i], in_use))
+			keep = i;
+	use_address(n, now, keep);
+	if (!wg_can_send(j->rendezvous->wg, now))
+		wg_peer_initiate(n->wg, j->rendezvous->wg, now, 0);
+}
+
+const struct endpoint *node_rendezvous(const struct node *n)
+{
+	return n->join.on && n->join.count ? &n->join.rendezvous->path.remote : NULL;
+}
+
+void join_session_up(struct node *n, nsec now)
+{
+	n->join.tries = 0;
+	enrol_session_up(n->join.enrol, now);
+}
+
+/* No session yet: the next PSK, and every second time the next address, looked up anew. */
+static void try_next(struct node *n, nsec now)
+{
+	struct join *j = &n->join;
+
+	j->next_try = now + TRY_EVERY;
+	j->tries++;
+	choose_psk(j);
+	if (j->tries % 2 == 0) {
+		if (j->count)
+			use_address(n, now, j->current + 1);
+		j->next_resolve = nsec_min(j->next_resolve, now);
+	}
+	wg_peer_initiate(n->wg, j->rendezvous->wg, now, 0);
+}
+
+void join_gave_up(struct node *n, nsec now)
+{
+	n->join.next_try = now;
+}
+
+enum drop join_control(struct node *n, nsec now, const uint8_t *p, size_t len)
+{
+	return enrol_input(n->join.enrol, now, p, len);
+}
+
+/* --- members --- */
+
+static struct peer *member_find(struct node *n, member_number number)
+{
+	struct link *l = n->links ? link_find(n->links, number) : NULL;
+	return l ? link_user(l) : NULL;
+}
+
+static struct addr member_address(const struct prefix *p, member_number number)
+{
+	struct addr a = p->addr;
+	store_be32(a.b + 12, load_be32(a.b + 12) + number);
+	return a;
+}
+
+static int member_routes(struct node *n, struct peer *p)
+{
+	const struct token *t = &n->join.token;
+	struct prefix host;
+
+	p->ip = member_address(first_prefix(t, true), p->entry.number);
+	p->ip6 = member_address(first_prefix(t, false), p->entry.number);
+	host = prefix_host(&p->ip);
+	int err = peer_route(p, &host);
+	host = prefix_host(&p->ip6);
+	if (err == 0)
+		err = peer_route(p, &host);
+	for (size_t i = 0; err == 0 && i < p->entry.nroutes; i++)
+		if (!route_table_exact(n->routes, &p->entry.routes[i]))
+			err = peer_route(p, &p->entry.routes[i]);
+	return err;
+}
+
+static void member_add(struct node *n, nsec now, const struct roster_entry *e)
+{
+	uint8_t key[32];
+	struct peer *p = peer_new(n, PEER_MEMBER, e->key);
+	if (!p) {
+		node_drop(n, NULL, DROP_QUEUE_FULL);
+		return;
+	}
+	p->entry = *e;
+	p->next_warm = now + WARM_EVERY;
+	wg_peer_set_psk(p->wg, e->pair_psk);
+	wg_peer_derive(p->wg, "warren outer", key);
+	p->link = link_add(n->links, now, e->number, key, p);
+	sodium_memzero(key, sizeof(key));
+	if (!p->link || member_routes(n, p) < 0) {
+		node_drop(n, NULL, DROP_QUEUE_FULL);
+		peer_free(p);
+		return;
+	}
+	/* both are told of each other at once: one starts, the other only if nothing comes */
+	bool first = memcmp(wg_public_key(n->wg), e->key, 32) < 0;
+	wg_peer_initiate(n->wg, p->wg, now, first ? 0 : SECOND_INITIATOR_WAIT);
+}
+
+static void member_set(struct node *n, nsec now, const struct roster_entry *e)
+{
+	struct peer *p = member_find(n, e->number);
+
+	if (!n->links)
+		return;
+	if (p && (sodium_memcmp(p->entry.key, e->key, 32) != 0 ||
+		  p->entry.nroutes != e->nroutes ||
+		  memcmp(p->entry.routes, e->routes, sizeof(e->routes)) != 0)) {
+		peer_free(p);
+		p = NULL;
+	}
+	if (p) {
+		if (sodium_memcmp(p->entry.pair_psk, e->pair_psk, 32) != 0)
+			wg_peer_set_psk(p->wg, e->pair_psk);
+		p->entry = *e;
+	} else {
+		member_add(n, now, e);
+	}
+	node_tell(n, &(struct node_note){ .event = NODE_ROSTER });
+}
+
+/*
+ * The rendezvous does not list it any more. That alone cuts no living link: a rendezvous that was
+ * restarted does not know yet who is there. It goes when it has been silent as well.
+ */
+static void member_gone(struct node *n, member_number number)
+{
+	struct peer *p = member_find(n, number);
+	if (!p)
+		return;
+	p->entry.online = false;
+	node_tell(n, &(struct node_note){ .event = NODE_ROSTER });
+}
+
+static nsec last_heard(const struct peer *p, nsec now)
+{
+	struct link_path_info paths[MAX_CANDIDATES];
+	struct wg_peer_stats s;
+	wg_peer_stats(p->wg, now, &s);
+	nsec last = s.last_received;
+	size_t count = link_paths(p->link, paths, ARRAY_SIZE(paths));
+	for (size_t i = 0; i < count; i++)
+		last = nsec_max(last, paths[i].last_answer);
+	return last;
+}
+
+static void sweep_gone(struct node *n, nsec now)
+{
+	for (struct peer *p = n->peers, *next; p; p = next) {
+		next = p->next;
+		if (p->kind == PEER_MEMBER && !p->entry.online &&
+		    now - last_heard(p, now) > GONE_SILENCE) {
+			peer_free(p);
+			node_tell(n, &(struct node_note){ .event = NODE_ROSTER });
+		}
+	}
+}
+
+/* --- the lease --- */
+
+static int first_grant(struct node *n, const struct lease *l)
+{
+	struct links_config lc = { .self = l->number, .boot = n->boot,
+				   .max_links = n->max_peers };
+	n->links = links_new(&lc);
+	if (!n->links)
+		return -ENOMEM;
+	n->own[0] = prefix_host(&l->ip);
+	n->own[1] = prefix_host(&l->ip6);
+	n->nown = 2;
+	return 0;
+}
+
+static void granted(struct node *n, nsec now, const struct enrol_output *out)
+{
+	struct join *j = &n->join;
+	bool psk_new = !j->own_psk || sodium_memcmp(j->lease.psk, out->psk, 32) != 0;
+	bool first = !n->links, moved = !first && j->lease.lease.number != out->lease.number;
+
+	if (moved) {
+		node_tell(n, &(struct node_note){ .event = NODE_LEASE_CHANGED });
+		return;
+	}
+	bool save = psk_new || j->lease.lease.number != out->lease.number;
+	memcpy(j->lease.psk, out->psk, 32);
+	j->lease.lease = out->lease;
+	j->own_psk = true;
+	if (first && first_grant(n, &out->lease) < 0) {
+		node_tell(n, &(struct node_note){ .event = NODE_REFUSED, .fatal = true,
+						  .text = "out of memory" });
+		return;
+	}
+	if (psk_new || !j->have_relay) {
+		use_relay(n, now);
+		j->have_relay = true;
+	}
+	if (save)
+		node_tell(n, &(struct node_note){ .event = NODE_SAVE });
+	if (first) {
+		j->lease.up = true;
+		node_tell(n, &(struct node_note){ .event = NODE_UP });
+	}
+}
+
+static void introduced(struct node *n, nsec now, const struct enrol_output *out)
+{
+	struct peer *p = member_find(n, out->number);
+	if (p)
+		link_introduce(p->link, now, out->candidates, out->ncandidates);
+}
+
+static void refused(struct node *n, const struct enrol_output *out, enum node_event event)
+{
+	node_tell(n, &(struct node_note){ .event = event, .text = out->text, .fatal = out->fatal });
+}
+
+static void handle(struct node *n, nsec now, struct enrol_output *out)
+{
+	struct peer *r = n->join.rendezvous;
+
+	switch (out->event) {
+	case ENROL_SEND:
+		if (!out_control(r, now, out->bytes, out->len))
+			wg_peer_initiate(n->wg, r->wg, now, 0);
+		break;
+	case ENROL_GRANTED:
+		granted(n, now, out);
+		break;
+	case ENROL_REFUSED:
+		refused(n, out, NODE_REFUSED);
+		break;
+	case ENROL_REPLACED:
+		refused(n, out, NODE_REPLACED);
+		break;
+	case ENROL_MEMBER:
+		member_set(n, now, &out->entry);
+		break;
+	case ENROL_MEMBER_GONE:
+		member_gone(n, out->number);
+		break;
+	case ENROL_INTRODUCED:
+		introduced(n, now, out);
+		break;
+	case ENROL_OBSERVED:
+		n->join.observed = out->observed;
+		break;
+	case ENROL_SILENT:
+		try_next(n, now);
+		break;
+	case ENROL_RELEASED:
+		node_tell(n, &(struct node_note){ .event = NODE_RELEASED });
+		break;
+	}
+	sodium_memzero(out->psk, sizeof(out->psk));
+	sodium_memzero(out->entry.pair_psk, sizeof(out->entry.pair_psk));
+}
+
+void join_tick(struct node *n, nsec now)
+{
+	struct join *j = &n->join;
+	struct enrol_output out;
+
+	if (!j->on)
+		return;
+	if (now >= j->next_resolve) {
+		j->next_resolve = now + (j->count ? RESOLVE_EVERY : RESOLVE_FIRST_RETRY);
+		node_tell(n, &(struct node_note){ .event = NODE_RESOLVE });
+	}
+	if (now >= j->next_try) {
+		if (wg_can_send(j->rendezvous->wg, now))
+			j->next_try = now + TRY_EVERY;
+		else
+			try_next(n, now);
+		sweep_gone(n, now);
+	}
+	while (enrol_poll(j->enrol, now, &out))
+		handle(n, now, &out);
+}
+
+nsec join_deadline(const struct node *n)
+{
+	const struct join *j = &n->join;
+	if (!j->on)
+		return NSEC_NEVER;
+	return nsec_min(nsec_min(j->next_resolve, j->next_try), enrol_deadline(j->enrol));
+}
+
+void node_set_candidates(struct node *n, nsec now, const struct endpoint *c, size_t count)
+{
+	if (n->join.on)
+		enrol_set_candidates(n->join.enrol, now, c, count);
+}
+
+void node_set_trino(struct node *n, nsec now, const struct trino_facts *f)
+{
+	if (n->join.on)
+		enrol_set_trino(n->join.enrol, now, f);
+}
+
+void node_release(struct node *n, nsec now)
+{
+	if (n->join.on)
+		enrol_release(n->join.enrol, now);
+	else
+		node_tell(n, &(struct node_note){ .event = NODE_RELEASED });
+}
+
+void node_enrol_info(const struct node *n, struct enrol_info *out)
+{
+	*out = (struct enrol_info){ 0 };
+	if (n->join.on)
+		enrol_info(n->join.enrol, out);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A process's event loop over libev, and the only reader of the clock: CLOCK_BOOTTIME once per turn,
+ * one timerfd(CLOCK_BOOTTIME) as the only timer. Before each wait the owner's `turn` runs, then its
+ * deadline is armed.
+ */
+#ifndef WARREN_LOOP_H
+#define WARREN_LOOP_H
+
+#include "base/base.h"
+#include <ev.h>
+
+struct loop {
+	struct ev_loop *ev;
+	nsec now; /* of this turn */
+	nsec wall_offset; /* nanoseconds since 1970 = now + this */
+	int timer_fd;
+	nsec armed;
+	ev_io timer;
+	ev_check check;
+	ev_prepare prepare;
+	void *ctx;
+	void (*turn)(void *ctx, nsec now);
+	nsec (*deadline)(void *ctx);
+};
+
+int loop_init(struct loop *l, void *ctx, void (*turn)(void *, nsec), nsec (*deadline)(void *));
+void loop_run(struct loop *l);
+void loop_stop(struct loop *l);
+void loop_close(struct loop *l);
+
+/* For what runs outside a loop: once, at start. */
+nsec loop_clock(void);
+nsec loop_wall_offset(void);
+
+#endif

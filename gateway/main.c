@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/cmd.h"
+#include "gateway/proc.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const struct command {
+	const char *name, *help;
+	int (*run)(int argc, char **argv);
+} commands[] = {
+	{ "rendezvous", "introduce members to each other and relay for them; needs no privilege", cmd_rendezvous },
+	{ "token", "print the join token of a rendezvous", cmd_token },
+	{ "run", "join a network and run a command in it: warren run -- CMD ARGS…", cmd_run },
+	{ "up", "join a network, or bring up a WireGuard configuration FILE", cmd_up },
+	{ "status", "what the gateway on this host, or a rendezvous, is doing", cmd_status },
+	{ "ping", "round trips to a member over its virtual address", cmd_ping },
+	{ "genkey", "make a private key", cmd_genkey },
+	{ "pubkey", "the public key of the private key on standard input", cmd_pubkey },
+	{ "genpsk", "make a pre-shared key", cmd_genpsk },
+};
+
+static void usage(FILE *f)
+{
+	fprintf(f, "warren %s: one private network for Trino nodes behind NATs\n\n"
+		   "usage: warren COMMAND [--OPTION VALUE]… (warren COMMAND --help says more)\n\n",
+		WARREN_VERSION);
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		fprintf(f, "  %-11s %s\n", commands[i].name, commands[i].help);
+	fprintf(f, "\nTo begin:\n"
+		   "  warren rendezvous --public HOST:7777 --state /var/lib/warren/rendezvous\n"
+		   "  warren token --state /var/lib/warren/rendezvous\n"
+		   "  WARREN_JOIN=TOKEN WORKER_ID=w1 warren up\n");
+}
+
+int main(int argc, char **argv)
+{
+	if (sodium_init() < 0) {
+		fprintf(stderr, "warren: no source of random numbers\n");
+		return EXIT_CANNOT;
+	}
+	if (argc < 2) {
+		usage(stderr);
+		return EXIT_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+		usage(stdout);
+		return 0;
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		printf("warren %s\n", WARREN_VERSION);
+		return 0;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (strcmp(argv[1], commands[i].name) == 0)
+			return commands[i].run(argc - 2, argv + 2);
+	fprintf(stderr, "warren: there is no command %s (try warren --help)\n", argv[1]);
+	return EXIT_USAGE;
+}
+
+int cmd_log(const struct config *c, const char *who)
+{
+	static const char *const names[] = { "debug", "info", "warning", "error" };
+	const char *want = config_get(c, SET_LOG_LEVEL, "info");
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (strcmp(want, names[i]) == 0) {
+			log_init(who, (enum log_level)i);
+			return 0;
+		}
+	}
+	fprintf(stderr, "warren: --log-level %s: it must be debug, info, warning or error\n", want);
+	return -1;
+}
+
+bool cmd_host_port(const char *text, char *host, size_t cap, uint16_t *port)
+{
+	const char *colon = strrchr(text, ':');
+	size_t len = colon ? (size_t)(colon - text) : 0;
+	char *end = NULL;
+	unsigned long n = colon ? strtoul(colon + 1, &end, 10) : 0;
+	bool v6 = len >= 2 && text[0] == '[' && text[len - 1] == ']';
+
+	if (v6) {
+		text++;
+		len -= 2;
+	}
+	if (len == 0 || len >= cap || n == 0 || n > UINT16_MAX || *end ||
+	    (!v6 && memchr(text, ':', len)))
+		return false;
+	memcpy(host, text, len);
+	host[len] = 0;
+	*port = (uint16_t)n;
+	return true;
+}
+
+bool cmd_help(int argc, char **argv, const char *usage_text, const enum setting *allowed)
+{
+	if (argc < 1 || (strcmp(argv[0], "--help") != 0 && strcmp(argv[0], "-h") != 0))
+		return false;
+	fputs(usage_text, stdout);
+	if (allowed && *allowed != SETTING_COUNT) {
+		printf("\nOptions (a flag beats the environment, the environment beats the file):\n");
+		config_help(allowed);
+	}
+	return true;
+}

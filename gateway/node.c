@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A node's life, and the turn: what the cores below want to send or say. */
+#include "gateway/node_internal.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdlib.h>
+
+enum {
+	WARM_MEMBERS = 64,         /* up to so many members every link is kept warm */
+};
+#define WARM_AGE (120 * NSEC_PER_SEC)
+#define WARM_AGE_SECOND (150 * NSEC_PER_SEC)
+
+struct node *node_new(const struct node_config *cfg, nsec now)
+{
+	struct wg_config wc = { .max_peers = cfg->max_peers, .aead = cfg->aead };
+	struct node *n = calloc(1, sizeof(*n));
+	if (!n)
+		return NULL;
+	n->io = cfg->io;
+	n->boot = cfg->boot;
+	n->max_peers = cfg->max_peers;
+	n->udp_gso = cfg->udp_gso;
+	n->wg = wg_new(&wc);
+	n->routes = route_table_new();
+	for (unsigned i = 0; i < MAX_RUNS; i++)
+		n->runs[i].buf = malloc(RUN_BYTES);
+	for (unsigned i = 0; i < MAX_RUNS; i++)
+		if (!n->wg || !n->routes || !n->runs[i].buf)
+			goto fail;
+	wg_set_private_key(n->wg, cfg->private_key);
+	wg_set_timestamp_floor(n->wg, cfg->timestamp_floor);
+	if (cfg->token && join_start(n, now, cfg) < 0)
+		goto fail;
+	return n;
+fail:
+	node_free(n);
+	return NULL;
+}
+
+void node_free(struct node *n)
+{
+	if (!n)
+		return;
+	n->nopen = 0;
+	while (n->peers)
+		peer_free(n->peers);
+	join_stop(n);
+	links_free(n->links);
+	route_table_free(n->routes);
+	wg_free(n->wg);
+	for (unsigned i = 0; i < MAX_RUNS; i++)
+		free(n->runs[i].buf);
+	free(n);
+}
+
+static void poll_wg(struct node *n, nsec now)
+{
+	struct wg_output out;
+	while (wg_poll(n->wg, now, &out)) {
+		struct peer *p = wg_peer_user(out.peer);
+		if (out.event == WG_EVENT_SEND) {
+			out_message(p, out.bytes, out.len, out.handshake);
+			continue;
+		}
+		peer_drop_staged(p, DROP_STAGED_EXPIRED);
+		if (p->kind == PEER_RENDEZVOUS)
+			join_gave_up(n, now);
+	}
+}
+
+/* A path to a peer whose packets wait, or whose session is not yet: both sides are there now. */
+static void path_changed(struct node *n, struct peer *p, nsec now)
+{
+	if (!wg_can_send(p->wg, now))
+		wg_peer_initiate(n->wg, p->wg, now, 0);
+	else if (p->staged)
+		peer_unstage(p, now);
+	node_tell(n, &(struct node_note){ .event = NODE_PATH_CHANGED, .peer = p });
+}
+
+static void poll_links(struct node *n, nsec now)
+{
+	struct link_output out;
+	while (n->links && links_poll(n->links, now, &out)) {
+		struct peer *p = out.link ? link_user(out.link) : NULL;
+		switch (out.event) {
+		case LINK_SEND: {
+			struct udp_tx tx = { .buf = out.bytes, .len = (uint32_t)out.len,
+					     .seg = (uint32_t)out.len, .to = out.path.remote,
+					     .local = out.path.local, .ifindex = out.path.ifindex };
+			n->io.udp(n->io.ctx, &tx, 1);
+			break;
+		}
+		case LINK_PATH_CHANGED:
+			path_changed(n, p, now);
+			break;
+		case LINK_WANT_INTRODUCTION:
+			enrol_connect(n->join.enrol, now, p->entry.number);
+			break;
+		case LINK_OBSERVED:
+			break; /* the rendezvous sees the same mapping; others are of no use to a third */
+		}
+	}
+}
+
+void node_flush(struct node *n, nsec now)
+{
+	in_flush(n, now);
+	out_flush_runs(n, now);
+}
+
+/*
+ * Sessions with members are renewed while nothing flows, so that the first packet after a long
+ * silence costs no handshake. The smaller key does it; the other only where that one does not.
+ */
+static void keep_warm(struct node *n, struct peer *p, nsec now)
+{
+	struct wg_peer_stats s;
+	struct path path;
+	bool first = memcmp(wg_public_key(n->wg), peer_key(p), 32) < 0;
+
+	if (p->kind != PEER_MEMBER || now < p->next_warm)
+		return;
+	p->next_warm = now + WARM_EVERY;
+	if (!peer_path(p, &path) || route_table_count(n->routes) > 2 * WARM_MEMBERS)
+		return;
+	wg_peer_stats(p->wg, now, &s);
+	if (now - s.last_handshake > (first ? WARM_AGE : WARM_AGE_SECOND))
+		wg_peer_initiate(n->wg, p->wg, now, 0);
+}
+
+void node_tick(struct node *n, nsec now)
+{
+	join_tick(n, now);
+	for (struct peer *p = n->peers; p; p = p->next)
+		keep_warm(n, p, now);
+	poll_links(n, now);
+	poll_wg(n, now);
+	node_flush(n, now);
+}
+
+nsec node_deadline(const struct node *n)
+{
+	nsec at = nsec_min(wg_deadline(n->wg), join_deadline(n));
+	for (const struct peer *p = n->peers; p; p = p->next)
+		if (p->kind == PEER_MEMBER)
+			at = nsec_min(at, p->next_warm);
+	return n->links ? nsec_min(at, links_deadline(n->links)) : at;
+}
+
+void node_set_wall(struct node *n, nsec offset)
+{
+	wg_set_wall_offset(n->wg, offset);
+}
+
+void node_network_changed(struct node *n, nsec now)
+{
+	if (n->links)
+		links_network_changed(n->links, now);
+}
+
+struct peer *node_static_add(struct node *n, nsec now, const uint8_t key[static 32],
+			     const uint8_t *psk, const struct endpoint *at, unsigned keepalive)
+{
+	struct peer *p = peer_new(n, PEER_STATIC, key);
+	if (!p)
+		return NULL;
+	if (psk)
+		wg_peer_set_psk(p->wg, psk);
+	if (at)
+		p->path.remote = *at;
+	wg_peer_set_keepalive(n->wg, p->wg, now, keepalive);
+	if (at && keepalive)
+		wg_peer_initiate(n->wg, p->wg, now, 0);
+	return p;
+}
+
+int node_static_route(struct node *n, struct peer *p, const struct prefix *prefix)
+{
+	(void)n;
+	return peer_route(p, prefix);
+}
+
+const struct node_lease_info *node_lease(const struct node *n)
+{
+	return &n->join.lease;
+}
+
+struct wg *node_wg(struct node *n)
+{
+	return n->wg;
+}
+
+struct links *node_links(struct node *n)
+{
+	return n->links;
+}
+
+const struct drops *node_drops(const struct node *n)
+{
+	return &n->drops;
+}
+
+struct drops *node_drops_edit(struct node *n)
+{
+	return &n->drops;
+}
+
+struct peer *node_peer_next(const struct node *n, const struct peer *after)
+{
+	return after ? after->next : n->peers;
+}

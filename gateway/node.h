@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One gateway's core: WireGuard sessions, links, enrolment and cryptokey routing tied together.
+ * Sans-IO: what comes from the TUN and the socket goes in with `now`, what leaves goes out through
+ * struct node_io, at once or at node_flush(). So a whole gateway runs in a simulated network.
+ *
+ *   out: node_tun() → split → route → [stage] → seal → run of one peer, path, size → io.udp
+ *   in:  node_udp() → classify → [unwrap] → open → source and destination check → merge → io.tun
+ *
+ * The node owns its peers and everything below them. Nothing here blocks or reads a clock.
+ */
+#ifndef WARREN_NODE_H
+#define WARREN_NODE_H
+
+#include "crypto/wg.h"
+#include "punch/enrol.h"
+#include "punch/link.h"
+#include "punch/token.h"
+#include "punch/udp.h"
+#include "route/table.h"
+#include "tun/offload.h"
+
+struct node;
+struct peer;
+
+enum peer_kind {
+	PEER_RENDEZVOUS, /* from the token; no inner address */
+	PEER_MEMBER,     /* introduced by the rendezvous */
+	PEER_STATIC,     /* from a WireGuard configuration */
+};
+
+enum node_event {
+	NODE_UP,            /* the lease is granted: node_lease() */
+	NODE_LEASE_CHANGED, /* another address than before: the command must not go on with it */
+	NODE_REFUSED,       /* `text`; `fatal` */
+	NODE_REPLACED,      /* `text`: another key holds our id */
+	NODE_RELEASED,
+	NODE_ROUTE_ADD,     /* `prefix` is `peer`'s: tell the kernel, with the peer's MTU */
+	NODE_ROUTE_REMOVE,
+	NODE_PATH_CHANGED,  /* `peer` has another path (peer_path()), or none */
+	NODE_RESOLVE,       /* the rendezvous' names should be looked up again (node_resolved()) */
+	NODE_SAVE,          /* node_psk() or node_lease() changed: write the state */
+	NODE_ROSTER,        /* members changed: tell the shim */
+	NODE_SESSION,       /* first session with `peer` */
+};
+
+struct node_note {
+	enum node_event event;
+	struct peer *peer;
+	struct prefix prefix;
+	const char *text;
+	bool fatal;
+};
+
+/* Where things go. All are called from within node_*() calls; none may call back into the node. */
+struct node_io {
+	void *ctx;
+	void (*udp)(void *ctx, const struct udp_tx *tx, unsigned n);
+	void (*tun)(void *ctx, const struct gro_write *w);
+	void (*note)(void *ctx, const struct node_note *note);
+};
+
+struct node_config {
+	struct node_io io;
+	const struct aead *aead;
+	const char *worker_id, *release;
+	uint8_t private_key[32];
+	uint32_t max_peers;
+	int64_t timestamp_floor; /* from the state: TAI64N as ns since 1970 */
+	uint64_t boot;           /* greater at each start */
+	bool udp_gso;            /* the TUN takes UDP super-packets */
+	/* joining: the token, or NULL for a purely static node */
+	const struct token *token;
+	const uint8_t *psk;      /* the member PSK kept in the state, or NULL */
+	member_number number;    /* the lease kept in the state, or 0 */
+};
+
+struct node *node_new(const struct node_config *cfg, nsec now);
+void node_free(struct node *n);
+
+/* --- what comes in --- */
+
+/* A packet or super-packet from the TUN. */
+void node_tun(struct node *n, nsec now, const struct vnet_hdr *h, const uint8_t *ip, size_t len);
+/* A receive batch from the socket; its buffers are worked on in place. */
+void node_udp(struct node *n, nsec now, const struct udp_rx *rx, unsigned count);
+/* The end of a turn: what is held for batching goes out. */
+void node_flush(struct node *n, nsec now);
+/* Timers and everything that waits to be sent. Call after each turn's input. */
+void node_tick(struct node *n, nsec now);
+nsec node_deadline(const struct node *n);
+
+void node_set_wall(struct node *n, nsec offset);
+/* The rendezvous' addresses, in the order to try. */
+void node_resolved(struct node *n, nsec now, const struct endpoint *e, size_t count);
+void node_set_candidates(struct node *n, nsec now, const struct endpoint *c, size_t count);
+void node_set_trino(struct node *n, nsec now, const struct trino_facts *f);
+void node_network_changed(struct node *n, nsec now);
+void node_release(struct node *n, nsec now); /* NODE_RELEASED follows within 2 s */
+
+/* --- static peers --- */
+
+/* NULL when the table is full or the key is there already. `psk` may be NULL; `at` too. */
+struct peer *node_static_add(struct node *n, nsec now, const uint8_t key[static 32],
+			     const uint8_t *psk, const struct endpoint *at, unsigned keepalive);
+int node_static_route(struct node *n, struct peer *p, const struct prefix *prefix);
+
+/* --- to look at --- */
+
+struct node_lease_info {
+	bool up;
+	struct lease lease;
+	uint8_t psk[32];
+};
+const struct node_lease_info *node_lease(const struct node *n);
+struct wg *node_wg(struct node *n);
+struct links *node_links(struct node *n);
+const struct drops *node_drops(const struct node *n);
+struct drops *node_drops_edit(struct node *n); /* the edges count theirs here too */
+void node_enrol_info(const struct node *n, struct enrol_info *out);
+const struct endpoint *node_rendezvous(const struct node *n); /* in use now; NULL */
+
+struct peer_stats {
+	uint64_t tx_bytes, rx_bytes;             /* of datagrams of inner data */
+	uint64_t tx_direct, tx_relay, rx_direct, rx_relay;
+};
+
+struct peer *node_peer_next(const struct node *n, const struct peer *after); /* NULL: the first */
+enum peer_kind peer_kind(const struct peer *p);
+const struct roster_entry *peer_entry(const struct peer *p); /* members alone */
+struct addr peer_ip(const struct peer *p);                   /* members: their address */
+const uint8_t *peer_key(const struct peer *p);
+const struct wg_peer *peer_wg(const struct peer *p);
+const struct link *peer_link(const struct peer *p); /* members alone */
+/* Where its data goes now: false when nowhere. */
+bool peer_path(const struct peer *p, struct path *out);
+const struct peer_stats *peer_stats_of(const struct peer *p);
+const struct drops *peer_drops(const struct peer *p);
+uint32_t peer_mtu(const struct peer *p); /* inner */
+/* Each prefix that is routed to the peer. */
+void peer_each_route(const struct peer *p, void (*each)(void *ctx, const struct prefix *prefix),
+		     void *ctx);
+/* The underlay's MTU towards the peer: sets the inner one by the rule for stock peers. True if changed. */
+bool peer_set_path_mtu(struct peer *p, uint32_t path_mtu);
+
+#endif

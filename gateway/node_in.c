@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From the socket to the TUN. Data messages of a receive batch are collected and opened together;
+ * everything else is handled as it comes. Nothing is looked at before outer_classify() let it in,
+ * nothing of an inner packet before it was authenticated.
+ */
+#include "gateway/node_internal.h"
+
+enum { FIRST_FRAME = 0x80, FRAME_CONTROL = 0xa0 };
+
+/* Source and destination of the inner packet, and its own length without padding. */
+struct inner {
+	struct addr src, dst;
+	size_t len;
+};
+
+static bool inner_parse(const uint8_t *ip, size_t len, struct inner *out)
+{
+	if (len >= 20 && ip[0] >> 4 == 4) {
+		out->len = load_be16(ip + 2);
+		out->src = addr_v4(ip + 12);
+		out->dst = addr_v4(ip + 16);
+		return out->len >= 20 && out->len <= len;
+	}
+	if (len >= 40 && ip[0] >> 4 == 6) {
+		out->len = 40u + load_be16(ip + 4);
+		memcpy(out->src.b, ip + 8, 16);
+		memcpy(out->dst.b, ip + 24, 16);
+		return out->len <= len;
+	}
+	return false;
+}
+
+/* From members only what is for us; static peers keep WireGuard's rules. */
+static bool is_for_me(const struct node *n, const struct peer *p, const struct addr *dst)
+{
+	if (p->kind == PEER_STATIC)
+		return true;
+	for (size_t i = 0; i < n->nown; i++)
+		if (prefix_contains(&n->own[i], dst))
+			return true;
+	return false;
+}
+
+/* Cryptokey routing of what came in; DROP_NONE with *out when it may go to the TUN. */
+static enum drop inner_admit(struct node *n, struct peer *p, uint8_t *ip, size_t len,
+			     struct iovec *out)
+{
+	struct inner in;
+	if (!inner_parse(ip, len, &in))
+		return DROP_INNER_MALFORMED;
+	if (route_table_find(n->routes, &in.src) != p)
+		return DROP_INNER_SPOOFED;
+	if (!is_for_me(n, p, &in.dst))
+		return DROP_NOT_FOR_ME;
+	*out = (struct iovec){ .iov_base = ip, .iov_len = in.len };
+	return DROP_NONE;
+}
+
+static enum drop frame(struct node *n, struct peer *p, nsec now, const uint8_t *f, size_t len)
+{
+	if (f[0] != FRAME_CONTROL)
+		return DROP_FRAME_UNKNOWN;
+	if (p->kind != PEER_RENDEZVOUS)
+		return DROP_FRAME_UNEXPECTED;
+	return join_control(n, now, f, len);
+}
+
+static void session_seen(struct node *n, struct peer *p, nsec now)
+{
+	if (!p->had_session && wg_can_send(p->wg, now)) {
+		p->had_session = true;
+		node_tell(n, &(struct node_note){ .event = NODE_SESSION, .peer = p });
+	}
+	if (p->staged && wg_can_send(p->wg, now))
+		peer_unstage(p, now);
+}
+
+/* An authenticated packet of a static peer says where it is now (the paper's 2.1, roaming). */
+static void roam(struct peer *p, const struct arrival *a)
+{
+	if (p->kind == PEER_STATIC && !a->relayed)
+		p->path = (struct path){ .remote = a->from, .local = a->local,
+					 .ifindex = a->ifindex };
+}
+
+static void opened(struct node *n, nsec now, const struct wg_packet *pkt, const struct arrival *a,
+		   size_t *ninner)
+{
+	struct peer *p = pkt->peer ? wg_peer_user(pkt->peer) : NULL;
+	enum drop why = pkt->drop;
+	uint8_t *text = pkt->data + WG_DATA_HEADER_LEN;
+
+	if (why != DROP_NONE || !p) {
+		node_drop(n, p, why);
+		return;
+	}
+	roam(p, a);
+	session_seen(n, p, now);
+	if (pkt->len == 0)
+		return;
+	if (text[0] >= FIRST_FRAME) {
+		why = frame(n, p, now, text, pkt->len);
+	} else {
+		why = inner_admit(n, p, text, pkt->len, &n->inner[*ninner]);
+		*ninner += why == DROP_NONE;
+		p->stats.rx_bytes += pkt->len;
+		*(a->relayed ? &p->stats.rx_relay : &p->stats.rx_direct) += pkt->len;
+		if (p->link)
+			link_active(p->link, now);
+	}
+	if (why != DROP_NONE)
+		node_drop(n, p, why);
+}
+
+void in_flush(struct node *n, nsec now)
+{
+	size_t ninner = 0;
+
+	if (n->nopen == 0)
+		return;
+	wg_open(n->wg, now, n->open, n->nopen, NULL);
+	size_t count = n->nopen;
+	n->nopen = 0;
+	for (size_t i = 0; i < count; i++)
+		opened(n, now, &n->open[i], &n->arrivals[i], &ninner);
+	for (size_t at = 0; at < ninner;) {
+		struct gro_write w;
+		at += gro_merge(n->inner, at, ninner, n->udp_gso, &w);
+		n->io.tun(n->io.ctx, &w);
+	}
+}
+
+static void handshake(struct node *n, nsec now, struct link *via, const struct arrival *a,
+		      const uint8_t *msg, size_t len)
+{
+	struct wg_reply reply;
+	uint8_t src[24];
+	struct wr w = wr_of(src, sizeof(src));
+
+	wr_endpoint(&w, &a->from);
+	/* behind the relay all have one address: the member's number tells them apart */
+	wr_be32(&w, via ? (uint32_t)(uintptr_t)via : 0);
+	enum drop why = wg_handshake_input(n->wg, now, msg, len, src, w.len, &reply);
+	struct peer *p = reply.peer ? wg_peer_user(reply.peer) : NULL;
+	if (why != DROP_NONE)
+		node_drop(n, p, why);
+	else if (p && msg[0] != WG_COOKIE)
+		roam(p, a);
+	if (reply.len)
+		out_reply(n, via, a, reply.bytes, reply.len);
+	if (why != DROP_NONE || !p)
+		return;
+	if (reply.session_up && p->kind == PEER_RENDEZVOUS)
+		join_session_up(n, now);
+	session_seen(n, p, now);
+}
+
+static void datagram(struct node *n, nsec now, struct link *via, const struct arrival *a,
+		     uint8_t *p, size_t len);
+
+static enum drop relayed(struct node *n, nsec now, const struct arrival *a, uint8_t *p, size_t len)
+{
+	struct link *l;
+	uint8_t *inner;
+	size_t innerlen;
+	enum drop why = n->links ? links_unwrap(n->links, now, &a->from, p, len, &l, &inner, &innerlen)
+				 : DROP_RELAY_UNKNOWN_MEMBER;
+	if (why != DROP_NONE)
+		return why;
+	struct arrival in = *a;
+	in.relayed = true;
+	datagram(n, now, l, &in, inner, innerlen);
+	return DROP_NONE;
+}
+
+static void datagram(struct node *n, nsec now, struct link *via, const struct arrival *a,
+		     uint8_t *p, size_t len)
+{
+	enum drop why = DROP_NONE;
+
+	switch (outer_classify(p, len, &why)) {
+	case OUTER_NONE:
+		break;
+	case OUTER_STUN:
+		why = DROP_OUTER_UNEXPECTED;
+		break;
+	case OUTER_WG_DATA:
+		if (n->nopen == OPEN_BATCH)
+			in_flush(n, now);
+		n->open[n->nopen] = (struct wg_packet){ .data = p, .len = (uint32_t)len };
+		n->arrivals[n->nopen++] = *a;
+		break;
+	case OUTER_WG_HANDSHAKE:
+		in_flush(n, now); /* what came before it was sealed before it */
+		handshake(n, now, via, a, p, len);
+		break;
+	case OUTER_PING:
+	case OUTER_PONG:
+		why = n->links ? links_input(n->links, now, &a->from, &a->local, a->ifindex,
+					     a->relayed, p, len)
+			       : DROP_OUTER_UNKNOWN_MEMBER;
+		break;
+	case OUTER_RELAY:
+		why = a->relayed ? DROP_OUTER_UNEXPECTED : relayed(n, now, a, p, len);
+		break;
+	}
+	if (why != DROP_NONE)
+		node_drop(n, NULL, why);
+}
+
+void node_udp(struct node *n, nsec now, const struct udp_rx *rx, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		struct arrival a = { .from = rx[i].from, .local = rx[i].local,
+				     .ifindex = rx[i].ifindex };
+		if (rx[i].truncated) {
+			node_drop(n, NULL, DROP_UDP_TRUNCATED);
+			continue;
+		}
+		uint32_t seg = rx[i].seg ? rx[i].seg : rx[i].len;
+		for (uint32_t at = 0; at < rx[i].len; at += seg)
+			datagram(n, now, NULL, &a, rx[i].buf + at,
+				 size_min(seg, rx[i].len - at));
+	}
+	in_flush(n, now);
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The node's own view of itself, shared by node*.c, peer.c and join.c alone. */
+#ifndef WARREN_NODE_INTERNAL_H
+#define WARREN_NODE_INTERNAL_H
+
+#include "gateway/node.h"
+
+enum {
+	RUN_SEGMENTS = UDP_GSO_MAX_SEGMENTS,
+	RUN_BYTES = UDP_GSO_MAX_BYTES,
+	MAX_RUNS = 8,
+	/* headroom of a segment: relay header and data header; behind it padding and tag */
+	INNER_MAX = 65535,
+	STAGE_PACKETS = 128,     /* per peer, as stock peers do */
+	STAGE_BYTES = 256 << 10, /* per peer */
+	OPEN_BATCH = 256,
+	DEFAULT_PATH_MTU = 1500,
+	MAX_INNER_MTU = 1420,    /* what wg-quick gives a stock peer over 1500 bytes */
+};
+
+/* How often a member's session is looked at while nothing flows (node.c). */
+#define WARM_EVERY (10 * NSEC_PER_SEC)
+
+/* An inner packet that waits for a session. */
+struct staged {
+	struct staged *next;
+	nsec since;
+	struct vnet_hdr vnet;
+	uint32_t len;
+	uint8_t bytes[];
+};
+
+struct peer {
+	struct node *node;
+	struct peer *next, **link_in; /* in the node's list */
+	enum peer_kind kind;
+	struct wg_peer *wg;
+	struct link *link;            /* members */
+	struct path path;             /* rendezvous and static peers: port 0 = nowhere yet */
+	struct roster_entry entry;    /* members */
+	struct addr ip, ip6;          /* members */
+	uint32_t mtu;
+	bool had_session;
+	nsec next_warm;               /* members: when to look whether the session is still young */
+	struct staged *staged, **staged_end;
+	uint32_t staged_packets, staged_bytes;
+	struct peer_stats stats;
+	struct drops drops;
+};
+
+/* Datagrams of one peer, one path and one size, back to back: one GSO send. */
+struct run {
+	struct peer *peer; /* NULL: free */
+	struct path path;
+	uint32_t head;     /* relay header or none, then the data header */
+	uint32_t stride, used; /* bytes of each datagram; bytes in all */
+	uint32_t count;
+	bool closed;       /* a shorter one was added: nothing more fits */
+	uint32_t len[RUN_SEGMENTS], padded[RUN_SEGMENTS];
+	uint8_t *buf;      /* RUN_BYTES + a whole largest packet */
+};
+
+/* A received data message on its way through wg_open(). */
+struct arrival {
+	struct endpoint from;
+	struct addr local;
+	uint32_t ifindex;
+	bool relayed;
+};
+
+struct join {
+	bool on;
+	struct token token;
+	struct enrol *enrol;
+	struct peer *rendezvous;
+	struct endpoint at[8];
+	size_t count, current;
+	bool own_psk;            /* we hold a member PSK, in lease.psk */
+	unsigned tries;          /* handshakes since the last session */
+	nsec next_try, next_resolve;
+	struct node_lease_info lease;
+	struct endpoint local[MAX_CANDIDATES], observed;
+	size_t nlocal;
+	bool have_relay;
+};
+
+struct node {
+	struct node_io io;
+	struct wg *wg;
+	struct links *links; /* made with the lease: it needs our number */
+	struct route_table *routes;
+	struct peer *peers;
+	struct prefix own[2 + MAX_MEMBER_ROUTES]; /* what members may send to us */
+	size_t nown;
+	uint64_t boot;
+	uint32_t max_peers;
+	bool udp_gso;
+	struct join join;
+	struct drops drops;
+	struct run runs[MAX_RUNS];
+	/* receive batch */
+	struct wg_packet open[OPEN_BATCH];
+	struct arrival arrivals[OPEN_BATCH];
+	size_t nopen;
+	struct iovec inner[OPEN_BATCH];
+};
+
+static inline void node_drop(struct node *n, struct peer *p, enum drop why)
+{
+	drop_count(&n->drops, why);
+	if (p)
+		drop_count(&p->drops, why);
+}
+
+static inline void node_tell(struct node *n, const struct node_note *note)
+{
+	if (n->io.note)
+		n->io.note(n->io.ctx, note);
+}
+
+/* peer.c */
+struct peer *peer_new(struct node *n, enum peer_kind kind, const uint8_t key[static 32]);
+void peer_free(struct peer *p);
+void peer_stage(struct peer *p, nsec now, const struct vnet_hdr *h, const uint8_t *ip, size_t len);
+void peer_unstage(struct peer *p, nsec now);               /* a session is up: all goes out */
+void peer_drop_staged(struct peer *p, enum drop why);
+int peer_route(struct peer *p, const struct prefix *prefix); /* table and kernel */
+void peer_unroute_all(struct peer *p);
+
+/* node_out.c */
+void out_flush_runs(struct node *n, nsec now);
+/* One finished WireGuard message to a peer by its path. */
+void out_message(struct peer *p, const uint8_t *msg, size_t len, bool handshake);
+/* The same back the way that `a` came. */
+void out_reply(struct node *n, struct link *via, const struct arrival *a, const uint8_t *msg,
+	       size_t len);
+/* A control payload, sealed to the peer now; false when there is no session. */
+bool out_control(struct peer *p, nsec now, const uint8_t *payload, size_t len);
+
+/* node_in.c */
+void in_flush(struct node *n, nsec now);
+
+/* join.c: the rendezvous' side of the node */
+int join_start(struct node *n, nsec now, const struct node_config *cfg);
+void join_stop(struct node *n);
+void join_tick(struct node *n, nsec now);
+nsec join_deadline(const struct node *n);
+void join_session_up(struct node *n, nsec now);
+void join_gave_up(struct node *n, nsec now);
+enum drop join_control(struct node *n, nsec now, const uint8_t *p, size_t len);
+
+#endif

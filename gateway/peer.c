@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Peers of a node: their life, their inner addresses, and the packets that wait for a session. */
+#include "gateway/node_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct peer *peer_new(struct node *n, enum peer_kind kind, const uint8_t key[static 32])
+{
+	struct peer *p = calloc(1, sizeof(*p));
+	if (!p)
+		return NULL;
+	p->node = n;
+	p->kind = kind;
+	p->staged_end = &p->staged;
+	p->wg = wg_peer_add(n->wg, key, p);
+	if (!p->wg) {
+		free(p);
+		return NULL;
+	}
+	peer_set_path_mtu(p, DEFAULT_PATH_MTU);
+	p->next = n->peers;
+	if (p->next)
+		p->next->link_in = &p->next;
+	p->link_in = &n->peers;
+	n->peers = p;
+	return p;
+}
+
+/* Nothing may point at the peer any more: neither a run nor a received packet. */
+static void forget_runs(struct peer *p)
+{
+	for (unsigned i = 0; i < MAX_RUNS; i++)
+		if (p->node->runs[i].peer == p)
+			p->node->runs[i].peer = NULL;
+}
+
+void peer_free(struct peer *p)
+{
+	forget_runs(p);
+	peer_unroute_all(p);
+	peer_drop_staged(p, DROP_NO_PATH);
+	if (p->link)
+		link_remove(p->link);
+	wg_peer_remove(p->node->wg, p->wg);
+	*p->link_in = p->next;
+	if (p->next)
+		p->next->link_in = p->link_in;
+	free(p);
+}
+
+int peer_route(struct peer *p, const struct prefix *prefix)
+{
+	int err = route_table_set(p->node->routes, prefix, p);
+	if (err == 0)
+		node_tell(p->node, &(struct node_note){ .event = NODE_ROUTE_ADD,
+							.peer = p, .prefix = *prefix });
+	return err;
+}
+
+static void tell_unroute(void *ctx, const struct prefix *prefix, void *owner)
+{
+	struct peer *p = ctx;
+	(void)owner;
+	node_tell(p->node, &(struct node_note){ .event = NODE_ROUTE_REMOVE,
+						.peer = p, .prefix = *prefix });
+}
+
+struct route_visit {
+	void (*each)(void *ctx, const struct prefix *prefix);
+	void *ctx;
+};
+
+static void visit_route(void *ctx, const struct prefix *prefix, void *owner)
+{
+	struct route_visit *v = ctx;
+	(void)owner;
+	v->each(v->ctx, prefix);
+}
+
+void peer_each_route(const struct peer *p, void (*each)(void *ctx, const struct prefix *prefix),
+		     void *ctx)
+{
+	struct route_visit v = { each, ctx };
+	route_table_each(p->node->routes, p, visit_route, &v);
+}
+
+void peer_unroute_all(struct peer *p)
+{
+	route_table_each(p->node->routes, p, tell_unroute, p);
+	route_table_remove_owner(p->node->routes, p);
+}
+
+void peer_stage(struct peer *p, nsec now, const struct vnet_hdr *h, const uint8_t *ip, size_t len)
+{
+	struct staged *s;
+	if (p->staged_packets >= STAGE_PACKETS || p->staged_bytes + len > STAGE_BYTES ||
+	    !(s = malloc(sizeof(*s) + len))) {
+		node_drop(p->node, p, DROP_QUEUE_FULL);
+		return;
+	}
+	s->next = NULL;
+	s->since = now;
+	s->vnet = *h;
+	s->len = (uint32_t)len;
+	memcpy(s->bytes, ip, len);
+	*p->staged_end = s;
+	p->staged_end = &s->next;
+	p->staged_packets++;
+	p->staged_bytes += s->len;
+}
+
+/* The whole queue, which is empty afterwards. */
+static struct staged *take_staged(struct peer *p)
+{
+	struct staged *s = p->staged;
+	p->staged = NULL;
+	p->staged_end = &p->staged;
+	p->staged_packets = p->staged_bytes = 0;
+	return s;
+}
+
+void peer_unstage(struct peer *p, nsec now)
+{
+	struct staged *s = take_staged(p);
+	while (s) {
+		struct staged *next = s->next;
+		node_tun(p->node, now, &s->vnet, s->bytes, s->len);
+		free(s);
+		s = next;
+	}
+}
+
+void peer_drop_staged(struct peer *p, enum drop why)
+{
+	struct staged *s = take_staged(p);
+	while (s) {
+		struct staged *next = s->next;
+		node_drop(p->node, p, why);
+		free(s);
+		s = next;
+	}
+}
+
+bool peer_path(const struct peer *p, struct path *out)
+{
+	const struct path *path = p->kind == PEER_MEMBER ? link_path(p->link) : &p->path;
+	if (!path || path->remote.port == 0)
+		return false;
+	*out = *path;
+	return true;
+}
+
+bool peer_set_path_mtu(struct peer *p, uint32_t path_mtu)
+{
+	struct path path;
+	bool v4 = !peer_path(p, &path) || addr_is_v4(&path.remote.addr);
+	uint32_t outer = (v4 ? 20 : 40) + 8 + WG_OVERHEAD;
+	uint32_t mtu = path_mtu > outer + 576 ? path_mtu - outer : 576;
+
+	if (mtu > MAX_INNER_MTU)
+		mtu = MAX_INNER_MTU;
+	/* a link may move to the relay at any time: what fits the one must fit the other */
+	if (p->kind == PEER_MEMBER)
+		mtu -= RELAY_HEADER_LEN;
+	bool changed = p->mtu != mtu;
+	p->mtu = mtu;
+	return changed;
+}
+
+uint32_t peer_mtu(const struct peer *p)
+{
+	return p->mtu;
+}
+
+enum peer_kind peer_kind(const struct peer *p)
+{
+	return p->kind;
+}
+
+const struct roster_entry *peer_entry(const struct peer *p)
+{
+	return &p->entry;
+}
+
+struct addr peer_ip(const struct peer *p)
+{
+	return p->ip;
+}
+
+const uint8_t *peer_key(const struct peer *p)
+{
+	return wg_peer_public(p->wg);
+}
+
+const struct wg_peer *peer_wg(const struct peer *p)
+{
+	return p->wg;
+}
+
+const struct link *peer_link(const struct peer *p)
+{
+	return p->link;
+}
+
+const struct peer_stats *peer_stats_of(const struct peer *p)
+{
+	return &p->stats;
+}
+
+const struct drops *peer_drops(const struct peer *p)
+{
+	return &p->drops;
+}

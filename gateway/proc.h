@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Processes of one binary, and the channels between them. A channel is a SOCK_SEQPACKET pair that
+ * carries struct chan_msg, with at most one descriptor each. Both ends are ours, yet every message is
+ * checked for its size: a process that was taken over must not take the next one with it.
+ */
+#ifndef WARREN_PROC_H
+#define WARREN_PROC_H
+
+#include "base/addr.h"
+#include <sys/types.h>
+
+enum chan_kind {
+	/* launcher → child, with a descriptor: the other end leads to the shim, helper or gateway */
+	CHAN_SHIM,
+	CHAN_HELPER,
+	CHAN_GATEWAY,
+	CHAN_STOP,     /* launcher → gateway: release the lease and end */
+	/* gateway → launcher */
+	CHAN_UP,       /* ip, ip6: start the command */
+	CHAN_FATAL,    /* code: end everything with this status; the line has been written */
+	CHAN_RELEASED,
+};
+
+struct chan_msg {
+	enum chan_kind kind;
+	int code;
+	char ip[ADDR_STRLEN], ip6[ADDR_STRLEN];
+};
+
+int chan_pair(int fds[static 2]); /* SOCK_SEQPACKET, CLOEXEC, non-blocking; 0 or -errno */
+/* `fd` -1: none. 0 or -errno. */
+int chan_send(int chan, const struct chan_msg *m, int fd);
+/* 1 with *m and *fd (-1: none), 0 when there is nothing now, -1 at the end of the channel. */
+int chan_recv(int chan, struct chan_msg *m, int *fd);
+
+/* In a fresh child: default signals, and no descriptor but 0, 1, 2 and `keep`. */
+void proc_child(int keep);
+/* Keeps the capability `cap` (a CAP_* number, -1: none) alone, no new privileges. 0 or -errno. */
+int proc_drop_capabilities(int cap);
+/* Becomes nobody where we are root. 0 or -errno. */
+int proc_become_nobody(void);
+
+/* Exit statuses. */
+enum { EXIT_CANNOT = 1, EXIT_USAGE = 2, EXIT_REPLACED = 75 };
+
+#endif

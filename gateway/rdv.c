@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/rdv.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdlib.h>
+
+enum {
+	OPEN_BATCH = 256,
+	STRANGERS = 256, /* sessions of keys that are not members (yet), at once */
+	DSCP_HANDSHAKE = 0x88,
+	FRAME_CONTROL = 0xa0,
+};
+#define STRANGER_TIME (30 * NSEC_PER_SEC)
+#define MEMBER_SILENCE (300 * NSEC_PER_SEC)
+
+/* One key's session. A member's lease lives in the registrar, longer than this. */
+struct client {
+	struct client *next, **link_in;
+	struct wg_peer *wg;
+	struct path at;      /* where its last authenticated packet came from */
+	bool member, admission_next;
+	nsec expires;
+};
+
+struct rdv {
+	struct rdv_io io;
+	struct wg *wg;
+	struct registrar *registrar;
+	struct relay_server *relay;
+	struct client *clients;
+	uint32_t strangers;
+	uint8_t admission[32];
+	nsec now, next_sweep; /* now: of this call, for the callbacks out of wg */
+	struct drops drops;
+	struct wg_packet open[OPEN_BATCH];
+	struct path from[OPEN_BATCH];
+	size_t nopen;
+	struct udp_tx relay_tx; /* a run of relayed datagrams for one member; len 0: none */
+};
+
+static void client_free(struct rdv *r, struct client *c)
+{
+	wg_peer_remove(r->wg, c->wg);
+	*c->link_in = c->next;
+	if (c->next)
+		c->next->link_in = c->link_in;
+	r->strangers -= !c->member;
+	free(c);
+}
+
+/* Room for one more stranger: the one that would expire first goes. */
+static void evict_stranger(struct rdv *r)
+{
+	struct client *oldest = NULL;
+	for (struct client *c = r->clients; c; c = c->next)
+		if (!c->member && (!oldest || c->expires < oldest->expires))
+			oldest = c;
+	if (oldest)
+		client_free(r, oldest);
+}
+
+static struct wg_peer *adopt(void *user, const uint8_t pub[static WG_KEY_LEN])
+{
+	struct rdv *r = user;
+	struct client *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	if (r->strangers >= STRANGERS)
+		evict_stranger(r);
+	c->wg = wg_peer_add(r->wg, pub, c);
+	if (!c->wg) {
+		free(c);
+		return NULL;
+	}
+	wg_peer_set_psk(c->wg, r->admission);
+	c->expires = r->now + STRANGER_TIME;
+	c->next = r->clients;
+	if (c->next)
+		c->next->link_in = &c->next;
+	c->link_in = &r->clients;
+	r->clients = c;
+	r->strangers++;
+	return c->wg;
+}
+
+/*
+ * Which PSK answers this initiation? A member's own; but it may have lost that with its state, or
+ * never have got our grant: then it comes with the admission secret. Message 1 does not tell, so while
+ * no session is confirmed the two take turns.
+ */
+static void before_response(void *user, struct wg_peer *peer)
+{
+	struct rdv *r = user;
+	struct client *c = wg_peer_user(peer);
+	uint8_t psk[32];
+
+	if (registrar_psk(r->registrar, wg_peer_public(peer), psk) && !c->admission_next)
+		wg_peer_set_psk(peer, psk);
+	else
+		wg_peer_set_psk(peer, r->admission);
+	c->admission_next = !c->admission_next;
+	sodium_memzero(psk, sizeof(psk));
+}
+
+struct rdv *rdv_new(const struct rdv_config *cfg, nsec now)
+{
+	struct rdv *r = calloc(1, sizeof(*r));
+	if (!r)
+		return NULL;
+	struct wg_config wc = { .max_peers = cfg->registrar.max_members + STRANGERS,
+				.aead = cfg->aead, .user = r, .adopt = adopt,
+				.before_response = before_response };
+	r->io = cfg->io;
+	r->now = now;
+	memcpy(r->admission, cfg->admission, 32);
+	r->wg = wg_new(&wc);
+	r->registrar = registrar_new(&cfg->registrar, now);
+	r->relay = relay_server_new(cfg->registrar.max_members, cfg->boot);
+	if (!r->wg || !r->registrar || !r->relay) {
+		rdv_free(r);
+		return NULL;
+	}
+	wg_set_private_key(r->wg, cfg->private_key);
+	wg_set_timestamp_floor(r->wg, cfg->timestamp_floor);
+	return r;
+}
+
+void rdv_free(struct rdv *r)
+{
+	if (!r)
+		return;
+	while (r->clients)
+		client_free(r, r->clients);
+	relay_server_free(r->relay);
+	registrar_free(r->registrar);
+	wg_free(r->wg);
+	sodium_memzero(r->admission, sizeof(r->admission));
+	free(r);
+}
+
+static void set_relay_member(struct rdv *r, const uint8_t key[static 32], member_number number)
+{
+	struct wg_peer *wg = wg_peer_find(r->wg, key);
+	uint8_t psk[32], relay_key[32];
+
+	if (!wg || !registrar_psk(r->registrar, key, psk))
+		return;
+	struct client *c = wg_peer_user(wg);
+	wg_peer_set_psk(wg, psk);
+	c->admission_next = false;
+	r->strangers -= !c->member;
+	c->member = true;
+	wg_peer_derive(wg, "warren relay", relay_key);
+	if (relay_server_set(r->relay, number, relay_key) == 0)
+		relay_server_address(r->relay, number, &c->at.remote);
+	sodium_memzero(psk, sizeof(psk));
+	sodium_memzero(relay_key, sizeof(relay_key));
+}
+
+int rdv_load(struct rdv *r, const struct lease_record *rec)
+{
+	return registrar_load(r->registrar, rec);
+}
+
+void rdv_stored(struct rdv *r, nsec now, uint64_t seq, bool failed)
+{
+	registrar_stored(r->registrar, now, seq, failed);
+}
+
+void rdv_set_wall(struct rdv *r, nsec offset)
+{
+	wg_set_wall_offset(r->wg, offset);
+	registrar_set_wall(r->registrar, offset / NSEC_PER_SEC);
+}
+
+/* --- out --- */
+
+static void send_to(struct rdv *r, const struct path *at, const uint8_t *p, size_t len, uint8_t tos)
+{
+	struct udp_tx tx = { .buf = p, .len = (uint32_t)len, .seg = (uint32_t)len,
+			     .to = at->remote, .local = at->local, .ifindex = at->ifindex,
+			     .tos = tos };
+	if (at->remote.port)
+		r->io.udp(r->io.ctx, &tx, 1);
+}
+
+static void send_control(struct rdv *r, const struct registrar_output *out)
+{
+	struct wg_peer *wg = wg_peer_find(r->wg, out->key);
+	uint8_t buf[CONTROL_MAX + WG_OVERHEAD + WG_PADDING];
+	struct wg_packet pkt = { .data = buf, .len = (uint32_t)out->len,
+				 .padded = (uint32_t)out->len };
+	if (!wg)
+		return; /* its session is gone: the member asks again over the next one */
+	memcpy(buf + WG_DATA_HEADER_LEN, out->bytes, out->len);
+	if (wg_seal(r->wg, wg, r->now, &pkt, 1) == DROP_NONE)
+		send_to(r, &((struct client *)wg_peer_user(wg))->at, buf, pkt.len, 0);
+}
+
+static void gone(struct rdv *r, const uint8_t key[static 32], member_number number)
+{
+	struct wg_peer *wg = wg_peer_find(r->wg, key);
+	/* the number may be another key's already: a replaced holder must not cut off the new one */
+	if (registrar_number(r->registrar, key) == 0 && wg) {
+		struct client *c = wg_peer_user(wg);
+		r->strangers += c->member;
+		c->member = false;
+		c->expires = nsec_min(c->expires, r->now + STRANGER_TIME);
+	}
+	if (number)
+		relay_server_remove(r->relay, number);
+}
+
+static void poll_registrar(struct rdv *r)
+{
+	struct registrar_output out;
+	while (registrar_poll(r->registrar, r->now, &out)) {
+		struct store_request req = { .seq = out.seq, .record = out.record };
+		switch (out.event) {
+		case REGISTRAR_SEND:
+			send_control(r, &out);
+			break;
+		case REGISTRAR_STORE:
+		case REGISTRAR_FORGET:
+			req.kind = out.event == REGISTRAR_STORE ? STORE_PUT : STORE_DELETE;
+			r->io.store(r->io.ctx, &req);
+			break;
+		case REGISTRAR_MEMBER:
+			set_relay_member(r, out.key, out.record.number);
+			break;
+		case REGISTRAR_GONE:
+			gone(r, out.key, out.record.number);
+			break;
+		}
+	}
+}
+
+static void flush_relay(struct rdv *r)
+{
+	if (r->relay_tx.len)
+		r->io.udp(r->io.ctx, &r->relay_tx, 1);
+	r->relay_tx.len = 0;
+}
+
+/* Relayed datagrams that stand back to back, of one size and for one member, leave as one batch. */
+static void relay_out(struct rdv *r, const struct endpoint *to, const uint8_t *p, uint32_t len)
+{
+	struct udp_tx *tx = &r->relay_tx;
+	if (tx->len && tx->buf + tx->len == p && len <= tx->seg && tx->len % tx->seg == 0 &&
+	    endpoint_eq(&tx->to, to)) {
+		tx->len += len;
+		return;
+	}
+	flush_relay(r);
+	*tx = (struct udp_tx){ .buf = p, .len = len, .seg = len, .to = *to };
+}
+
+/* --- in --- */
+
+static void opened(struct rdv *r, const struct wg_packet *pkt, const struct path *from)
+{
+	struct client *c = pkt->peer ? wg_peer_user(pkt->peer) : NULL;
+	const uint8_t *text = pkt->data + WG_DATA_HEADER_LEN;
+	enum drop why = pkt->drop;
+
+	if (why == DROP_NONE && c) {
+		const uint8_t *key = wg_peer_public(c->wg);
+		member_number number = registrar_number(r->registrar, key);
+		c->at = *from;
+		c->admission_next = false;
+		c->expires = r->now + (c->member ? MEMBER_SILENCE : STRANGER_TIME);
+		if (number)
+			relay_server_address(r->relay, number, &from->remote);
+		if (pkt->len && text[0] == FRAME_CONTROL)
+			why = registrar_input(r->registrar, r->now, key, &from->remote, text,
+					      pkt->len);
+		else if (pkt->len)
+			why = text[0] < 0x80 ? DROP_NOT_FOR_ME : DROP_FRAME_UNKNOWN;
+		else
+			registrar_alive(r->registrar, r->now, key);
+	}
+	if (why != DROP_NONE)
+		drop_count(&r->drops, why);
+}
+
+static void flush_open(struct rdv *r)
+{
+	size_t count = r->nopen;
+	r->nopen = 0;
+	if (!count)
+		return;
+	wg_open(r->wg, r->now, r->open, count, NULL);
+	for (size_t i = 0; i < count; i++)
+		opened(r, &r->open[i], &r->from[i]);
+}
+
+static void handshake(struct rdv *r, const struct path *from, const uint8_t *msg, size_t len)
+{
+	struct wg_reply reply;
+	uint8_t src[18];
+	struct wr w = wr_of(src, sizeof(src));
+
+	wr_endpoint(&w, &from->remote);
+	enum drop why = wg_handshake_input(r->wg, r->now, msg, len, src, w.len, &reply);
+	if (why != DROP_NONE)
+		drop_count(&r->drops, why);
+	else if (reply.peer) {
+		struct client *c = wg_peer_user(reply.peer);
+		c->at = *from;
+		registrar_alive(r->registrar, r->now, wg_peer_public(reply.peer));
+	}
+	if (reply.len)
+		send_to(r, from, reply.bytes, reply.len, DSCP_HANDSHAKE);
+}
+
+static void datagram(struct rdv *r, const struct path *from, uint8_t *p, size_t len)
+{
+	enum drop why = DROP_NONE;
+	struct endpoint to;
+
+	switch (outer_classify(p, len, &why)) {
+	case OUTER_WG_DATA:
+		if (r->nopen == OPEN_BATCH)
+			flush_open(r);
+		r->open[r->nopen] = (struct wg_packet){ .data = p, .len = (uint32_t)len };
+		r->from[r->nopen++] = *from;
+		break;
+	case OUTER_WG_HANDSHAKE:
+		flush_open(r);
+		handshake(r, from, p, len);
+		break;
+	case OUTER_RELAY:
+		why = relay_server_forward(r->relay, r->now, &from->remote, p, len, &to);
+		if (why == DROP_NONE)
+			relay_out(r, &to, p, (uint32_t)len);
+		break;
+	case OUTER_NONE:
+		break;
+	default: /* pings end at members; STUN is not served */
+		why = DROP_OUTER_UNEXPECTED;
+	}
+	if (why != DROP_NONE)
+		drop_count(&r->drops, why);
+}
+
+void rdv_udp(struct rdv *r, nsec now, const struct udp_rx *rx, unsigned count)
+{
+	r->now = now;
+	for (unsigned i = 0; i < count; i++) {
+		struct path from = { .remote = rx[i].from, .local = rx[i].local,
+				     .ifindex = rx[i].ifindex };
+		if (rx[i].truncated) {
+			drop_count(&r->drops, DROP_UDP_TRUNCATED);
+			continue;
+		}
+		uint32_t seg = rx[i].seg ? rx[i].seg : rx[i].len;
+		for (uint32_t at = 0; at < rx[i].len; at += seg)
+			datagram(r, &from, rx[i].buf + at, size_min(seg, rx[i].len - at));
+		flush_relay(r);
+	}
+	flush_open(r);
+}
+
+static void sweep(struct rdv *r)
+{
+	for (struct client *c = r->clients, *next; c; c = next) {
+		next = c->next;
+		if (c->expires <= r->now)
+			client_free(r, c);
+	}
+}
+
+void rdv_tick(struct rdv *r, nsec now)
+{
+	struct wg_output out;
+
+	r->now = now;
+	poll_registrar(r);
+	while (wg_poll(r->wg, now, &out))
+		if (out.event == WG_EVENT_SEND)
+			send_to(r, &((struct client *)wg_peer_user(out.peer))->at, out.bytes,
+				out.len, out.handshake ? DSCP_HANDSHAKE : 0);
+	if (now >= r->next_sweep) {
+		r->next_sweep = now + NSEC_PER_SEC;
+		sweep(r);
+	}
+}
+
+nsec rdv_deadline(const struct rdv *r)
+{
+	nsec at = nsec_min(wg_deadline(r->wg), registrar_deadline(r->registrar));
+	return r->clients ? nsec_min(at, r->next_sweep) : at;
+}
+
+const struct drops *rdv_drops(const struct rdv *r)
+{
+	return &r->drops;
+}
+
+struct drops *rdv_drops_edit(struct rdv *r)
+{
+	return &r->drops;
+}
+
+const struct registrar *rdv_registrar(const struct rdv *r)
+{
+	return r->registrar;
+}
+
+const struct relay_server *rdv_relay(const struct rdv *r)
+{
+	return r->relay;
+}
+
+const uint8_t *rdv_public_key(const struct rdv *r)
+{
+	return wg_public_key(r->wg);
+}

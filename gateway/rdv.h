@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The rendezvous' core: WireGuard sessions with members, the registrar above them, the relay beside
+ * them. Sans-IO, as the node is: datagrams and `now` in, datagrams and store requests out.
+ *
+ * It has no TUN and no inner address. Any key may start a session if it knows the admission secret
+ * (after a cookie round trip: its address is real before any state is made for it); only what the
+ * registrar admitted becomes a member, gets a PSK of its own and may use the relay.
+ */
+#ifndef WARREN_RDV_H
+#define WARREN_RDV_H
+
+#include "crypto/wg.h"
+#include "punch/lease_store.h"
+#include "punch/link.h"
+#include "punch/udp.h"
+
+struct rdv;
+
+struct rdv_io {
+	void *ctx;
+	void (*udp)(void *ctx, const struct udp_tx *tx, unsigned n);
+	void (*store)(void *ctx, const struct store_request *req);
+};
+
+struct rdv_config {
+	struct rdv_io io;
+	const struct aead *aead;
+	uint8_t private_key[32], admission[32];
+	uint64_t boot;           /* greater at each start */
+	int64_t timestamp_floor;
+	struct registrar_config registrar;
+};
+
+struct rdv *rdv_new(const struct rdv_config *cfg, nsec now);
+void rdv_free(struct rdv *r);
+
+int rdv_load(struct rdv *r, const struct lease_record *rec); /* before the first rdv_udp() */
+void rdv_stored(struct rdv *r, nsec now, uint64_t seq, bool failed);
+void rdv_udp(struct rdv *r, nsec now, const struct udp_rx *rx, unsigned count);
+void rdv_tick(struct rdv *r, nsec now);
+nsec rdv_deadline(const struct rdv *r);
+void rdv_set_wall(struct rdv *r, nsec offset);
+
+const struct drops *rdv_drops(const struct rdv *r);
+struct drops *rdv_drops_edit(struct rdv *r);
+const struct registrar *rdv_registrar(const struct rdv *r);
+const struct relay_server *rdv_relay(const struct rdv *r);
+const uint8_t *rdv_public_key(const struct rdv *r);
+
+#endif

@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/rdvproc.h"
+#include "gateway/ctl.h"
+#include "gateway/loop.h"
+#include "gateway/proc.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { RX_SLOTS = 8, TURN_BYTES = 1 << 20, MEMBERS_AT_ONCE = 64 };
+#define STORE_RESTART (500 * NSEC_PER_MSEC)
+#define HOUSEKEEPING (10 * NSEC_PER_SEC)
+#define TIMESTAMP_RESERVE (60 * NSEC_PER_SEC)
+
+struct pending {
+	struct pending *next;
+	bool sent;
+	struct store_request req;
+};
+
+struct proc {
+	struct rdvproc_config *cfg;
+	struct loop loop;
+	struct rdv *rdv;
+	struct udp_socket udp;
+	struct ctl *ctl;
+	int lock_fd;
+	/* the store */
+	pid_t store_pid;
+	int store_fd;
+	bool loaded;
+	nsec store_restart;
+	struct pending *pending, **pending_end;
+	ev_io udp_io, store_io;
+	ev_signal signals[3];
+	nsec next_housekeeping;
+	int status;
+	uint8_t *rx_buf[RX_SLOTS];
+};
+
+/* --- the store's child --- */
+
+static void start_udp(struct proc *p);
+
+static _Noreturn void store_body(struct proc *p, int fd)
+{
+	char path[300], err[200];
+
+	for (size_t i = 0; i < ARRAY_SIZE(p->signals); i++)
+		ev_signal_stop(p->loop.ev, &p->signals[i]);
+	proc_child(fd);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_SET_NAME, "warren-store");
+	signal(SIGINT, SIG_IGN);
+	snprintf(path, sizeof(path), "%s/leases.db", p->cfg->state.dir);
+	struct lease_store *s = lease_store_open(path, err, sizeof(err));
+	if (!s) {
+		log_error("the leases in %s: %s", path, err);
+		_exit(EXIT_CANNOT);
+	}
+	if (proc_drop_capabilities(-1) < 0)
+		_exit(EXIT_CANNOT);
+	int flags = fcntl(fd, F_GETFL);
+	fcntl(fd, F_SETFL, flags & ~O_NONBLOCK); /* it may wait: that is what it is for */
+	int status = lease_store_serve(s, fd);
+	lease_store_close(s);
+	_exit(status < 0 ? EXIT_CANNOT : 0);
+}
+
+/* What is not committed goes out, in order, as far as the socket takes it. */
+static void send_pending(struct proc *p)
+{
+	for (struct pending *q = p->pending; q && p->store_fd >= 0 && p->loaded; q = q->next) {
+		if (q->sent)
+			continue;
+		if (send(p->store_fd, &q->req, sizeof(q->req), MSG_NOSIGNAL) < 0)
+			break; /* again with the next reply or turn */
+		q->sent = true;
+	}
+}
+
+static void on_store_request(void *ctx, const struct store_request *req)
+{
+	struct proc *p = ctx;
+	struct pending *q = malloc(sizeof(*q));
+	if (!q) {
+		rdv_stored(p->rdv, p->loop.now, req->seq, true);
+		return;
+	}
+	*q = (struct pending){ .req = *req };
+	*p->pending_end = q;
+	p->pending_end = &q->next;
+	send_pending(p);
+}
+
+static void forget_pending(struct proc *p, uint64_t from, uint64_t to)
+{
+	struct pending **at = &p->pending;
+	while (*at) {
+		struct pending *q = *at;
+		if (q->req.seq < from || q->req.seq > to) {
+			at = &q->next;
+			continue;
+		}
+		*at = q->next;
+		free(q);
+	}
+	p->pending_end = at;
+}
+
+static void on_store_reply(struct proc *p, const struct store_reply *r)
+{
+	switch (r->kind) {
+	case STORE_LOADED:
+		if (!p->loaded && rdv_load(p->rdv, &r->record) < 0)
+			log_warn("a lease in the database contradicts another: left out");
+		break;
+	case STORE_READY:
+		if (!p->loaded) {
+			p->loaded = true;
+			start_udp(p);
+		}
+		break;
+	case STORE_DONE:
+		forget_pending(p, 0, r->seq);
+		rdv_stored(p->rdv, p->loop.now, r->seq, false);
+		break;
+	case STORE_FAILED:
+		forget_pending(p, r->seq, r->seq);
+		rdv_stored(p->rdv, p->loop.now, r->seq, true);
+		break;
+	default:
+		break;
+	}
+	send_pending(p);
+}
+
+static void on_store(struct ev_loop *ev, ev_io *w, int revents)
+{
+	struct proc *p = w->data;
+	struct store_reply r;
+	ssize_t n;
+
+	(void)revents;
+	while ((n = recv(w->fd, &r, sizeof(r), 0)) == (ssize_t)sizeof(r))
+		on_store_reply(p, &r);
+	if (n == 0 || (n < 0 && errno != EAGAIN))
+		ev_io_stop(ev, w); /* SIGCHLD tells the rest */
+}
+
+static int start_store(struct proc *p)
+{
+	int fds[2], err = chan_pair(fds);
+
+	p->store_restart = NSEC_NEVER;
+	if (err < 0)
+		return err;
+	p->store_pid = fork();
+	if (p->store_pid == 0)
+		store_body(p, fds[1]);
+	close(fds[1]);
+	if (p->store_pid < 0) {
+		close(fds[0]);
+		return -errno;
+	}
+	p->store_fd = fds[0];
+	for (struct pending *q = p->pending; q; q = q->next)
+		q->sent = false;
+	ev_io_init(&p->store_io, on_store, p->store_fd, EV_READ);
+	p->store_io.data = p;
+	ev_io_start(p->loop.ev, &p->store_io);
+	return 0;
+}
+
+static void store_ended(struct proc *p, int wstatus)
+{
+	on_store(p->loop.ev, &p->store_io, EV_READ); /* its last words */
+	ev_io_stop(p->loop.ev, &p->store_io);
+	close(p->store_fd);
+	p->store_fd = -1;
+	p->store_pid = 0;
+	if (!p->loaded) {
+		/* it never worked: it has said why */
+		p->status = WIFEXITED(wstatus) && WEXITSTATUS(wstatus) ? WEXITSTATUS(wstatus)
+								     : EXIT_CANNOT;
+		loop_stop(&p->loop);
+		return;
+	}
+	log_warn("the lease store ended: starting it again");
+	p->store_restart = p->loop.now + STORE_RESTART;
+}
+
+static void on_signal(struct ev_loop *ev, ev_signal *w, int revents)
+{
+	struct proc *p = w->data;
+	int wstatus;
+	pid_t pid;
+
+	(void)ev;
+	(void)revents;
+	if (w->signum != SIGCHLD) {
+		loop_stop(&p->loop);
+		return;
+	}
+	while ((pid = waitpid(-1, &wstatus, WNOHANG)) > 0)
+		if (pid == p->store_pid)
+			store_ended(p, wstatus);
+}
+
+/* --- the socket --- */
+
+static void send_udp(void *ctx, const struct udp_tx *tx, unsigned n)
+{
+	struct proc *p = ctx;
+	for (unsigned lost = udp_send(&p->udp, tx, n); lost; lost--)
+		drop_count(rdv_drops_edit(p->rdv), DROP_UDP_SEND);
+}
+
+static void on_udp(struct ev_loop *ev, ev_io *w, int revents)
+{
+	struct proc *p = w->data;
+	struct udp_rx rx[RX_SLOTS];
+	size_t bytes = 0;
+	int n;
+
+	(void)ev;
+	(void)revents;
+	for (unsigned i = 0; i < RX_SLOTS; i++)
+		rx[i].buf = p->rx_buf[i];
+	do {
+		n = udp_recv(&p->udp, rx, RX_SLOTS);
+		for (int i = 0; i < n; i++)
+			bytes += rx[i].len;
+		if (n > 0)
+			rdv_udp(p->rdv, p->loop.now, rx, (unsigned)n);
+	} while (n == RX_SLOTS && bytes < TURN_BYTES);
+}
+
+static void start_udp(struct proc *p)
+{
+	char text[ENDPOINT_STRLEN], fp[TOKEN_FINGERPRINT_LEN];
+
+	ev_io_init(&p->udp_io, on_udp, p->udp.fd, EV_READ);
+	p->udp_io.data = p;
+	ev_io_start(p->loop.ev, &p->udp_io);
+	token_fingerprint(&p->cfg->token, fp);
+	log_info("rendezvous of network %s on UDP %s, token %s (`warren token --state %s` prints it)",
+		 p->cfg->token.network, endpoint_str(&p->cfg->listen, text), fp,
+		 p->cfg->state.dir);
+}
+
+/* --- status --- */
+
+static json_t *member_json(const struct proc *p, const struct registrar_member_info *m)
+{
+	char ip[ADDR_STRLEN], at[ENDPOINT_STRLEN];
+	struct addr a = p->cfg->core.registrar.prefix4.addr;
+	struct relay_counts c = relay_server_sender(rdv_relay(p->rdv), m->record.number);
+
+	store_be32(a.b + 12, load_be32(a.b + 12) + m->record.number);
+	json_t *o = json_pack("{s:s,s:I,s:s,s:b,s:I,s:I,s:s}", "id", m->record.id, "number",
+			      (json_int_t)m->record.number, "ip", addr_str(&a, ip), "online",
+			      m->online, "relayed_bytes", (json_int_t)c.bytes, "relayed_packets",
+			      (json_int_t)c.packets, "release", m->release);
+	json_object_set_new(o, "endpoint", m->from.port ? json_string(endpoint_str(&m->from, at))
+							: json_null());
+	return o;
+}
+
+static char *status_text(void *ctx)
+{
+	struct proc *p = ctx;
+	struct registrar_member_info m[MEMBERS_AT_ONCE];
+	struct relay_counts total = relay_server_total(rdv_relay(p->rdv));
+	const struct drops *d = rdv_drops(p->rdv);
+	json_t *members = json_array(), *drops = json_object();
+	size_t first = 0, n;
+
+	while ((n = registrar_members(rdv_registrar(p->rdv), p->loop.now, first, m,
+				      MEMBERS_AT_ONCE)) > 0) {
+		for (size_t i = 0; i < n; i++)
+			json_array_append_new(members, member_json(p, &m[i]));
+		first += n;
+	}
+	for (enum drop i = DROP_NONE + 1; i < DROP_COUNT; i++)
+		if (d->n[i])
+			json_object_set_new(drops, drop_name(i), json_integer((json_int_t)d->n[i]));
+	json_t *o = json_pack("{s:s,s:s,s:s,s:o,s:{s:I,s:I},s:o}", "role", "rendezvous", "release",
+			      WARREN_VERSION, "network", p->cfg->token.network, "members", members,
+			      "relay", "packets", (json_int_t)total.packets, "bytes",
+			      (json_int_t)total.bytes, "drops", drops);
+	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+	json_decref(o);
+	return text;
+}
+
+/* --- the loop --- */
+
+static void housekeeping(struct proc *p, nsec now)
+{
+	struct state *s = &p->cfg->state;
+	int64_t wall;
+
+	p->next_housekeeping = now + HOUSEKEEPING;
+	p->loop.wall_offset = loop_wall_offset();
+	rdv_set_wall(p->rdv, p->loop.wall_offset);
+	wall = now + p->loop.wall_offset;
+	if (s->timestamp - wall > TIMESTAMP_RESERVE / 2)
+		return;
+	s->timestamp = (wall > s->timestamp ? wall : s->timestamp) + TIMESTAMP_RESERVE;
+	if (state_save(s) < 0)
+		log_warn("cannot write the state in %s", s->dir);
+}
+
+static void turn(void *ctx, nsec now)
+{
+	struct proc *p = ctx;
+	if (now >= p->next_housekeeping)
+		housekeeping(p, now);
+	if (now >= p->store_restart && start_store(p) < 0)
+		p->store_restart = now + STORE_RESTART;
+	rdv_tick(p->rdv, now);
+	send_pending(p);
+}
+
+static nsec deadline(void *ctx)
+{
+	struct proc *p = ctx;
+	nsec at = nsec_min(rdv_deadline(p->rdv), p->next_housekeeping);
+	return nsec_min(at, p->store_restart);
+}
+
+static int take_lock(struct proc *p)
+{
+	char path[300];
+	snprintf(path, sizeof(path), "%s/lock", p->cfg->state.dir);
+	p->lock_fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (p->lock_fd >= 0 && flock(p->lock_fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	log_error("another rendezvous runs with the state in %s", p->cfg->state.dir);
+	return -EBUSY;
+}
+
+static int open_socket(struct proc *p)
+{
+	char text[ENDPOINT_STRLEN];
+	int err = udp_open(&p->udp, &p->cfg->listen.addr, p->cfg->listen.port);
+
+	if (err == -EADDRINUSE)
+		log_error("UDP %s is in use by another program: choose another --listen",
+			  endpoint_str(&p->cfg->listen, text));
+	else if (err < 0)
+		log_error("cannot listen on UDP %s: %s", endpoint_str(&p->cfg->listen, text),
+			  strerror(-err));
+	if (err == 0 && !p->cfg->gso)
+		udp_set_offload(&p->udp, false, false);
+	return err;
+}
+
+static int make_core(struct proc *p)
+{
+	struct rdv_config *c = &p->cfg->core;
+	int64_t wall = p->loop.now + p->loop.wall_offset;
+
+	c->io = (struct rdv_io){ .ctx = p, .udp = send_udp, .store = on_store_request };
+	c->aead = p->cfg->aead;
+	c->timestamp_floor = p->cfg->state.timestamp;
+	c->boot = (uint64_t)(wall > c->timestamp_floor ? wall : c->timestamp_floor);
+	p->rdv = rdv_new(c, p->loop.now);
+	if (!p->rdv)
+		log_error("out of memory");
+	return p->rdv ? 0 : -ENOMEM;
+}
+
+static int set_up(struct proc *p)
+{
+	char path[300];
+	int err = take_lock(p);
+
+	for (unsigned i = 0; i < RX_SLOTS; i++)
+		p->rx_buf[i] = malloc(UDP_RX_MAX);
+	for (unsigned i = 0; i < RX_SLOTS; i++)
+		err = p->rx_buf[i] ? err : -ENOMEM;
+	if (err == 0)
+		err = open_socket(p);
+	if (err == 0)
+		err = make_core(p);
+	snprintf(path, sizeof(path), "%s/control.sock", p->cfg->state.dir);
+	if (err == 0 && (err = ctl_open(&p->ctl, p->loop.ev, path, status_text, p)) < 0)
+		log_error("cannot serve the status socket %s: %s", path, strerror(-err));
+	if (err == 0)
+		err = start_store(p);
+	if (err == 0)
+		err = proc_drop_capabilities(-1);
+	return err;
+}
+
+static void tear_down(struct proc *p)
+{
+	ctl_close(p->ctl);
+	if (p->store_fd >= 0)
+		close(p->store_fd); /* the end of its requests: it commits and ends */
+	if (p->store_pid > 0)
+		waitpid(p->store_pid, NULL, 0);
+	rdv_free(p->rdv);
+	if (p->udp.fd >= 0)
+		udp_close(&p->udp);
+	forget_pending(p, 0, UINT64_MAX);
+	for (unsigned i = 0; i < RX_SLOTS; i++)
+		free(p->rx_buf[i]);
+	if (p->lock_fd >= 0)
+		close(p->lock_fd);
+	loop_close(&p->loop);
+}
+
+int rdvproc_run(struct rdvproc_config *cfg)
+{
+	static const int signals[] = { SIGCHLD, SIGTERM, SIGINT };
+	struct proc p = { .cfg = cfg, .store_fd = -1, .lock_fd = -1, .store_restart = NSEC_NEVER };
+
+	p.pending_end = &p.pending;
+	p.udp.fd = -1;
+	if (loop_init(&p.loop, &p, turn, deadline) < 0)
+		return EXIT_CANNOT;
+	static_assert(ARRAY_SIZE(signals) == ARRAY_SIZE(p.signals), "one watcher a signal");
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+		ev_signal_init(&p.signals[i], on_signal, signals[i]);
+		p.signals[i].data = &p;
+		ev_signal_start(p.loop.ev, &p.signals[i]);
+	}
+	if (set_up(&p) == 0)
+		loop_run(&p.loop);
+	else
+		p.status = EXIT_CANNOT;
+	tear_down(&p);
+	return p.status;
+}

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/state.h"
+#include "base/blake2s.h"
+#include "crypto/wg.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+	STATE_VERSION = 1,
+	STATE_MAX = 4096,
+	CHECK_LEN = 8,
+	/* TLV types */
+	STATE_PRIVATE_KEY = 1,
+	STATE_PORT = 2,
+	STATE_TIMESTAMP = 3,
+	STATE_NUMBER = 4,
+	STATE_PSK = 5,
+};
+
+static const uint8_t magic[] = { 'w', 'a', 'r', 'r', 'e', 'n', ' ', 's' };
+
+size_t state_encode(const struct state *s, uint8_t *out, size_t cap)
+{
+	struct wr w = wr_of(out, cap);
+	uint8_t check[BLAKE2S_LEN];
+	size_t mark;
+
+	wr_bytes(&w, magic, sizeof(magic));
+	wr_u8(&w, STATE_VERSION);
+	wr_tlv(&w, STATE_PRIVATE_KEY, s->private_key, 32);
+	mark = wr_tlv_begin(&w, STATE_PORT);
+	wr_be16(&w, s->port);
+	wr_tlv_end(&w, mark);
+	mark = wr_tlv_begin(&w, STATE_TIMESTAMP);
+	wr_be64(&w, (uint64_t)s->timestamp);
+	wr_tlv_end(&w, mark);
+	mark = wr_tlv_begin(&w, STATE_NUMBER);
+	wr_be32(&w, s->number);
+	wr_tlv_end(&w, mark);
+	if (s->has_psk)
+		wr_tlv(&w, STATE_PSK, s->psk, 32);
+	if (!wr_ok(&w))
+		return 0;
+	blake2s_hash(out, w.len, NULL, 0, check);
+	wr_bytes(&w, check, CHECK_LEN);
+	return wr_ok(&w) ? w.len : 0;
+}
+
+static void read_field(struct state *s, struct tlv *t)
+{
+	switch (t->type) {
+	case STATE_PRIVATE_KEY:
+		rd_bytes(&t->value, s->private_key, 32);
+		break;
+	case STATE_PORT:
+		s->port = rd_be16(&t->value);
+		break;
+	case STATE_TIMESTAMP:
+		s->timestamp = (int64_t)(rd_be64(&t->value) & INT64_MAX);
+		break;
+	case STATE_NUMBER:
+		s->number = rd_be32(&t->value);
+		break;
+	case STATE_PSK:
+		rd_bytes(&t->value, s->psk, 32);
+		s->has_psk = true;
+		break;
+	default:
+		if (t->critical)
+			rd_fail(&t->value);
+	}
+}
+
+int state_decode(struct state *s, const uint8_t *p, size_t len)
+{
+	uint8_t check[BLAKE2S_LEN];
+	struct tlv t;
+
+	if (len < sizeof(magic) + 1 + CHECK_LEN || memcmp(p, magic, sizeof(magic)) != 0 ||
+	    p[sizeof(magic)] != STATE_VERSION)
+		return -EBADMSG;
+	blake2s_hash(p, len - CHECK_LEN, NULL, 0, check);
+	if (memcmp(check, p + len - CHECK_LEN, CHECK_LEN) != 0)
+		return -EBADMSG;
+	struct rd r = rd_of(p + sizeof(magic) + 1, len - sizeof(magic) - 1 - CHECK_LEN);
+	while (rd_tlv(&r, &t)) {
+		read_field(s, &t);
+		if (!rd_ok(&t.value))
+			return -EBADMSG;
+	}
+	return rd_ok(&r) && !sodium_is_zero(s->private_key, 32) ? 0 : -EBADMSG;
+}
+
+int make_dir(const char *dir, unsigned mode)
+{
+	char path[512];
+	if ((size_t)snprintf(path, sizeof(path), "%s", dir) >= sizeof(path))
+		return -ENAMETOOLONG;
+	for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		*slash = 0;
+		if (mkdir(path, 0755) < 0 && errno != EEXIST)
+			return -errno;
+		*slash = '/';
+	}
+	if (mkdir(path, mode) < 0 && errno != EEXIST)
+		return -errno;
+	return access(path, W_OK | X_OK) < 0 ? -errno : 0;
+}
+
+/* All of the bytes into a file that is on the disk when this returns. */
+static int write_synced(const char *path, const void *bytes, size_t len)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	ssize_t n = write(fd, bytes, len);
+	int err = n < 0 ? -errno : n != (ssize_t)len ? -ENOSPC : 0;
+	if (err == 0 && fsync(fd) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+int file_replace(const char *path, const void *bytes, size_t len)
+{
+	char fresh[512];
+	if ((size_t)snprintf(fresh, sizeof(fresh), "%s.new", path) >= sizeof(fresh))
+		return -ENAMETOOLONG;
+	int err = write_synced(fresh, bytes, len);
+	if (err == 0 && rename(fresh, path) < 0)
+		err = -errno;
+	if (err)
+		unlink(fresh);
+	return err;
+}
+
+static void state_path(const struct state *s, char out[static 300])
+{
+	snprintf(out, 300, "%s/identity", s->dir);
+}
+
+int state_save(const struct state *s)
+{
+	uint8_t bytes[STATE_MAX];
+	char path[300];
+	size_t len = state_encode(s, bytes, sizeof(bytes));
+	state_path(s, path);
+	int err = file_replace(path, bytes, len);
+	sodium_memzero(bytes, sizeof(bytes));
+	return err;
+}
+
+static int read_identity(struct state *s)
+{
+	uint8_t bytes[STATE_MAX];
+	char path[300];
+	state_path(s, path);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return -errno;
+	ssize_t n = read(fd, bytes, sizeof(bytes));
+	int err = n < 0 ? -errno : state_decode(s, bytes, (size_t)n);
+	close(fd);
+	sodium_memzero(bytes, sizeof(bytes));
+	return err;
+}
+
+int state_load(struct state *s, const char *dir)
+{
+	memset(s, 0, sizeof(*s));
+	if ((size_t)snprintf(s->dir, sizeof(s->dir), "%s", dir) >= sizeof(s->dir))
+		return -ENAMETOOLONG;
+	int err = make_dir(dir, 0700);
+	if (err)
+		return err;
+	err = read_identity(s);
+	if (err != -ENOENT)
+		return err;
+	wg_key_generate(s->private_key);
+	return state_save(s);
+}
+
+void state_wipe(struct state *s)
+{
+	sodium_memzero(s, sizeof(*s));
+}

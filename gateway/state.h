@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a node keeps between starts, in its state directory (0700, files 0600): private key, UDP port,
+ * the TAI64N reserve, and from its lease the member number and PSK. docs/protocol.md, "State file".
+ * Written to a new file that replaces the old one, so that a crash leaves one or the other.
+ */
+#ifndef WARREN_STATE_H
+#define WARREN_STATE_H
+
+#include "base/base.h"
+#include "punch/member.h"
+
+struct state {
+	char dir[256];
+	bool ephemeral; /* the directory could not be used: nothing outlives this start */
+	uint8_t private_key[32];
+	uint16_t port;
+	int64_t timestamp; /* no TAI64N up to this (ns since 1970) may be sent again */
+	member_number number;
+	bool has_psk;
+	uint8_t psk[32];
+};
+
+/*
+ * Reads DIR/identity, or makes DIR and a key where there is none. 0; -errno where the directory cannot be used
+ * (then only dir is set); -EBADMSG where the file is damaged or of a newer version.
+ */
+int state_load(struct state *s, const char *dir);
+int state_save(const struct state *s);
+void state_wipe(struct state *s);
+
+/* The bytes of the file; for tests and the fuzzer. 0 where they do not fit. */
+size_t state_encode(const struct state *s, uint8_t *out, size_t cap);
+int state_decode(struct state *s, const uint8_t *p, size_t len);
+
+/* mkdir -p with mode 0700 for the last part; 0 or -errno. */
+int make_dir(const char *dir, unsigned mode);
+/* Writes a file of mode 0600 so that a crash leaves the old or the new one whole. 0 or -errno. */
+int file_replace(const char *path, const void *bytes, size_t len);
+
+#endif

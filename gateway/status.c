@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the gateway tells of itself, as JSON: `warren status`, the shim's roster, /warren/status. */
+#include "gateway/gw.h"
+
+#include <jansson.h>
+#include <sodium.h>
+
+static double ms(nsec t)
+{
+	return (double)t / (double)NSEC_PER_MSEC;
+}
+
+static json_t *key_text(const uint8_t key[static 32])
+{
+	char text[64];
+	sodium_bin2base64(text, sizeof(text), key, 32, sodium_base64_VARIANT_ORIGINAL);
+	return json_string(text);
+}
+
+static json_t *addr_text(const struct addr *a)
+{
+	char text[ADDR_STRLEN];
+	return json_string(addr_str(a, text));
+}
+
+static json_t *endpoint_text(const struct endpoint *e)
+{
+	char text[ENDPOINT_STRLEN];
+	return json_string(endpoint_str(e, text));
+}
+
+static json_t *drops_json(const struct drops *d)
+{
+	json_t *o = json_object();
+	for (enum drop i = DROP_NONE + 1; i < DROP_COUNT; i++)
+		if (d->n[i])
+			json_object_set_new(o, drop_name(i), json_integer((json_int_t)d->n[i]));
+	return o;
+}
+
+static const char *path_word(const struct peer *p, struct path *path)
+{
+	if (!peer_path(p, path))
+		return "none";
+	return path->relay ? "relay" : "direct";
+}
+
+static json_t *paths_json(const struct link *l, nsec now, nsec *rtt_in_use)
+{
+	struct link_path_info info[MAX_CANDIDATES + 8];
+	size_t n = link_paths(l, info, ARRAY_SIZE(info));
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < n; i++) {
+		if (info[i].in_use)
+			*rtt_in_use = info[i].rtt;
+		json_t *o = json_pack("{s:s,s:o,s:b,s:b,s:I,s:I}", "kind",
+				      info[i].path.relay ? "relay" : "direct", "endpoint",
+				      endpoint_text(&info[i].path.remote), "proven",
+				      info[i].proven, "in_use", info[i].in_use, "sent",
+				      (json_int_t)info[i].sent, "lost", (json_int_t)info[i].lost);
+		if (info[i].rtt)
+			json_object_set_new(o, "rtt_ms", json_real(ms(info[i].rtt)));
+		if (info[i].last_answer)
+			json_object_set_new(o, "last_answer_s",
+					    json_real(ms(now - info[i].last_answer) / 1000));
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
+static void member_fields(json_t *o, const struct peer *p, nsec now)
+{
+	const struct roster_entry *e = peer_entry(p);
+	struct addr ip = peer_ip(p);
+	nsec rtt = 0;
+
+	json_object_set_new(o, "id", json_string(e->id));
+	json_object_set_new(o, "number", json_integer(e->number));
+	json_object_set_new(o, "ip", addr_text(&ip));
+	json_object_set_new(o, "release", json_string(e->release));
+	json_object_set_new(o, "online", json_boolean(e->online));
+	json_object_set_new(o, "paths", paths_json(peer_link(p), now, &rtt));
+	json_object_set_new(o, "rtt_ms", rtt ? json_real(ms(rtt)) : json_null());
+}
+
+static json_t *peer_json(const struct peer *p, nsec now)
+{
+	const struct peer_stats *s = peer_stats_of(p);
+	struct wg_peer_stats w;
+	struct path path;
+	const char *word = path_word(p, &path);
+
+	wg_peer_stats(peer_wg(p), now, &w);
+	json_t *o = json_pack(
+		"{s:s,s:o,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:i,s:b,s:o}", "kind",
+		peer_kind(p) == PEER_MEMBER ? "member" : "static", "key", key_text(peer_key(p)),
+		"path", word, "tx_bytes", (json_int_t)s->tx_bytes, "rx_bytes",
+		(json_int_t)s->rx_bytes, "tx_direct_bytes", (json_int_t)s->tx_direct,
+		"tx_relay_bytes", (json_int_t)s->tx_relay, "rx_direct_bytes",
+		(json_int_t)s->rx_direct, "rx_relay_bytes", (json_int_t)s->rx_relay, "mtu",
+		(int)peer_mtu(p), "session", w.can_send, "drops", drops_json(peer_drops(p)));
+	json_object_set_new(o, "endpoint",
+			    word[0] == 'n' ? json_null() : endpoint_text(&path.remote));
+	json_object_set_new(o, "last_handshake_s",
+			    w.last_handshake ? json_real(ms(now - w.last_handshake) / 1000)
+					     : json_null());
+	if (peer_kind(p) == PEER_MEMBER)
+		member_fields(o, p, now);
+	return o;
+}
+
+static json_t *rendezvous_json(struct gw *g)
+{
+	const struct endpoint *at = node_rendezvous(g->node);
+	struct enrol_info e;
+
+	node_enrol_info(g->node, &e);
+	return json_pack("{s:o,s:b,s:o,s:I,s:o}", "endpoint", at ? endpoint_text(at) : json_null(),
+			 "registered", e.registered, "rtt_ms",
+			 e.rtt ? json_real(ms(e.rtt)) : json_null(), "roster_version",
+			 (json_int_t)e.roster_version, "last_answer_s",
+			 e.last_answer ? json_real(ms(g->loop.now - e.last_answer) / 1000)
+				       : json_null());
+}
+
+static const char *state_word(const struct gw *g)
+{
+	if (g->releasing)
+		return "stopping";
+	return g->up || !g->cfg->joining ? "up" : "joining";
+}
+
+static json_t *socket_json(const struct gw *g)
+{
+	return json_pack("{s:i,s:b,s:b,s:I,s:I,s:I,s:I,s:I}", "port", g->udp.port, "gso", g->udp.gso,
+			 "gro", g->udp.gro, "tx_calls", (json_int_t)g->udp.tx_calls,
+			 "tx_datagrams", (json_int_t)g->udp.tx_datagrams, "rx_calls",
+			 (json_int_t)g->udp.rx_calls, "rx_datagrams",
+			 (json_int_t)g->udp.rx_datagrams, "gso_fallbacks",
+			 (json_int_t)g->udp.gso_fallbacks);
+}
+
+json_t *gw_status(struct gw *g)
+{
+	const struct lease *l = &node_lease(g->node)->lease;
+	json_t *peers = json_array();
+
+	for (struct peer *p = NULL; (p = node_peer_next(g->node, p));)
+		if (peer_kind(p) != PEER_RENDEZVOUS)
+			json_array_append_new(peers, peer_json(p, g->loop.now));
+	json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:o,s:s,s:o,s:o,s:o}", "release", WARREN_VERSION,
+			      "state", state_word(g), "worker_id", g->cfg->worker_id, "interface",
+			      g->tun.name, "key", key_text(wg_public_key(node_wg(g->node))), "aead",
+			      g->cfg->aead->name, "udp", socket_json(g), "peers", peers, "drops",
+			      drops_json(node_drops(g->node)));
+	if (g->cfg->joining) {
+		json_object_set_new(o, "network", json_string(g->cfg->token.network));
+		json_object_set_new(o, "rendezvous", rendezvous_json(g));
+	}
+	json_object_set_new(o, "ip", g->up ? addr_text(&l->ip) : json_null());
+	json_object_set_new(o, "ip6", g->up ? addr_text(&l->ip6) : json_null());
+	return o;
+}
+
+static json_t *roster_member(const struct peer *p)
+{
+	const struct roster_entry *e = peer_entry(p);
+	struct addr ip = peer_ip(p);
+	struct path path;
+
+	return json_pack("{s:s,s:o,s:i,s:i,s:b,s:s,s:s,s:b,s:s,s:s}", "id", e->id, "ip",
+			 addr_text(&ip), "http", e->trino.http_port, "https", e->trino.https_port,
+			 "coordinator", e->trino.coordinator, "environment", e->trino.environment,
+			 "version", e->trino.version, "online", e->online, "link",
+			 path_word(p, &path), "release", e->release);
+}
+
+json_t *gw_roster(struct gw *g)
+{
+	const struct lease *l = &node_lease(g->node)->lease;
+	json_t *members = json_array();
+
+	for (struct peer *p = NULL; (p = node_peer_next(g->node, p));)
+		if (peer_kind(p) == PEER_MEMBER)
+			json_array_append_new(members, roster_member(p));
+	return json_pack("{s:s,s:o,s:o,s:o,s:o}", "self", g->cfg->worker_id, "ip",
+			 g->up ? addr_text(&l->ip) : json_null(), "ip6",
+			 g->up ? addr_text(&l->ip6) : json_null(), "coordinator_id",
+			 g->cfg->coordinator_id ? json_string(g->cfg->coordinator_id) : json_null(),
+			 "members", members);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * WireGuard's configuration format (wg(8) "CONFIGURATION FILE FORMAT", wg-quick(8)): lines are pushed
+ * in, so that tests and fuzzers need no file. DNS, Table's names and the hook commands are never
+ * acted on; an unknown key is refused with its line's number.
+ */
+#ifndef WARREN_WGCONF_H
+#define WARREN_WGCONF_H
+
+#include "base/addr.h"
+
+enum { WGCONF_MAX_ADDRESSES = 16, WGCONF_MAX_ALLOWED = 64, WGCONF_HOST_LEN = 256 };
+
+struct wgconf_peer {
+	uint8_t key[32], psk[32];
+	bool has_key, has_psk;
+	char host[WGCONF_HOST_LEN]; /* "" none */
+	uint16_t port;
+	uint16_t keepalive;
+	struct prefix allowed[WGCONF_MAX_ALLOWED];
+	size_t nallowed;
+};
+
+struct wgconf {
+	uint8_t private_key[32];
+	bool has_private_key;
+	uint16_t listen_port;
+	uint32_t fwmark, mtu;
+	struct prefix addresses[WGCONF_MAX_ADDRESSES]; /* host bits kept as /32 or /128 of the address */
+	size_t naddresses;
+	struct wgconf_peer *peers; /* owned */
+	size_t npeers, cap;
+	/* the parser's own */
+	unsigned line;
+	enum { WGCONF_NONE, WGCONF_INTERFACE, WGCONF_PEER } section;
+	char error[200];   /* why the last line was refused, with its number */
+	char skipped[200]; /* keys that were read and not acted on, "" none */
+};
+
+void wgconf_init(struct wgconf *c);
+/* One line without its end; false with c->error. */
+MUST_CHECK bool wgconf_line(struct wgconf *c, const char *line);
+/* After the last line: what is missing. */
+MUST_CHECK bool wgconf_finish(struct wgconf *c);
+void wgconf_free(struct wgconf *c); /* wipes the keys */
+
+/* A whole file; false with c->error. */
+MUST_CHECK bool wgconf_read(struct wgconf *c, const char *path);
+
+/* 44 characters of base64 and nothing else. */
+MUST_CHECK bool key_parse(const char *text, uint8_t key[static 32]);
+
+#endif
