@@ -39,14 +39,14 @@ void enrol_free(struct enrol *e)
 {
 	if (!e)
 		return;
-	roster_free(&e->roster);
+	enrol_roster_free(&e->roster);
 	sodium_memzero(e, sizeof(*e));
 	free(e);
 }
 
 /* --- requests --- */
 
-void request_new(struct enrol *e, struct request *rq, nsec now)
+void enrol_request_new(struct enrol *e, struct request *rq, nsec now)
 {
 	*rq = (struct request){ .active = true, .id = e->next_request++, .next = now };
 }
@@ -62,7 +62,7 @@ static void asked(struct enrol *e, struct request *rq, nsec now)
 		e->silent_at = now + SILENT_AFTER;
 }
 
-bool request_due(struct enrol *e, struct request *rq, nsec now, struct ctl_msg *m,
+bool enrol_request_due(struct enrol *e, struct request *rq, nsec now, struct ctl_msg *m,
 		 struct enrol_output *out)
 {
 	if (!rq->active || rq->next > now)
@@ -78,7 +78,7 @@ void enrol_register(struct enrol *e, nsec now)
 {
 	e->renew_at = e->facts_at = NSEC_NEVER;
 	e->reg_made = now;
-	request_new(e, &e->reg, now);
+	enrol_request_new(e, &e->reg, now);
 }
 
 void enrol_stop(struct enrol *e, unsigned event)
@@ -108,7 +108,7 @@ void enrol_session_up(struct enrol *e, nsec now)
 		return;
 	}
 	enrol_register(e, now);
-	roster_restart(e, now);
+	enrol_roster_restart(e, now);
 }
 
 /* Facts changed: said at once, but not more often than twice a second. */
@@ -168,7 +168,7 @@ void enrol_release(struct enrol *e, nsec now)
 	e->registered = registered;
 	e->leaving = true;
 	e->leave_until = now + RELEASE_FOR;
-	request_new(e, &e->leave, now);
+	enrol_request_new(e, &e->leave, now);
 }
 
 /* --- output --- */
@@ -194,7 +194,7 @@ static bool poll_register(struct enrol *e, nsec now, struct enrol_output *out)
 	/* the lease that we believe to hold: without it we are somebody new */
 	if (e->registered)
 		m.has |= CTL_BIT(CTL_LEASE);
-	return request_due(e, &e->reg, now, &m, out);
+	return enrol_request_due(e, &e->reg, now, &m, out);
 }
 
 static bool poll_leave(struct enrol *e, nsec now, struct enrol_output *out)
@@ -205,7 +205,7 @@ static bool poll_leave(struct enrol *e, nsec now, struct enrol_output *out)
 		out->event = ENROL_RELEASED;
 		return true;
 	}
-	return request_due(e, &e->leave, now, &m, out);
+	return enrol_request_due(e, &e->leave, now, &m, out);
 }
 
 static bool poll_get(struct enrol *e, nsec now, struct enrol_output *out)
@@ -215,7 +215,7 @@ static bool poll_get(struct enrol *e, nsec now, struct enrol_output *out)
 			     .roster = e->have,
 			     .after = e->sweep.after,
 			     .upto = UINT32_MAX };
-	return e->registered && request_due(e, &e->get, now, &m, out);
+	return e->registered && enrol_request_due(e, &e->get, now, &m, out);
 }
 
 static bool poll_requests(struct enrol *e, nsec now, struct enrol_output *out)
@@ -223,7 +223,7 @@ static bool poll_requests(struct enrol *e, nsec now, struct enrol_output *out)
 	if (!e->up)
 		return false;
 	if (poll_register(e, now, out) || poll_leave(e, now, out) || poll_get(e, now, out) ||
-	    (e->registered && connect_poll(e, now, out)))
+	    (e->registered && enrol_connect_poll(e, now, out)))
 		return true;
 	if (e->silent_at > now)
 		return false;
@@ -280,7 +280,7 @@ bool enrol_poll(struct enrol *e, nsec now, struct enrol_output *out)
 	out->len = 0;
 	out->fatal = false;
 	out->text[0] = 0;
-	return poll_events(e, out) || roster_poll(e, out) || intro_poll(e, now, out) ||
+	return poll_events(e, out) || enrol_roster_poll(e, out) || enrol_intro_poll(e, now, out) ||
 	       poll_requests(e, now, out);
 }
 
@@ -293,7 +293,7 @@ nsec enrol_deadline(const struct enrol *e)
 {
 	if (e->events || e->roster.dirty[0] || e->roster.dirty[1])
 		return 0; /* long past: poll now */
-	nsec at = intro_deadline(e);
+	nsec at = enrol_intro_deadline(e);
 	if (!e->up || e->stopped)
 		return at;
 	at = nsec_min(at, nsec_min(e->renew_at, e->facts_at));

@@ -116,33 +116,33 @@ struct enrol {
 
 /* enrol.c */
 /* A new question, asked now. */
-void request_new(struct enrol *e, struct request *rq, nsec now);
+void enrol_request_new(struct enrol *e, struct request *rq, nsec now);
 void enrol_register(struct enrol *e, nsec now);
 void enrol_stop(struct enrol *e, unsigned event);
 
 /* enrol_roster.c */
-void roster_free(struct roster *ro);
-struct known *roster_find(const struct enrol *e, member_number number);
+void enrol_roster_free(struct roster *ro);
+struct known *enrol_roster_find(const struct enrol *e, member_number number);
 /* The roster may be newer than ours: asks for what is missing. */
-void roster_note(struct enrol *e, nsec now, const struct ctl_roster *at);
+void enrol_roster_note(struct enrol *e, nsec now, const struct ctl_roster *at);
 /* A new session: a question that was under way is asked again. */
-void roster_restart(struct enrol *e, nsec now);
-void roster_forget(struct enrol *e, member_number number);
-enum drop roster_page(struct enrol *e, nsec now, const struct ctl_msg *m);
+void enrol_roster_restart(struct enrol *e, nsec now);
+void enrol_roster_forget(struct enrol *e, member_number number);
+enum drop enrol_roster_page(struct enrol *e, nsec now, const struct ctl_msg *m);
 /* The next change to report; first who is gone, so that a key is never at two numbers. */
-bool roster_poll(struct enrol *e, struct enrol_output *out);
+bool enrol_roster_poll(struct enrol *e, struct enrol_output *out);
 
 /* enrol_intro.c */
-enum drop intro_input(struct enrol *e, nsec now, const struct ctl_msg *m);
-bool intro_poll(struct enrol *e, nsec now, struct enrol_output *out);
-nsec intro_deadline(const struct enrol *e);
-void connect_drop(struct enrol *e, member_number number);
+enum drop enrol_intro_input(struct enrol *e, nsec now, const struct ctl_msg *m);
+bool enrol_intro_poll(struct enrol *e, nsec now, struct enrol_output *out);
+nsec enrol_intro_deadline(const struct enrol *e);
+void enrol_connect_drop(struct enrol *e, member_number number);
 /* True when the refused request was a CONNECT, which is forgotten. */
-bool connect_refused(struct enrol *e, uint32_t request);
-bool connect_poll(struct enrol *e, nsec now, struct enrol_output *out);
+bool enrol_connect_refused(struct enrol *e, uint32_t request);
+bool enrol_connect_poll(struct enrol *e, nsec now, struct enrol_output *out);
 
 /* Writes a due request into `out`; false where it is not due. */
-bool request_due(struct enrol *e, struct request *rq, nsec now, struct ctl_msg *m,
+bool enrol_request_due(struct enrol *e, struct request *rq, nsec now, struct ctl_msg *m,
 		 struct enrol_output *out);
 
 #endif

@@ -69,22 +69,22 @@ static enum drop input_grant(struct enrol *e, nsec now, const struct ctl_msg *m)
 	e->lease = m->lease;
 	e->observed = m->observed;
 	memcpy(e->psk, m->psk, 32);
-	roster_forget(e, m->lease.number); /* whoever had it before us */
+	enrol_roster_forget(e, m->lease.number); /* whoever had it before us */
 	e->events |= (changed ? EV_GRANTED : 0u) | (moved ? EV_OBSERVED : 0u);
 	e->reg.active = false;
 	e->renew_at = now + RENEW_EVERY;
-	roster_note(e, now, &m->roster);
+	enrol_roster_note(e, now, &m->roster);
 	return DROP_NONE;
 }
 
 static enum drop input_refuse(struct enrol *e, nsec now, const struct ctl_msg *m)
 {
 	if (m->code == CTL_REFUSED_NO_MEMBER)
-		return connect_refused(e, m->request) ? DROP_NONE : DROP_FRAME_UNEXPECTED;
+		return enrol_connect_refused(e, m->request) ? DROP_NONE : DROP_FRAME_UNEXPECTED;
 	bool of_reg = e->reg.active && m->request == e->reg.id;
 	bool of_other = (e->get.active && m->request == e->get.id) ||
 			(e->leave.active && m->request == e->leave.id);
-	if (!of_reg && !of_other && !connect_refused(e, m->request))
+	if (!of_reg && !of_other && !enrol_connect_refused(e, m->request))
 		return DROP_FRAME_UNEXPECTED;
 	memcpy(e->text, m->text, sizeof(e->text));
 	if (of_reg) {
@@ -133,14 +133,14 @@ static enum drop dispatch(struct enrol *e, nsec now, const struct ctl_msg *m)
 	case CTL_REPLACED:
 		return input_replaced(e, m);
 	case CTL_ROSTER_PAGE:
-		return roster_page(e, now, m);
+		return enrol_roster_page(e, now, m);
 	case CTL_ROSTER_CHANGED:
 		if (!e->registered || e->leaving)
 			return DROP_FRAME_UNEXPECTED;
-		roster_note(e, now, &m->roster);
+		enrol_roster_note(e, now, &m->roster);
 		return DROP_NONE;
 	case CTL_INTRODUCE:
-		return e->leaving ? DROP_FRAME_UNEXPECTED : intro_input(e, now, m);
+		return e->leaving ? DROP_FRAME_UNEXPECTED : enrol_intro_input(e, now, m);
 	case CTL_CHALLENGE:
 		return input_challenge(e, m);
 	case CTL_RELEASED:

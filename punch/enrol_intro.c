@@ -30,11 +30,11 @@ void enrol_connect(struct enrol *e, nsec now, member_number number)
 	if (!room)
 		return; /* the link asks again when it still has no path */
 	room->number = number;
-	request_new(e, &room->rq, now);
+	enrol_request_new(e, &room->rq, now);
 	connects_deadline(e);
 }
 
-void connect_drop(struct enrol *e, member_number number)
+void enrol_connect_drop(struct enrol *e, member_number number)
 {
 	for (size_t i = 0; i < MAX_CONNECTS; i++)
 		if (e->connects[i].number == number)
@@ -42,7 +42,7 @@ void connect_drop(struct enrol *e, member_number number)
 	connects_deadline(e);
 }
 
-bool connect_refused(struct enrol *e, uint32_t request)
+bool enrol_connect_refused(struct enrol *e, uint32_t request)
 {
 	for (size_t i = 0; i < MAX_CONNECTS; i++) {
 		struct connect *c = &e->connects[i];
@@ -55,7 +55,7 @@ bool connect_refused(struct enrol *e, uint32_t request)
 	return false;
 }
 
-bool connect_poll(struct enrol *e, nsec now, struct enrol_output *out)
+bool enrol_connect_poll(struct enrol *e, nsec now, struct enrol_output *out)
 {
 	if (e->connects_next > now)
 		return false;
@@ -64,7 +64,7 @@ bool connect_poll(struct enrol *e, nsec now, struct enrol_output *out)
 		struct ctl_msg m = { .type = CTL_CONNECT,
 				     .has = CTL_BIT(CTL_NUMBER),
 				     .number = c->number };
-		if (request_due(e, &c->rq, now, &m, out)) {
+		if (enrol_request_due(e, &c->rq, now, &m, out)) {
 			connects_deadline(e);
 			return true;
 		}
@@ -99,14 +99,14 @@ static void hold(struct enrol *e, nsec now, struct held *h, const struct ctl_msg
 			h->candidates[h->ncandidates++] = m->candidates[i];
 }
 
-enum drop intro_input(struct enrol *e, nsec now, const struct ctl_msg *m)
+enum drop enrol_intro_input(struct enrol *e, nsec now, const struct ctl_msg *m)
 {
-	struct known *k = roster_find(e, m->number);
+	struct known *k = enrol_roster_find(e, m->number);
 	if (!e->registered || !m->number || m->number == e->lease.number || m->number > e->max)
 		return DROP_FRAME_UNEXPECTED;
-	connect_drop(e, m->number);
+	enrol_connect_drop(e, m->number);
 	if (m->has & CTL_BIT(CTL_ROSTER))
-		roster_note(e, now, &m->roster);
+		enrol_roster_note(e, now, &m->roster);
 	if (k && k->introduced && k->intro == m->request)
 		return DROP_NONE; /* a repetition */
 	struct held *h = held_room(e, now, m);
@@ -121,11 +121,11 @@ static void held_end(struct enrol *e, struct held *h)
 	e->nheld--;
 }
 
-bool intro_poll(struct enrol *e, nsec now, struct enrol_output *out)
+bool enrol_intro_poll(struct enrol *e, nsec now, struct enrol_output *out)
 {
 	for (size_t i = 0; e->nheld && i < MAX_HELD; i++) {
 		struct held *h = &e->held[i];
-		struct known *k = h->used ? roster_find(e, h->number) : NULL;
+		struct known *k = h->used ? enrol_roster_find(e, h->number) : NULL;
 		if (h->used && !k && h->until <= now)
 			held_end(e, h);
 		if (!k)
@@ -142,13 +142,13 @@ bool intro_poll(struct enrol *e, nsec now, struct enrol_output *out)
 	return false;
 }
 
-nsec intro_deadline(const struct enrol *e)
+nsec enrol_intro_deadline(const struct enrol *e)
 {
 	nsec at = NSEC_NEVER;
 	for (size_t i = 0; e->nheld && i < MAX_HELD; i++) {
 		const struct held *h = &e->held[i];
 		if (h->used)
-			at = nsec_min(at, roster_find(e, h->number) ? 0 : h->until);
+			at = nsec_min(at, enrol_roster_find(e, h->number) ? 0 : h->until);
 	}
 	return at;
 }

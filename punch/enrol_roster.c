@@ -7,7 +7,7 @@
 
 #include "punch/enrol_impl.h"
 
-void roster_free(struct roster *ro)
+void enrol_roster_free(struct roster *ro)
 {
 	free(ro->v);
 	memset(ro, 0, sizeof(*ro));
@@ -27,7 +27,7 @@ static size_t place(const struct roster *ro, member_number number)
 	return lo;
 }
 
-struct known *roster_find(const struct enrol *e, member_number number)
+struct known *enrol_roster_find(const struct enrol *e, member_number number)
 {
 	const struct roster *ro = &e->roster;
 	size_t i = place(ro, number);
@@ -56,12 +56,12 @@ static void set_gone(struct enrol *e, struct known *k)
 		return;
 	k->introduced = false;
 	set_live(&e->roster, k, false);
-	connect_drop(e, k->e.number);
+	enrol_connect_drop(e, k->e.number);
 }
 
-void roster_forget(struct enrol *e, member_number number)
+void enrol_roster_forget(struct enrol *e, member_number number)
 {
-	struct known *k = roster_find(e, number);
+	struct known *k = enrol_roster_find(e, number);
 	if (k)
 		set_gone(e, k);
 }
@@ -140,7 +140,7 @@ static void apply(struct enrol *e, const struct ctl_msg *m)
 	struct ctl_change c;
 	while (ctl_next_change(&it, &c)) {
 		if (c.gone)
-			roster_forget(e, c.entry.number);
+			enrol_roster_forget(e, c.entry.number);
 		else
 			put(e, &c.entry);
 	}
@@ -157,10 +157,10 @@ static void sweep_start(struct enrol *e, nsec now)
 {
 	e->sweep.first = true;
 	e->sweep.after = 0;
-	request_new(e, &e->get, now);
+	enrol_request_new(e, &e->get, now);
 }
 
-void roster_note(struct enrol *e, nsec now, const struct ctl_roster *at)
+void enrol_roster_note(struct enrol *e, nsec now, const struct ctl_roster *at)
 {
 	if (at->instance != e->latest.instance || at->version > e->latest.version)
 		e->latest = *at;
@@ -168,7 +168,7 @@ void roster_note(struct enrol *e, nsec now, const struct ctl_roster *at)
 		sweep_start(e, now);
 }
 
-void roster_restart(struct enrol *e, nsec now)
+void enrol_roster_restart(struct enrol *e, nsec now)
 {
 	if (e->get.active)
 		sweep_start(e, now);
@@ -184,7 +184,7 @@ static void sweep_end(struct enrol *e, nsec now, const struct ctl_msg *m)
 	/* the page is the last word on which instance is alive */
 	if (e->latest.instance != m->roster.instance)
 		e->latest = m->roster;
-	roster_note(e, now, &m->roster);
+	enrol_roster_note(e, now, &m->roster);
 }
 
 /* False where the page is of another history than the sweep, which then starts again. */
@@ -204,7 +204,7 @@ static bool sweep_fits(struct enrol *e, nsec now, const struct ctl_msg *m)
 	return false;
 }
 
-enum drop roster_page(struct enrol *e, nsec now, const struct ctl_msg *m)
+enum drop enrol_roster_page(struct enrol *e, nsec now, const struct ctl_msg *m)
 {
 	bool more = m->flags & CTL_PAGE_MORE, pause = m->flags & CTL_PAGE_PAUSE;
 	if (!e->registered || !e->get.active || m->request != e->get.id)
@@ -224,7 +224,7 @@ enum drop roster_page(struct enrol *e, nsec now, const struct ctl_msg *m)
 	if (!more)
 		sweep_end(e, now, m);
 	else if (pause)
-		request_new(e, &e->get, now);
+		enrol_request_new(e, &e->get, now);
 	else
 		e->get.next = nsec_max(e->get.next, now + 250 * NSEC_PER_MSEC);
 	return DROP_NONE;
@@ -267,7 +267,7 @@ static void compact(struct roster *ro)
 	ro->dead = ro->scan[0] = ro->scan[1] = 0;
 }
 
-bool roster_poll(struct enrol *e, struct enrol_output *out)
+bool enrol_roster_poll(struct enrol *e, struct enrol_output *out)
 {
 	struct roster *ro = &e->roster;
 	if (report(ro, false, out) || report(ro, true, out))

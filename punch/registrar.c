@@ -60,14 +60,14 @@ struct registrar *registrar_new(const struct registrar_config *cfg, nsec now)
 	node_init(&r->inflight);
 	r->start = now;
 	r->next_seq = 1;
-	if (!copy_config(r, cfg) || !table_init(r) || !intro_init(r)) {
+	if (!copy_config(r, cfg) || !registrar_table_init(r) || !registrar_intro_init(r)) {
 		registrar_free(r);
 		return NULL;
 	}
 	derive_keys(r);
-	claim_init(r);
+	registrar_claim_init(r);
 	init_timers(r);
-	roster_init(r, now);
+	registrar_roster_init(r, now);
 	return r;
 }
 
@@ -75,7 +75,7 @@ void registrar_free(struct registrar *r)
 {
 	if (!r)
 		return;
-	table_free(r);
+	registrar_table_free(r);
 	free(r->intros);
 	free(r->routes);
 	sodium_memzero(r, sizeof(*r));
@@ -87,7 +87,7 @@ void registrar_set_wall(struct registrar *r, int64_t offset)
 	r->wall = offset;
 	/* nobody has heard of a version yet: it may start from the right second */
 	if (!r->used)
-		roster_init(r, r->start);
+		registrar_roster_init(r, r->start);
 }
 
 int64_t registrar_wall(const struct registrar *r, nsec now)
@@ -101,16 +101,16 @@ int registrar_load(struct registrar *r, const struct lease_record *rec)
 	    !memchr(rec->id, 0, sizeof(rec->id)) || !worker_id_valid(rec->id) ||
 	    sodium_is_zero(rec->key, 32))
 		return -EINVAL;
-	struct slot *s = slot_at(r, rec->number);
-	if ((s && s->state != LEASE_FREE) || slot_find_id(r, rec->id))
+	struct slot *s = registrar_slot_at(r, rec->number);
+	if ((s && s->state != LEASE_FREE) || registrar_slot_find_id(r, rec->id))
 		return -EEXIST;
-	s = slot_make(r, rec->number);
+	s = registrar_slot_make(r, rec->number);
 	if (!s)
 		return -ENOMEM;
 	s->rec = *rec;
 	s->state = LEASE_HELD;
 	s->loaded = true;
-	slot_index(r, s);
+	registrar_slot_index(r, s);
 	return 0;
 }
 
@@ -186,7 +186,7 @@ bool registrar_psk(const struct registrar *r, const uint8_t key[static 32], uint
 	bool former = false;
 	for (size_t i = 0; i < MAX_FORMER && !former; i++)
 		former = r->former[i].used && memcmp(r->former[i].key, key, 32) == 0;
-	if (!former && !slot_find_key(r, key))
+	if (!former && !registrar_slot_find_key(r, key))
 		return false;
 	registrar_member_psk(r, key, psk);
 	return true;
@@ -194,7 +194,7 @@ bool registrar_psk(const struct registrar *r, const uint8_t key[static 32], uint
 
 member_number registrar_number(const struct registrar *r, const uint8_t key[static 32])
 {
-	const struct slot *s = slot_find_key(r, key);
+	const struct slot *s = registrar_slot_find_key(r, key);
 	return s ? s->rec.number : 0;
 }
 
@@ -237,24 +237,24 @@ static enum drop member_input(struct registrar *r, nsec now, struct slot *s,
 	if (!s->registered)
 		return DROP_FRAME_UNEXPECTED;
 	if (m->type == CTL_ROSTER_GET)
-		roster_ask(r, s, m);
+		registrar_roster_ask(r, s, m);
 	else if (m->type == CTL_CONNECT)
-		intro_connect(r, now, s, m);
+		registrar_intro_connect(r, now, s, m);
 	return DROP_NONE;
 }
 
 static enum drop dispatch(struct registrar *r, nsec now, const uint8_t key[static 32],
 			  const struct endpoint *from, const struct ctl_msg *m)
 {
-	struct slot *s = slot_find_key(r, key);
+	struct slot *s = registrar_slot_find_key(r, key);
 	switch ((enum ctl_type)m->type) {
 	case CTL_REGISTER:
-		claim_register(r, now, key, from, m);
+		registrar_claim_register(r, now, key, from, m);
 		return DROP_NONE;
 	case CTL_RELEASE:
 		if (!s)
 			return DROP_FRAME_UNEXPECTED;
-		claim_release(r, now, s, m->request);
+		registrar_claim_release(r, now, s, m->request);
 		return DROP_NONE;
 	case CTL_ROSTER_GET:
 	case CTL_CONNECT:
@@ -269,11 +269,11 @@ static enum drop dispatch(struct registrar *r, nsec now, const uint8_t key[stati
 static bool told_former(struct registrar *r, nsec now, const uint8_t key[static 32],
 			const struct ctl_msg *m)
 {
-	struct former *f = former_find(r, key);
+	struct former *f = registrar_former_find(r, key);
 	bool fresh = m->type == CTL_REGISTER && !(m->has & CTL_BIT(CTL_LEASE));
 	if (!f || fresh)
 		return false;
-	former_tell(r, now, f);
+	registrar_former_tell(r, now, f);
 	return true;
 }
 
@@ -291,9 +291,9 @@ enum drop registrar_input(struct registrar *r, nsec now, const uint8_t key[stati
 		return DROP_FRAME_UNEXPECTED;
 	if (told_former(r, now, key, &m))
 		return DROP_NONE;
-	struct slot *s = slot_find_key(r, key);
+	struct slot *s = registrar_slot_find_key(r, key);
 	if (s && m.type != CTL_RELEASE) {
-		claim_heard(r, now, s);
+		registrar_claim_heard(r, now, s);
 		s->facts.from = *from;
 	}
 	return dispatch(r, now, key, from, &m);
@@ -301,12 +301,12 @@ enum drop registrar_input(struct registrar *r, nsec now, const uint8_t key[stati
 
 void registrar_alive(struct registrar *r, nsec now, const uint8_t key[static 32])
 {
-	struct slot *s = slot_find_key(r, key);
-	struct former *f = s ? NULL : former_find(r, key);
+	struct slot *s = registrar_slot_find_key(r, key);
+	struct former *f = s ? NULL : registrar_former_find(r, key);
 	if (f)
-		former_tell(r, now, f);
+		registrar_former_tell(r, now, f);
 	if (s && (s->claim || !s->online || now - s->heard >= ALIVE_EVERY))
-		claim_heard(r, now, s);
+		registrar_claim_heard(r, now, s);
 }
 
 /* --- the store --- */
@@ -320,7 +320,7 @@ void registrar_stored(struct registrar *r, nsec now, uint64_t seq, bool failed)
 		if (s->seq > seq)
 			return;
 		if (!failed || s->seq == seq)
-			lease_stored(r, now, s, failed);
+			registrar_lease_stored(r, now, s, failed);
 	}
 }
 

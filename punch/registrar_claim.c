@@ -23,7 +23,7 @@
 #define TELL_FORMER_EVERY NSEC_PER_SEC
 #define ONLINE_FOR (60 * NSEC_PER_SEC)
 
-void claim_init(struct registrar *r)
+void registrar_claim_init(struct registrar *r)
 {
 	for (size_t i = 0; i < MAX_CLAIMS; i++)
 		r->claims[i].timer.kind = TIMER_CLAIM;
@@ -31,7 +31,7 @@ void claim_init(struct registrar *r)
 
 /* --- keys that were replaced --- */
 
-struct former *former_find(struct registrar *r, const uint8_t key[static 32])
+struct former *registrar_former_find(struct registrar *r, const uint8_t key[static 32])
 {
 	for (size_t i = 0; i < MAX_FORMER; i++)
 		if (r->former[i].used && memcmp(r->former[i].key, key, 32) == 0)
@@ -39,7 +39,7 @@ struct former *former_find(struct registrar *r, const uint8_t key[static 32])
 	return NULL;
 }
 
-void former_tell(struct registrar *r, nsec now, struct former *f)
+void registrar_former_tell(struct registrar *r, nsec now, struct former *f)
 {
 	if (f->told && now - f->told < TELL_FORMER_EVERY)
 		return;
@@ -56,7 +56,7 @@ void former_tell(struct registrar *r, nsec now, struct former *f)
 		 f->id);
 }
 
-void former_add(struct registrar *r, nsec now, const struct slot *s)
+void registrar_former_add(struct registrar *r, nsec now, const struct slot *s)
 {
 	struct former *f = &r->former[r->next_former++ % MAX_FORMER];
 	struct notice *n = f->used ? registrar_notice(r, f->key, REGISTRAR_GONE) : NULL;
@@ -65,7 +65,7 @@ void former_add(struct registrar *r, nsec now, const struct slot *s)
 	*f = (struct former){ .used = true };
 	memcpy(f->key, s->rec.key, 32);
 	memcpy(f->id, s->rec.id, sizeof(f->id));
-	former_tell(r, now, f);
+	registrar_former_tell(r, now, f);
 }
 
 /* --- claims --- */
@@ -84,7 +84,7 @@ static struct claim *claim_new(struct registrar *r, struct slot *s)
 	return NULL;
 }
 
-void claim_end(struct registrar *r, struct claim *c)
+void registrar_claim_end(struct registrar *r, struct claim *c)
 {
 	heap_cancel(&r->heap, &c->timer.t);
 	c->slot->claim = NULL;
@@ -117,7 +117,7 @@ static void claim_take_over(struct registrar *r, nsec now, struct claim *c)
 	registrar_store(r, now, s, OP_PUT_CLAIM);
 }
 
-void claim_timer(struct registrar *r, nsec now, struct claim *c)
+void registrar_claim_timer(struct registrar *r, nsec now, struct claim *c)
 {
 	if (now >= c->until) {
 		claim_take_over(r, now, c);
@@ -127,19 +127,19 @@ void claim_timer(struct registrar *r, nsec now, struct claim *c)
 	registrar_timer(r, &c->timer, nsec_min(now + CHALLENGE_EVERY, c->until));
 }
 
-void claim_heard(struct registrar *r, nsec now, struct slot *s)
+void registrar_claim_heard(struct registrar *r, nsec now, struct slot *s)
 {
 	s->heard = now;
 	s->loaded = false;
 	if (s->registered && !s->online) {
 		s->online = true;
 		registrar_timer(r, &s->offline, now + ONLINE_FOR);
-		roster_changed(r, now, s);
+		registrar_roster_changed(r, now, s);
 	}
 	/* too late once it is being written: the store may have it already */
 	if (s->claim && s->op != OP_PUT_CLAIM) {
 		refuse_taken(r, s, s->claim);
-		claim_end(r, s->claim);
+		registrar_claim_end(r, s->claim);
 	}
 }
 
@@ -168,7 +168,7 @@ static void slot_release(struct registrar *r, nsec now, struct slot *s)
 	s->announced = false;
 	if (s->online) {
 		s->online = false;
-		roster_changed(r, now, s);
+		registrar_roster_changed(r, now, s);
 	}
 	/* nobody holds on to it: who claims it need not wait longer */
 	if (s->claim && s->op != OP_PUT_CLAIM)
@@ -178,14 +178,14 @@ static void slot_release(struct registrar *r, nsec now, struct slot *s)
 /* A key holds one id at a time: the one that it asked for last. */
 static void release_others(struct registrar *r, nsec now, struct slot *s)
 {
-	struct slot *o = slot_first_of_key(r, s->rec.key);
-	for (; o; o = slot_next_of_key(o, s->rec.key))
+	struct slot *o = registrar_slot_first_of_key(r, s->rec.key);
+	for (; o; o = registrar_slot_next_of_key(o, s->rec.key))
 		if (o != s && o->state == LEASE_HELD && !o->released)
 			slot_release(r, now, o);
 }
 
 /* Its key holds the lease and is here: show it to the others, answer. */
-void claim_activate(struct registrar *r, nsec now, struct slot *s, bool changed)
+void registrar_claim_activate(struct registrar *r, nsec now, struct slot *s, bool changed)
 {
 	release_others(r, now, s);
 	s->released = false;
@@ -193,7 +193,7 @@ void claim_activate(struct registrar *r, nsec now, struct slot *s, bool changed)
 	s->loaded = false;
 	s->heard = now;
 	if (!s->online || changed)
-		roster_changed(r, now, s);
+		registrar_roster_changed(r, now, s);
 	if (!s->online) {
 		s->online = true;
 		registrar_timer(r, &s->offline, now + ONLINE_FOR);
@@ -217,7 +217,7 @@ static void renew(struct registrar *r, nsec now, struct slot *s, const struct en
 	if (s->op == OP_PUT_CLAIM || overtaken(s, m))
 		return;
 	s->request = m->request;
-	claim_activate(r, now, s, facts_take(r, &s->facts, from, m));
+	registrar_claim_activate(r, now, s, facts_take(r, &s->facts, from, m));
 	int64_t wall = registrar_wall(r, now);
 	if (s->op == OP_NONE && (wall - s->rec.seen >= SEEN_EVERY || wall < s->rec.seen)) {
 		s->seen_next = wall;
@@ -237,7 +237,7 @@ static bool lease_shown(const struct registrar *r, const uint8_t key[static 32],
 	memcpy(rec.id, m->id, sizeof(rec.id));
 	memcpy(rec.key, key, 32);
 	registrar_lease_mac(r, &rec, mac);
-	struct slot *s = slot_at(r, rec.number);
+	struct slot *s = registrar_slot_at(r, rec.number);
 	return sodium_memcmp(mac, m->lease.mac, 16) == 0 && (!s || s->state == LEASE_FREE);
 }
 
@@ -245,7 +245,7 @@ static void refuse_full(struct registrar *r, nsec now, const uint8_t key[static 
 			const struct ctl_msg *m)
 {
 	char range[PREFIX_STRLEN];
-	if (lease_free_unseen(r, now)) {
+	if (registrar_lease_free_unseen(r, now)) {
 		registrar_refuse(r, key, m->request, CTL_REFUSED_WAIT,
 				 "the address range is full; the longest unused address is being "
 				 "freed, asking again");
@@ -268,12 +268,12 @@ static void new_lease(struct registrar *r, nsec now, const uint8_t key[static 32
 		      const struct endpoint *from, const struct ctl_msg *m)
 {
 	bool shown = lease_shown(r, key, m);
-	member_number n = shown ? m->lease.number : slot_free_number(r);
+	member_number n = shown ? m->lease.number : registrar_slot_free_number(r);
 	if (!n || r->leases >= r->cfg.max_members) {
 		refuse_full(r, now, key, m);
 		return;
 	}
-	struct slot *s = slot_make(r, n);
+	struct slot *s = registrar_slot_make(r, n);
 	if (!s)
 		return;
 	int64_t wall = registrar_wall(r, now);
@@ -285,7 +285,7 @@ static void new_lease(struct registrar *r, nsec now, const uint8_t key[static 32
 	s->request = m->request;
 	facts_take(r, &s->facts, from, m);
 	s->state = LEASE_NEW;
-	slot_index(r, s);
+	registrar_slot_index(r, s);
 	registrar_store(r, now, s, OP_PUT_NEW);
 }
 
@@ -338,14 +338,14 @@ static void contend(struct registrar *r, nsec now, struct slot *s, const uint8_t
 	if (!fresh)
 		return;
 	c->until = s->released ? now : now + CHALLENGE_FOR;
-	claim_timer(r, now, c);
+	registrar_claim_timer(r, now, c);
 }
 
-void claim_register(struct registrar *r, nsec now, const uint8_t key[static 32],
+void registrar_claim_register(struct registrar *r, nsec now, const uint8_t key[static 32],
 		    const struct endpoint *from, const struct ctl_msg *m)
 {
-	struct former *f = former_find(r, key);
-	struct slot *s = slot_find_id(r, m->id);
+	struct former *f = registrar_former_find(r, key);
+	struct slot *s = registrar_slot_find_id(r, m->id);
 	if (f)
 		f->used = false; /* a new process, which makes a new claim */
 	if (!s)
@@ -360,7 +360,7 @@ void claim_register(struct registrar *r, nsec now, const uint8_t key[static 32],
 		renew(r, now, s, from, m);
 }
 
-void claim_release(struct registrar *r, nsec now, struct slot *s, uint32_t request)
+void registrar_claim_release(struct registrar *r, nsec now, struct slot *s, uint32_t request)
 {
 	if (s->op == OP_PUT_CLAIM)
 		return;

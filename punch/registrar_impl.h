@@ -207,57 +207,57 @@ struct registrar {
 };
 
 /* registrar_table.c: slots, hashes, numbers */
-struct slot *slot_find_id(const struct registrar *r, const char *id);
-struct slot *slot_find_key(const struct registrar *r, const uint8_t key[static 32]);
+struct slot *registrar_slot_find_id(const struct registrar *r, const char *id);
+struct slot *registrar_slot_find_key(const struct registrar *r, const uint8_t key[static 32]);
 /* All leases of one key, whatever their state. */
-struct slot *slot_first_of_key(const struct registrar *r, const uint8_t key[static 32]);
-struct slot *slot_next_of_key(const struct slot *s, const uint8_t key[static 32]);
-struct slot *slot_at(const struct registrar *r, member_number number);
+struct slot *registrar_slot_first_of_key(const struct registrar *r, const uint8_t key[static 32]);
+struct slot *registrar_slot_next_of_key(const struct slot *s, const uint8_t key[static 32]);
+struct slot *registrar_slot_at(const struct registrar *r, member_number number);
 /* A free slot of this number, made where there is none yet; NULL without memory. */
-struct slot *slot_make(struct registrar *r, member_number number);
-member_number slot_free_number(struct registrar *r);
-void slot_index(struct registrar *r, struct slot *s);
-void slot_unindex(struct registrar *r, struct slot *s);
-bool table_init(struct registrar *r);
-void table_free(struct registrar *r);
+struct slot *registrar_slot_make(struct registrar *r, member_number number);
+member_number registrar_slot_free_number(struct registrar *r);
+void registrar_slot_index(struct registrar *r, struct slot *s);
+void registrar_slot_unindex(struct registrar *r, struct slot *s);
+bool registrar_table_init(struct registrar *r);
+void registrar_table_free(struct registrar *r);
 
 /* registrar_claim.c: identity, the store's answers */
-void claim_init(struct registrar *r);
-void claim_register(struct registrar *r, nsec now, const uint8_t key[static 32],
+void registrar_claim_init(struct registrar *r);
+void registrar_claim_register(struct registrar *r, nsec now, const uint8_t key[static 32],
 		    const struct endpoint *from, const struct ctl_msg *m);
-void claim_release(struct registrar *r, nsec now, struct slot *s, uint32_t request);
+void registrar_claim_release(struct registrar *r, nsec now, struct slot *s, uint32_t request);
 /* A sign of life of the slot's key. */
-void claim_heard(struct registrar *r, nsec now, struct slot *s);
-void claim_timer(struct registrar *r, nsec now, struct claim *c);
-void claim_end(struct registrar *r, struct claim *c);
+void registrar_claim_heard(struct registrar *r, nsec now, struct slot *s);
+void registrar_claim_timer(struct registrar *r, nsec now, struct claim *c);
+void registrar_claim_end(struct registrar *r, struct claim *c);
 /* The slot's key holds the lease and is here: show it to the others, answer. */
-void claim_activate(struct registrar *r, nsec now, struct slot *s, bool changed);
-struct former *former_find(struct registrar *r, const uint8_t key[static 32]);
-void former_tell(struct registrar *r, nsec now, struct former *f);
-void former_add(struct registrar *r, nsec now, const struct slot *s);
+void registrar_claim_activate(struct registrar *r, nsec now, struct slot *s, bool changed);
+struct former *registrar_former_find(struct registrar *r, const uint8_t key[static 32]);
+void registrar_former_tell(struct registrar *r, nsec now, struct former *f);
+void registrar_former_add(struct registrar *r, nsec now, const struct slot *s);
 
 /* registrar_lease.c: the store's answers, leases that nobody uses */
-void lease_stored(struct registrar *r, nsec now, struct slot *s, bool failed);
+void registrar_lease_stored(struct registrar *r, nsec now, struct slot *s, bool failed);
 /* Frees the lease unseen for longest; false where all were seen within the last hour. */
-bool lease_free_unseen(struct registrar *r, nsec now);
-void lease_sweep(struct registrar *r, nsec now);
+bool registrar_lease_free_unseen(struct registrar *r, nsec now);
+void registrar_lease_sweep(struct registrar *r, nsec now);
 
 /* registrar_roster.c */
-void roster_init(struct registrar *r, nsec now);
-void roster_changed(struct registrar *r, nsec now, struct slot *s);
-void roster_ask(struct registrar *r, struct slot *s, const struct ctl_msg *m);
+void registrar_roster_init(struct registrar *r, nsec now);
+void registrar_roster_changed(struct registrar *r, nsec now, struct slot *s);
+void registrar_roster_ask(struct registrar *r, struct slot *s, const struct ctl_msg *m);
 /* Encodes the next page; clears TODO_PAGE after the last. */
-void roster_page(struct registrar *r, struct slot *s, struct registrar_output *out);
-void roster_push(struct registrar *r, nsec now);
-void roster_tell(struct registrar *r, nsec now, struct slot *s);
-void roster_settle(struct registrar *r, nsec now);
-void roster_offline(struct registrar *r, nsec now, struct slot *s);
+void registrar_roster_page(struct registrar *r, struct slot *s, struct registrar_output *out);
+void registrar_roster_push(struct registrar *r, nsec now);
+void registrar_roster_tell(struct registrar *r, nsec now, struct slot *s);
+void registrar_roster_settle(struct registrar *r, nsec now);
+void registrar_roster_offline(struct registrar *r, nsec now, struct slot *s);
 
 /* registrar_intro.c */
-bool intro_init(struct registrar *r);
-void intro_connect(struct registrar *r, nsec now, struct slot *s, const struct ctl_msg *m);
+bool registrar_intro_init(struct registrar *r);
+void registrar_intro_connect(struct registrar *r, nsec now, struct slot *s, const struct ctl_msg *m);
 /* One message of a due introduction. */
-bool intro_step(struct registrar *r, nsec now, struct intro *i, struct registrar_output *out);
+bool registrar_intro_step(struct registrar *r, nsec now, struct intro *i, struct registrar_output *out);
 
 /* registrar.c */
 void registrar_lease_mac(const struct registrar *r, const struct lease_record *rec,

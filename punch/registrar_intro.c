@@ -13,7 +13,7 @@
 /* When each repetition is sent, after the first. */
 static const nsec repeat_at[] = { 0, 250 * NSEC_PER_MSEC, 1000 * NSEC_PER_MSEC };
 
-bool intro_init(struct registrar *r)
+bool registrar_intro_init(struct registrar *r)
 {
 	r->intros = calloc(MAX_INTROS, sizeof(*r->intros));
 	if (!r->intros)
@@ -60,9 +60,9 @@ static void introduce(struct registrar *r, nsec now, member_number a, member_num
 	registrar_timer(r, &i->timer, now);
 }
 
-void intro_connect(struct registrar *r, nsec now, struct slot *s, const struct ctl_msg *m)
+void registrar_intro_connect(struct registrar *r, nsec now, struct slot *s, const struct ctl_msg *m)
 {
-	struct slot *other = slot_at(r, m->number);
+	struct slot *other = registrar_slot_at(r, m->number);
 	member_number me = s->rec.number;
 	if (other == s || !other || !other->online) {
 		registrar_refuse(r, s->rec.key, m->request, CTL_REFUSED_NO_MEMBER,
@@ -101,9 +101,9 @@ static void tell(struct registrar *r, const struct slot *to, const struct slot *
 	registrar_send(out, to->rec.key, &m);
 }
 
-bool intro_step(struct registrar *r, nsec now, struct intro *i, struct registrar_output *out)
+bool registrar_intro_step(struct registrar *r, nsec now, struct intro *i, struct registrar_output *out)
 {
-	struct slot *a = slot_at(r, i->a), *b = slot_at(r, i->b);
+	struct slot *a = registrar_slot_at(r, i->a), *b = registrar_slot_at(r, i->b);
 	unsigned step = i->step++;
 	if (step / 2 >= ARRAY_SIZE(repeat_at) || !a || !b || !a->online || !b->online) {
 		intro_end(r, i);

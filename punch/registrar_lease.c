@@ -11,23 +11,23 @@ enum { UNSEEN_LEAST = 3600, SWEEP_BATCH = 16 };
 static void commit_claim(struct registrar *r, nsec now, struct slot *s)
 {
 	struct claim *c = s->claim;
-	former_add(r, now, s);
-	slot_unindex(r, s);
+	registrar_former_add(r, now, s);
+	registrar_slot_unindex(r, s);
 	s->rec = c->record;
-	slot_index(r, s);
+	registrar_slot_index(r, s);
 	s->request = c->request;
 	s->facts = c->facts;
 	s->announced = false;
 	s->asked = 0;
 	s->todo &= ~(unsigned)(TODO_GRANT | TODO_CHANGED | TODO_PAGE | TODO_CHALLENGE |
 			       TODO_RELEASED);
-	claim_end(r, c);
-	claim_activate(r, now, s, true);
+	registrar_claim_end(r, c);
+	registrar_claim_activate(r, now, s, true);
 }
 
 static void free_slot(struct registrar *r, struct slot *s)
 {
-	slot_unindex(r, s);
+	registrar_slot_unindex(r, s);
 	s->state = LEASE_FREE;
 	s->online = s->registered = false;
 	s->todo = 0;
@@ -48,7 +48,7 @@ static void committed(struct registrar *r, nsec now, struct slot *s, enum store_
 	switch (op) {
 	case OP_PUT_NEW:
 		s->state = LEASE_HELD;
-		claim_activate(r, now, s, true);
+		registrar_claim_activate(r, now, s, true);
 		break;
 	case OP_PUT_CLAIM:
 		commit_claim(r, now, s);
@@ -80,7 +80,7 @@ static void not_committed(struct registrar *r, struct slot *s, enum store_op op)
 		break;
 	case OP_PUT_CLAIM:
 		refuse_store(r, s->claim->key, s->claim->request);
-		claim_end(r, s->claim);
+		registrar_claim_end(r, s->claim);
 		break;
 	case OP_DELETE:
 		s->state = LEASE_HELD;
@@ -91,7 +91,7 @@ static void not_committed(struct registrar *r, struct slot *s, enum store_op op)
 	}
 }
 
-void lease_stored(struct registrar *r, nsec now, struct slot *s, bool failed)
+void registrar_lease_stored(struct registrar *r, nsec now, struct slot *s, bool failed)
 {
 	enum store_op op = s->op;
 	s->op = OP_NONE;
@@ -125,7 +125,7 @@ static void free_lease(struct registrar *r, nsec now, struct slot *s)
 }
 
 /* Frees the lease unseen for longest; false where all were seen within the last hour. */
-bool lease_free_unseen(struct registrar *r, nsec now)
+bool registrar_lease_free_unseen(struct registrar *r, nsec now)
 {
 	struct slot *best = NULL;
 	int64_t most = UNSEEN_LEAST;
@@ -144,7 +144,7 @@ bool lease_free_unseen(struct registrar *r, nsec now)
 }
 
 /* A few at a time, so that a burst of expiries does not drown the store. */
-void lease_sweep(struct registrar *r, nsec now)
+void registrar_lease_sweep(struct registrar *r, nsec now)
 {
 	unsigned freed = 0;
 	for (member_number n = 1; n <= r->top && freed < SWEEP_BATCH; n++) {

@@ -54,7 +54,7 @@ static void emit_plain(struct registrar *r, struct slot *s, uint8_t type, uint32
 	registrar_send(out, s->rec.key, &m);
 }
 
-/* The lowest bit is done first; roster_page() clears its own. */
+/* The lowest bit is done first; registrar_roster_page() clears its own. */
 static void emit_todo(struct registrar *r, struct slot *s, struct registrar_output *out)
 {
 	unsigned bit = s->todo & -s->todo;
@@ -82,7 +82,7 @@ static void emit_todo(struct registrar *r, struct slot *s, struct registrar_outp
 		emit_plain(r, s, CTL_ROSTER_CHANGED, 0, out);
 		break;
 	case TODO_PAGE:
-		roster_page(r, s, out);
+		registrar_roster_page(r, s, out);
 		break;
 	}
 }
@@ -133,24 +133,24 @@ static bool fire(struct registrar *r, nsec now, struct kind_timer *t, struct reg
 {
 	switch (t->kind) {
 	case TIMER_OFFLINE:
-		roster_offline(r, now, container_of(t, struct slot, offline));
+		registrar_roster_offline(r, now, container_of(t, struct slot, offline));
 		break;
 	case TIMER_CHANGED:
-		roster_tell(r, now, container_of(t, struct slot, tell));
+		registrar_roster_tell(r, now, container_of(t, struct slot, tell));
 		break;
 	case TIMER_CLAIM:
-		claim_timer(r, now, container_of(t, struct claim, timer));
+		registrar_claim_timer(r, now, container_of(t, struct claim, timer));
 		break;
 	case TIMER_INTRO:
-		return intro_step(r, now, container_of(t, struct intro, timer), out);
+		return registrar_intro_step(r, now, container_of(t, struct intro, timer), out);
 	case TIMER_PUSH:
-		roster_push(r, now);
+		registrar_roster_push(r, now);
 		break;
 	case TIMER_SETTLE:
-		roster_settle(r, now);
+		registrar_roster_settle(r, now);
 		break;
 	case TIMER_SWEEP:
-		lease_sweep(r, now);
+		registrar_lease_sweep(r, now);
 		break;
 	}
 	return false;

@@ -18,7 +18,7 @@
 
 enum { PAIR_EPOCH = 1 };
 
-void roster_init(struct registrar *r, nsec now)
+void registrar_roster_init(struct registrar *r, nsec now)
 {
 	uint8_t seed[16], h[32];
 	int64_t wall = registrar_wall(r, now);
@@ -44,13 +44,13 @@ static void next_version(struct registrar *r, nsec now)
 		registrar_timer(r, &r->push, now + COALESCE);
 }
 
-void roster_changed(struct registrar *r, nsec now, struct slot *s)
+void registrar_roster_changed(struct registrar *r, nsec now, struct slot *s)
 {
 	next_version(r, now);
 	s->changed = r->roster.version;
 }
 
-void roster_push(struct registrar *r, nsec now)
+void registrar_roster_push(struct registrar *r, nsec now)
 {
 	for (member_number n = 1; n <= r->top; n++) {
 		struct slot *s = r->slots[n];
@@ -62,7 +62,7 @@ void roster_push(struct registrar *r, nsec now)
 }
 
 /* Told until it asks, ever less often. */
-void roster_tell(struct registrar *r, nsec now, struct slot *s)
+void registrar_roster_tell(struct registrar *r, nsec now, struct slot *s)
 {
 	if (!s->online || s->asked == r->roster.version)
 		return;
@@ -71,14 +71,14 @@ void roster_tell(struct registrar *r, nsec now, struct slot *s)
 	s->changed_wait = nsec_min(s->changed_wait * 2, TELL_MOST);
 }
 
-void roster_settle(struct registrar *r, nsec now)
+void registrar_roster_settle(struct registrar *r, nsec now)
 {
 	r->settled = true;
 	next_version(r, now);
 	r->floor = r->roster.version;
 }
 
-void roster_offline(struct registrar *r, nsec now, struct slot *s)
+void registrar_roster_offline(struct registrar *r, nsec now, struct slot *s)
 {
 	if (!s->online)
 		return;
@@ -87,10 +87,10 @@ void roster_offline(struct registrar *r, nsec now, struct slot *s)
 		return;
 	}
 	s->online = false;
-	roster_changed(r, now, s);
+	registrar_roster_changed(r, now, s);
 }
 
-void roster_ask(struct registrar *r, struct slot *s, const struct ctl_msg *m)
+void registrar_roster_ask(struct registrar *r, struct slot *s, const struct ctl_msg *m)
 {
 	bool known = m->roster.instance == r->roster.instance && m->roster.version >= r->floor &&
 		     m->roster.version <= r->roster.version;
@@ -142,7 +142,7 @@ static bool page_slot(struct registrar *r, struct ctl_page *pg, const struct slo
 	return ctl_page_entry(pg, &e);
 }
 
-void roster_page(struct registrar *r, struct slot *s, struct registrar_output *out)
+void registrar_roster_page(struct registrar *r, struct slot *s, struct registrar_output *out)
 {
 	struct page_cursor *c = &s->page;
 	struct ctl_page pg;

@@ -13,7 +13,7 @@ static size_t bucket(const struct registrar *r, const void *p, size_t len)
 	return (size_t)load_be64(h) & (r->buckets - 1);
 }
 
-struct slot *slot_find_id(const struct registrar *r, const char *id)
+struct slot *registrar_slot_find_id(const struct registrar *r, const char *id)
 {
 	struct slot *s = r->by_id[bucket(r, id, strlen(id))];
 	while (s && strcmp(s->rec.id, id) != 0)
@@ -21,13 +21,13 @@ struct slot *slot_find_id(const struct registrar *r, const char *id)
 	return s;
 }
 
-struct slot *slot_first_of_key(const struct registrar *r, const uint8_t key[static 32])
+struct slot *registrar_slot_first_of_key(const struct registrar *r, const uint8_t key[static 32])
 {
 	struct slot *s = r->by_key[bucket(r, key, 32)];
-	return s && memcmp(s->rec.key, key, 32) != 0 ? slot_next_of_key(s, key) : s;
+	return s && memcmp(s->rec.key, key, 32) != 0 ? registrar_slot_next_of_key(s, key) : s;
 }
 
-struct slot *slot_next_of_key(const struct slot *s, const uint8_t key[static 32])
+struct slot *registrar_slot_next_of_key(const struct slot *s, const uint8_t key[static 32])
 {
 	struct slot *n = s->next_key;
 	while (n && memcmp(n->rec.key, key, 32) != 0)
@@ -39,10 +39,10 @@ struct slot *slot_next_of_key(const struct slot *s, const uint8_t key[static 32]
  * A key that took another id keeps its former lease in the table (the id's address stays): the one
  * in use is the one that was not released, else the newest.
  */
-struct slot *slot_find_key(const struct registrar *r, const uint8_t key[static 32])
+struct slot *registrar_slot_find_key(const struct registrar *r, const uint8_t key[static 32])
 {
-	struct slot *best = NULL, *s = slot_first_of_key(r, key);
-	for (; s; s = slot_next_of_key(s, key)) {
+	struct slot *best = NULL, *s = registrar_slot_first_of_key(r, key);
+	for (; s; s = registrar_slot_next_of_key(s, key)) {
 		if (s->state != LEASE_HELD)
 			continue;
 		if (!best || (best->released && !s->released) ||
@@ -52,7 +52,7 @@ struct slot *slot_find_key(const struct registrar *r, const uint8_t key[static 3
 	return best;
 }
 
-struct slot *slot_at(const struct registrar *r, member_number number)
+struct slot *registrar_slot_at(const struct registrar *r, member_number number)
 {
 	return number && number <= r->limit ? r->slots[number] : NULL;
 }
@@ -69,7 +69,7 @@ static void slot_reset(struct slot *s, member_number number)
 	s->tell.kind = TIMER_CHANGED;
 }
 
-struct slot *slot_make(struct registrar *r, member_number number)
+struct slot *registrar_slot_make(struct registrar *r, member_number number)
 {
 	struct slot *s = r->slots[number];
 	if (!s) {
@@ -89,7 +89,7 @@ struct slot *slot_make(struct registrar *r, member_number number)
 	return s;
 }
 
-member_number slot_free_number(struct registrar *r)
+member_number registrar_slot_free_number(struct registrar *r)
 {
 	for (member_number n = r->first_free; n <= r->limit; n++) {
 		if (!r->slots[n] || r->slots[n]->state == LEASE_FREE) {
@@ -101,7 +101,7 @@ member_number slot_free_number(struct registrar *r)
 	return 0;
 }
 
-void slot_index(struct registrar *r, struct slot *s)
+void registrar_slot_index(struct registrar *r, struct slot *s)
 {
 	struct slot **id = &r->by_id[bucket(r, s->rec.id, strlen(s->rec.id))];
 	struct slot **key = &r->by_key[bucket(r, s->rec.key, 32)];
@@ -112,7 +112,7 @@ void slot_index(struct registrar *r, struct slot *s)
 	r->leases++;
 }
 
-void slot_unindex(struct registrar *r, struct slot *s)
+void registrar_slot_unindex(struct registrar *r, struct slot *s)
 {
 	struct slot **id = &r->by_id[bucket(r, s->rec.id, strlen(s->rec.id))];
 	struct slot **key = &r->by_key[bucket(r, s->rec.key, 32)];
@@ -127,7 +127,7 @@ void slot_unindex(struct registrar *r, struct slot *s)
 		r->first_free = s->rec.number;
 }
 
-bool table_init(struct registrar *r)
+bool registrar_table_init(struct registrar *r)
 {
 	member_number hosts = member_number_max(&r->cfg.prefix4, &r->cfg.prefix6);
 	/* Numbers stay small; a lease from when more members were allowed keeps its number. */
@@ -145,7 +145,7 @@ bool table_init(struct registrar *r)
 	return r->slots && r->by_id && r->by_key;
 }
 
-void table_free(struct registrar *r)
+void registrar_table_free(struct registrar *r)
 {
 	for (member_number n = 0; r->slots && n <= r->limit; n++)
 		free(r->slots[n]);
