@@ -125,7 +125,8 @@ static inline bool session_alive(const struct session *s, nsec now)
 
 static inline bool session_can_send(const struct session *s, nsec now)
 {
-	return s && session_alive(s, now) && s->counter < REJECT_AFTER_MESSAGES;
+	return s && now - s->born < REJECT_AFTER_TIME - SEND_MARGIN &&
+	       s->counter < REJECT_AFTER_MESSAGES;
 }
 
 /* --- peers --- */

@@ -60,6 +60,11 @@ static_assert(WG_INITIATION_LEN <= WG_MESSAGE_MAX && WG_COOKIE_LEN <= WG_MESSAGE
 #define REKEY_AFTER_TIME (120 * NSEC_PER_SEC)
 #define REJECT_AFTER_TIME (180 * NSEC_PER_SEC)
 #endif
+/*
+ * The two ends of a session count its age from different moments, and a packet takes time: what is
+ * sent in the last moment would arrive too late. So we stop sending a little before that.
+ */
+#define SEND_MARGIN (2 * NSEC_PER_SEC)
 #define REKEY_TIMEOUT (5 * NSEC_PER_SEC)
 #define REKEY_ATTEMPT_TIME (90 * NSEC_PER_SEC)
 #define KEEPALIVE_TIMEOUT (10 * NSEC_PER_SEC)
