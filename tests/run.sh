@@ -102,19 +102,12 @@ man_pages() {
 	return $bad
 }
 
-# Time is read in one place (the loop), so that every protocol runs under a clock of the test's.
-# The log's own reading is for people; nothing is timed by it.
-one_clock() {
-	! git -C "$ROOT" grep -nE 'clock_gettime|gettimeofday|\btime\(NULL\)' -- \
-		base crypto tun route punch discovery ':!base/log.c'
-}
-
 lint() {
 	wanted lint || return
 	one 'shellcheck finds nothing in the scripts' shellcheck.log shellcheck_all
 	one 'clang-format would change nothing' clang-format.log clang_format_all
 	one 'the man pages format without a warning' man.log man_pages
-	one 'no room reads a clock' clock.log one_clock
+	one 'the rules of the house that no compiler knows' rooms.log python3 rooms.py
 }
 
 # --- the builds and their suites

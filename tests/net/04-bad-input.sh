@@ -135,7 +135,7 @@ second() {
 		>"$LAB_DIR/second.log" 2>&1
 	local rc=$?
 	tail -n 2 "$LAB_DIR/second.log"
-	[ $rc != 0 ] && [ $rc -lt 124 ] && node_up a
+	[ "$rc" != 0 ] && [ "$rc" -lt 124 ] && node_up a
 }
 check "a second gateway on the same interface name" second
 check "and it says so" grep -q warren0 "$LAB_DIR/second.log"

@@ -21,16 +21,16 @@ make_base() {
 	local dir=$LAB_DIR/base
 	[ -s "$BASE" ] && return
 	mkdir -p "$CACHE"
-	debootstrap --variant=minbase bookworm "$dir" || return
-	[ ! -d /etc/apt/sources.list.d ] || copy_sources "$dir"
-	tar -C "$dir" -cf "$BASE.new" . && mv "$BASE.new" "$BASE" && rm -rf "$dir"
+	debootstrap --variant=minbase bookworm "$dir" && copy_sources "$dir/etc/apt" &&
+		tar -C "$dir" -cf "$BASE.new" . && mv "$BASE.new" "$BASE" && rm -rf "$dir"
 }
 
 # Where this machine finds Debian's packages, the build inside finds them too.
 copy_sources() {
-	[ ! -f /etc/apt/sources.list.d/debian.sources ] || {
-		cp /etc/apt/sources.list.d/debian.sources "$1/etc/apt/sources.list.d/" && : >"$1/etc/apt/sources.list"
-	}
+	if [ -f /etc/apt/sources.list.d/debian.sources ]; then
+		cp /etc/apt/sources.list.d/debian.sources "$1/sources.list.d/"
+		: >"$1/sources.list"
+	fi
 }
 
 base_image() {
