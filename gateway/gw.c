@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define HOUSEKEEPING (10 * NSEC_PER_SEC)
+#define HOUSEKEEPING (5 * NSEC_PER_SEC)
 #define ROSTER_COALESCE (250 * NSEC_PER_MSEC)
 #define TIMESTAMP_RESERVE (60 * NSEC_PER_SEC)
 
@@ -26,7 +26,7 @@ static void save_state(struct gw *g)
 	const struct node_lease_info *l = node_lease(g->node);
 
 	s->port = g->udp.port;
-	if (l->lease.number && l->up) {
+	if (l->up) {
 		s->number = l->lease.number;
 		memcpy(s->psk, l->psk, 32);
 		s->has_psk = true;
@@ -328,6 +328,7 @@ static void tear_down(struct gw *g)
 _Noreturn void gw_main(struct gw_config *cfg, int chan)
 {
 	static struct log_limit no_answer = { .every = 30 * NSEC_PER_SEC };
+	unsigned none;
 	struct gw *g = calloc(1, sizeof(*g));
 	bool ok = g;
 
@@ -337,6 +338,9 @@ _Noreturn void gw_main(struct gw_config *cfg, int chan)
 		g->helper_fd = g->shim_fd = g->monitor_fd = g->lock_fd = g->tun.fd = g->udp.fd = -1;
 		g->refused_limit = &no_answer;
 		ok = loop_init(&g->loop, g, turn, deadline) == 0;
+		no_answer.every = 5 * NSEC_PER_SEC; /* nothing to complain of before that */
+		log_allowed(&no_answer, g->loop.now, &none);
+		no_answer.every = 30 * NSEC_PER_SEC;
 	}
 	if (!ok || set_up(g) < 0) {
 		if (g) {

@@ -127,11 +127,12 @@ static void try_next(struct node *n, nsec now)
 	struct join *j = &n->join;
 
 	j->next_try = now + TRY_EVERY;
+	if (j->count == 0)
+		return; /* nowhere to send to: node_resolved() starts it */
 	j->tries++;
 	choose_psk(j);
 	if (j->tries % 2 == 0) {
-		if (j->count)
-			use_address(n, now, j->current + 1);
+		use_address(n, now, j->current + 1);
 		j->next_resolve = nsec_min(j->next_resolve, now);
 	}
 	wg_peer_initiate(n->wg, j->rendezvous->wg, now, 0);
@@ -301,12 +302,11 @@ static void granted(struct node *n, nsec now, const struct enrol_output *out)
 		use_relay(n, now);
 		j->have_relay = true;
 	}
+	j->lease.up = true;
 	if (save)
 		node_tell(n, &(struct node_note){ .event = NODE_SAVE });
-	if (first) {
-		j->lease.up = true;
+	if (first)
 		node_tell(n, &(struct node_note){ .event = NODE_UP });
-	}
 }
 
 static void introduced(struct node *n, nsec now, const struct enrol_output *out)

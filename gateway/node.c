@@ -77,6 +77,11 @@ static void path_changed(struct node *n, struct peer *p, nsec now)
 		wg_peer_initiate(n->wg, p->wg, now, 0);
 	else if (p->staged)
 		peer_unstage(p, now);
+	struct path path = { 0 };
+	peer_path(p, &path);
+	if (path.relay == p->told.relay && endpoint_eq(&path.remote, &p->told.remote))
+		return; /* only our own end of it is another */
+	p->told = path;
 	node_tell(n, &(struct node_note){ .event = NODE_PATH_CHANGED, .peer = p });
 }
 

@@ -37,6 +37,7 @@ struct peer {
 	struct wg_peer *wg;
 	struct link *link;            /* members */
 	struct path path;             /* rendezvous and static peers: port 0 = nowhere yet */
+	struct path told;             /* the one of the last NODE_PATH_CHANGED */
 	struct roster_entry entry;    /* members */
 	struct addr ip, ip6;          /* members */
 	uint32_t mtu;

@@ -144,7 +144,9 @@ void peer_drop_staged(struct peer *p, enum drop why)
 
 bool peer_path(const struct peer *p, struct path *out)
 {
-	const struct path *path = p->kind == PEER_MEMBER ? link_path(p->link) : &p->path;
+	const struct path *path = &p->path;
+	if (p->kind == PEER_MEMBER)
+		path = p->link ? link_path(p->link) : NULL;
 	if (!path || path->remote.port == 0)
 		return false;
 	*out = *path;
