@@ -92,7 +92,10 @@ static bool same_ip(const struct item *a, const struct item *b)
 	       !memcmp(a->ip + IP4_SRC, b->ip + IP4_SRC, IP4_HDR - IP4_SRC);
 }
 
-/* Same ports, acknowledgement, window and options. (Flags are ACK alone in both.) */
+/*
+ * Same ports, acknowledgement, data offset, window and options, in that order: options are compared
+ * where both headers are that long. Flags are ACK alone in both.
+ */
 static bool same_tcp(const uint8_t *a, const uint8_t *b, uint32_t hdr)
 {
 	return !memcmp(a, b, TCP_SEQ) && !memcmp(a + TCP_ACKNO, b + TCP_ACKNO, TCP_FLAGS - TCP_ACKNO) &&
@@ -138,9 +141,9 @@ static bool fits(const struct run *r, const struct item *it)
 
 static bool joins(const struct run *r, const struct item *it, uint16_t *id_step)
 {
-	return fits(r, it) && it->hdr == r->first.hdr && it->proto == r->first.proto &&
-	       same_ip(&r->first, it) && same_l4(&r->first, it) && seq_follows(r, it) &&
-	       id_follows(r, it, id_step) && (r->packets > 1 || sums_ok(&r->first)) && sums_ok(it);
+	return fits(r, it) && same_ip(&r->first, it) && same_l4(&r->first, it) &&
+	       seq_follows(r, it) && id_follows(r, it, id_step) &&
+	       (r->packets > 1 || sums_ok(&r->first)) && sums_ok(it);
 }
 
 static void run_begin(struct run *r, const struct item *first)

@@ -418,8 +418,10 @@ static void losses_are_counted(void **state)
 
 	/* a full socket: all that is left is lost, in one count */
 	kernel.fail_after = kernel.messages + 1;
+	kernel.calls = 0;
 	tx[1] = to_b("127.0.0.1", 10 * 50 + 1, 50);
 	assert_int_equal(udp_send(&a, tx, 3), 11 + 2);
+	assert_int_equal(kernel.calls, 2);
 	assert_int_equal(expect_data(100, 100), 1);
 }
 

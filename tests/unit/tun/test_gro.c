@@ -222,6 +222,29 @@ static void each_rule(void **state)
 	}
 }
 
+/* What both packets have alike, and yet neither is ordinary. */
+static void unusual_in_both(void **state)
+{
+	(void)state;
+	static const struct { enum kind kind; unsigned at; uint8_t flip; size_t used; } t[] = {
+		{ TCP4, 32, 0x01, 1 }, { TCP4, 33, 0x02, 1 }, { TCP4, 33, 0x20, 1 }, { TCP4, 33, 0x40, 1 },
+		{ TCP4, 33, 0x80, 1 }, { TCP4, 33, 0x10, 1 }, { TCP4, 6, 0x80, 1 },  { TCP4, 6, 0x20, 1 },
+		{ UDP4, 7, 0x01, 1 },  { UDP4, 6, 0x20, 1 },  { TCP6, 52, 0x02, 1 }, { TCP4, 6, 0x40, 2 },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
+		struct rule rule = { .kind = t[i].kind, .payload = { 100, 100 } };
+		struct gro_write w;
+		lay_out(&rule);
+		for (size_t k = 0; k < 2; k++) {
+			uint8_t *p = pkts[k].iov_base;
+			p[t[i].at] ^= t[i].flip;
+			packet_fix_sums(p, (uint32_t)pkts[k].iov_len);
+		}
+		if (gro_merge(pkts, 0, 2, true, &w) != t[i].used)
+			fail_msg("row %zu", i);
+	}
+}
+
 static size_t merge_specs(struct spec *s, size_t n, bool udp, struct gro_write *w)
 {
 	for (size_t i = 0; i < n; i++)
@@ -324,6 +347,8 @@ static void vnet_header_of_a_merge(void **state)
 		packet_build_super(&s, 100, resplit, &h);
 		uint32_t at = l4 + t[i].want.csum_offset;
 		assert_int_equal(load_be16(merged + at), load_be16(resplit + at));
+		if (t[i].kind == UDP4 || t[i].kind == UDP6)
+			assert_int_equal(load_be16(merged + l4 + 4), len - l4);
 		if (t[i].kind == TCP4 || t[i].kind == UDP4)
 			assert_int_equal(naive_sum(0, merged, 20), 0xffff);
 		assert_int_equal(len, l4 + (t[i].want.hdr_len - l4) + 230u);
@@ -434,6 +459,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_rule),
+		cmocka_unit_test(unusual_in_both),
 		cmocka_unit_test(ids),
 		cmocka_unit_test(ip_options_go_alone),
 		cmocka_unit_test(udp_needs_uso),

@@ -288,6 +288,21 @@ static void short_packets_are_refused(void **state)
 	}
 }
 
+/* A TCP header that would reach past the end of the packet. */
+static void long_tcp_header_is_refused(void **state)
+{
+	(void)state;
+	struct spec s = { .payload = 30 };
+	struct vnet_hdr h;
+	struct gso_plan plan;
+	uint32_t len = packet_build_super(&s, 10, super, &h);
+	super[32] = 0xc0; /* 48 bytes: two of payload left */
+	assert_int_equal(gso_plan(&h, super, len, 1500, &plan), DROP_NONE);
+	assert_int_equal(plan.hdr_len, 68);
+	super[32] = 0xd0;
+	assert_int_equal(gso_plan(&h, super, len, 1500, &plan), DROP_TUN_MALFORMED);
+}
+
 /* A partial sum may be asked for anywhere after the IP header, but nowhere else. */
 static void whole_packet_sum_place(void **state)
 {
@@ -341,6 +356,7 @@ int main(void)
 		cmocka_unit_test(zero_sum_is_written_as_ffff),
 		cmocka_unit_test(lies_are_refused),
 		cmocka_unit_test(short_packets_are_refused),
+		cmocka_unit_test(long_tcp_header_is_refused),
 		cmocka_unit_test(whole_packet_sum_place),
 		cmocka_unit_test(room_caps_tcp_alone),
 	};
