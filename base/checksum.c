@@ -46,8 +46,9 @@ static inline __attribute__((always_inline)) uint64_t sum_bytes(uint64_t sum, co
 }
 
 /*
- * Every inner byte is summed once on each side of the tunnel, so the loop is built for AVX2 too. Not
- * by target_clones: clang 14 does not export such a function to other files, and musl cannot pick one.
+ * Every inner byte is summed once on each side of the tunnel, so the loop is built for AVX2 too.
+ * Not by target_clones: clang 14 does not export such a function to other files, and musl cannot
+ * pick one.
  */
 #if defined(__x86_64__) && !defined(WARREN_NO_AVX2)
 __attribute__((target("avx2"))) static uint64_t sum_bytes_avx2(uint64_t sum, const uint8_t *p,

@@ -23,11 +23,11 @@
 
 enum {
 	SOCKET_BUFFER = 7 << 20,
-	BATCH = 64,	/* messages in one sendmmsg */
+	BATCH = 64, /* messages in one sendmmsg */
 	RX_BATCH = 8,
 	/*
-	 * A segment that fits any link that IPv6 may use (RFC 8200 5) with IPv6 and UDP headers before
-	 * it: a batch of such was hardly refused for its size.
+	 * A segment that fits any link that IPv6 may use (RFC 8200 5) with IPv6 and UDP headers
+	 * before it: a batch of such was hardly refused for its size.
 	 */
 	SURE_SEGMENT = 1280 - 48,
 };
@@ -67,7 +67,10 @@ static int clear_df(const struct udp_socket *s)
 	return err;
 }
 
-/* FORCE needs CAP_NET_ADMIN; without it the kernel cuts the wish at its limit, which will have to do. */
+/*
+ * FORCE needs CAP_NET_ADMIN; without it the kernel cuts the wish at its limit, which will have to
+ * do.
+ */
 static void widen_buffers(const struct udp_socket *s)
 {
 	if (set_int(s->fd, SOL_SOCKET, SO_SNDBUFFORCE, SOCKET_BUFFER) < 0)
@@ -263,7 +266,8 @@ static uint32_t message_len(const struct udp_tx *t, uint32_t off, bool batched)
 
 static void add_control(struct msghdr *msg, int level, int type, const void *data, size_t len)
 {
-	struct cmsghdr *c = (struct cmsghdr *)(void *)((char *)msg->msg_control + msg->msg_controllen);
+	struct cmsghdr *c =
+		(struct cmsghdr *)(void *)((char *)msg->msg_control + msg->msg_controllen);
 	c->cmsg_level = level;
 	c->cmsg_type = type;
 	c->cmsg_len = CMSG_LEN(len);
@@ -271,7 +275,10 @@ static void add_control(struct msghdr *msg, int level, int type, const void *dat
 	msg->msg_controllen += CMSG_SPACE(len);
 }
 
-/* IPv4 has its own packet info, on a dual-stack socket as well. An address of the wrong family is none. */
+/*
+ * IPv4 has its own packet info, on a dual-stack socket as well. An address of the wrong family is
+ * none.
+ */
 static void add_source(struct msghdr *msg, const struct udp_tx *t)
 {
 	bool any = addr_is_any(&t->local);
@@ -317,7 +324,8 @@ static void add_message(struct batch *b, const struct udp_socket *s, const struc
 	unsigned i = b->n++;
 	struct msghdr *msg = &b->msgs[i].msg_hdr;
 	/* the kernel only reads it; struct iovec has no const */
-	b->iov[i] = (struct iovec){ .iov_base = (void *)(uintptr_t)(t->buf + c->off), .iov_len = len };
+	b->iov[i] =
+		(struct iovec){ .iov_base = (void *)(uintptr_t)(t->buf + c->off), .iov_len = len };
 	b->datagrams[i] = datagrams_in(t, len);
 	*msg = (struct msghdr){ .msg_name = &b->names[i],
 				.msg_iov = &b->iov[i],

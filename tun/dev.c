@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* syscalls: openat, ioctl, readv, writev, close; if_nametoindex's socket and ioctl at the start only */
+/*
+ * syscalls: openat, ioctl, readv, writev, close; if_nametoindex's socket and ioctl at the start
+ * only
+ */
 #include "tun/dev.h"
 #include "base/bytes.h"
 #include <errno.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The merge. A packet joins the run before it only where the kernel, cutting the merged packet again,
- * would give back the same packets; whatever is unusual goes alone and untouched. Sums are verified
- * before a packet is merged, since the merged one carries a sum that the kernel believes.
+ * The merge. A packet joins the run before it only where the kernel, cutting the merged packet
+ * again, would give back the same packets; whatever is unusual goes alone and untouched. Sums are
+ * verified before a packet is merged, since the merged one carries a sum that the kernel
+ * believes.
  */
 #include "tun/offload.h"
 #include "tun/inet.h"
@@ -20,10 +21,10 @@ struct item {
 /* What is merged so far. */
 struct run {
 	struct item first;
-	uint32_t len;     /* of the merged packet */
+	uint32_t len;              /* of the merged packet */
 	uint32_t packets;
 	uint16_t last_id, id_step; /* IPv4 */
-	bool psh, full;   /* full: a short segment or PSH ended it */
+	bool psh, full;            /* full: a short segment or PSH ended it */
 };
 
 static bool tcp_ordinary(struct item *it)
@@ -98,7 +99,8 @@ static bool same_ip(const struct item *a, const struct item *b)
  */
 static bool same_tcp(const uint8_t *a, const uint8_t *b, uint32_t hdr)
 {
-	return !memcmp(a, b, TCP_SEQ) && !memcmp(a + TCP_ACKNO, b + TCP_ACKNO, TCP_FLAGS - TCP_ACKNO) &&
+	return !memcmp(a, b, TCP_SEQ) &&
+	       !memcmp(a + TCP_ACKNO, b + TCP_ACKNO, TCP_FLAGS - TCP_ACKNO) &&
 	       !memcmp(a + TCP_WINDOW, b + TCP_WINDOW, TCP_SUM - TCP_WINDOW) &&
 	       !memcmp(a + TCP_URGENT, b + TCP_URGENT, hdr - TCP_URGENT);
 }
@@ -155,7 +157,8 @@ static void run_begin(struct run *r, const struct item *first)
 
 static void run_add(struct run *r, const struct item *it, uint16_t id_step, struct gro_write *w)
 {
-	w->iov[w->iovcnt++] = (struct iovec){ .iov_base = it->ip + it->hdr, .iov_len = it->payload };
+	w->iov[w->iovcnt++] =
+		(struct iovec){ .iov_base = it->ip + it->hdr, .iov_len = it->payload };
 	r->len += it->payload;
 	r->packets++;
 	r->id_step = id_step;
@@ -192,9 +195,7 @@ static void run_finish(const struct run *r, struct gro_write *w)
 		l4[TCP_FLAGS] |= TCP_PSH;
 	memcpy(l4 + (tcp ? TCP_SUM : UDP_SUM), &seed, 2);
 	w->vnet.flags = VNET_NEEDS_CSUM;
-	w->vnet.gso_type = !tcp	   ? VNET_GSO_UDP_L4
-			   : f->v6 ? VNET_GSO_TCPV6
-				   : VNET_GSO_TCPV4;
+	w->vnet.gso_type = !tcp ? VNET_GSO_UDP_L4 : f->v6 ? VNET_GSO_TCPV6 : VNET_GSO_TCPV4;
 	w->vnet.hdr_len = (uint16_t)f->hdr;
 	w->vnet.gso_size = (uint16_t)f->payload;
 	w->vnet.csum_start = (uint16_t)f->l4;

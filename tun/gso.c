@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The split. What the kernel's header claims is checked against the packet once, in gso_plan(); the
- * cut itself trusts the plan. The sum over the parts that all segments share is taken once per call,
- * so that a segment costs one copy and one sum of its payload.
+ * The split. What the kernel's header claims is checked against the packet once, in gso_plan();
+ * the cut itself trusts the plan. The sum over the parts that all segments share is taken once
+ * per call, so that a segment costs one copy and one sum of its payload.
  */
 #include "tun/offload.h"
 #include "tun/inet.h"
@@ -40,12 +40,18 @@ static bool l4_agrees(const uint8_t *ip, uint32_t l3, uint32_t l4, uint8_t proto
 		       !(load_be16(ip + IP4_FRAG) & (IP4_MF | IP4_OFFSET));
 	if (l4 == l3)
 		return ip[IP6_NEXT] == proto;
-	/* extension headers come in units of 8 bytes and hide the protocol; the kernel walked them */
+	/*
+	 * extension headers come in units of 8 bytes and hide the protocol; the kernel walked
+	 * them
+	 */
 	return l4 > l3 && (l4 - l3) % 8 == 0 && ip[IP6_NEXT] != PROTO_TCP &&
 	       ip[IP6_NEXT] != PROTO_UDP;
 }
 
-/* Whole header length of a super-packet, 0 where it does not fit. hdr_len of the kernel may be wrong. */
+/*
+ * Whole header length of a super-packet, 0 where it does not fit. hdr_len of the kernel may be
+ * wrong.
+ */
 static uint32_t headers_len(const struct vnet_hdr *h, const uint8_t *ip, uint32_t l3, size_t len,
 			    bool udp)
 {
@@ -137,7 +143,8 @@ static struct mould mould_of(const struct vnet_hdr *h, const uint8_t *ip,
 	}
 	uint64_t sum = csum_fold(inet_pseudo(ip, m.udp ? PROTO_UDP : PROTO_TCP, 0));
 	sum += inet_dword(l4); /* the ports */
-	if (!m.udp) { /* all but sequence, flags and the sum itself */
+	/* TCP: all but sequence, flags and the sum itself */
+	if (!m.udp) {
 		m.seq = load_be32(l4 + TCP_SEQ);
 		m.flags = l4[TCP_FLAGS];
 		sum += (uint64_t)inet_dword(l4 + TCP_ACKNO) + inet_word(l4 + TCP_WINDOW);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Offsets of the inner headers, for the split and the merge alone. Sizes in bytes, from the header's start. */
+/*
+ * Offsets of the inner headers, for the split and the merge alone. Sizes in bytes, from the
+ * header's start.
+ */
 #ifndef WARREN_TUN_INET_H
 #define WARREN_TUN_INET_H
 
@@ -9,8 +12,8 @@
 enum { PROTO_TCP = 6, PROTO_UDP = 17 };
 
 enum {
-	IP4_TOS = 1, IP4_LEN = 2, IP4_ID = 4, IP4_FRAG = 6, IP4_TTL = 8, IP4_PROTO = 9, IP4_SUM = 10,
-	IP4_SRC = 12, IP4_DST = 16, IP4_HDR = 20,
+	IP4_TOS = 1, IP4_LEN = 2, IP4_ID = 4, IP4_FRAG = 6, IP4_TTL = 8, IP4_PROTO = 9,
+	IP4_SUM = 10, IP4_SRC = 12, IP4_DST = 16, IP4_HDR = 20,
 	IP4_DF = 0x4000, IP4_MF = 0x2000, IP4_OFFSET = 0x1fff,
 };
 
@@ -32,8 +35,8 @@ static inline bool inet_is_v6(const uint8_t *ip)
 }
 
 /*
- * Length of the IP header (IPv6: the fixed part), where version, header length and total length agree
- * with `len`; else 0.
+ * Length of the IP header (IPv6: the fixed part), where version, header length and total length
+ * agree with `len`; else 0.
  */
 static inline uint32_t inet_l3_len(const uint8_t *ip, size_t len)
 {

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The sum against RFC 1071 written down byte by byte, at every length and alignment that matters. */
+/*
+ * The sum against RFC 1071 written down byte by byte, at every length and alignment that matters.
+ */
 #include "base/checksum.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -42,7 +44,8 @@ static void each_length_and_alignment(void **state)
 	fill(1);
 	for (size_t n = 0; n < 400; n++)
 		for (size_t at = 0; at < 33; at++)
-			assert_int_equal(folded(csum_add(0, bytes + at, n)), naive(0, bytes + at, n));
+			assert_int_equal(folded(csum_add(0, bytes + at, n)),
+					 naive(0, bytes + at, n));
 	for (size_t n = 65000; n < 65600; n += 7)
 		assert_int_equal(folded(csum_add(0, bytes + 1, n)), naive(0, bytes + 1, n));
 }
@@ -69,8 +72,9 @@ static void pieces(void **state)
 	fill(2);
 	for (size_t n = 2; n < 600; n += 13)
 		for (size_t cut = 0; cut <= n; cut += 2)
-			assert_int_equal(folded(csum_add(csum_add(0, bytes, cut), bytes + cut, n - cut)),
-					 naive(0, bytes, n));
+			assert_int_equal(
+				folded(csum_add(csum_add(0, bytes, cut), bytes + cut, n - cut)),
+				naive(0, bytes, n));
 }
 
 /* The example of RFC 1071, section 3. */
@@ -97,8 +101,11 @@ static void pseudo_headers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(each_length_and_alignment), cmocka_unit_test(all_ones),
-		cmocka_unit_test(pieces), cmocka_unit_test(rfc_1071), cmocka_unit_test(pseudo_headers),
+		cmocka_unit_test(each_length_and_alignment),
+		cmocka_unit_test(all_ones),
+		cmocka_unit_test(pieces),
+		cmocka_unit_test(rfc_1071),
+		cmocka_unit_test(pseudo_headers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * The socket against itself over loopback. The linker puts __wrap_* before sendmmsg(), setsockopt()
- * and socket(), so that a test can be a kernel that refuses; all else is the real one.
- */
+/* The socket against itself over loopback; refusals come from udp_kernel.c. */
 #include "punch/udp.h"
+#include "udp_kernel.h"
 #include <errno.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -19,90 +17,6 @@
 #include <cmocka.h>
 
 enum { SLOTS = 8, SEG = 1200, SEGS = 100 };
-
-/* --- a kernel that refuses --- */
-
-static struct {
-	bool no_v6, no_segment, no_gro;
-	int batch_error;  /* what a message with UDP_SEGMENT gets */
-	int source_error; /* what a message with packet info gets */
-	unsigned at_most; /* messages taken by one call; 0: any */
-	unsigned fail_after; /* EAGAIN after that many messages; 0: never */
-	unsigned calls, messages, refused;
-	uint32_t largest_batch; /* segments in one message */
-} kernel;
-
-int __real_sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags);
-int __wrap_sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags);
-int __real_setsockopt(int fd, int level, int name, const void *value, socklen_t len);
-int __wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t len);
-int __real_socket(int family, int type, int protocol);
-int __wrap_socket(int family, int type, int protocol);
-
-static int refusal(struct msghdr *m)
-{
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
-		if (kernel.batch_error && c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_SEGMENT)
-			return kernel.batch_error;
-		if (kernel.source_error && c->cmsg_type == IPV6_PKTINFO && c->cmsg_level == IPPROTO_IPV6)
-			return kernel.source_error;
-		if (kernel.source_error && c->cmsg_type == IP_PKTINFO && c->cmsg_level == IPPROTO_IP)
-			return kernel.source_error;
-	}
-	return kernel.fail_after && kernel.messages >= kernel.fail_after ? EAGAIN : 0;
-}
-
-static void note_batch(struct msghdr *m)
-{
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
-		if (c->cmsg_level != IPPROTO_UDP || c->cmsg_type != UDP_SEGMENT)
-			continue;
-		uint16_t seg;
-		memcpy(&seg, CMSG_DATA(c), sizeof(seg));
-		uint32_t n = ((uint32_t)m->msg_iov->iov_len + seg - 1) / seg;
-		if (n > kernel.largest_batch)
-			kernel.largest_batch = n;
-	}
-}
-
-int __wrap_sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
-{
-	kernel.calls++;
-	if (kernel.at_most && n > kernel.at_most)
-		n = kernel.at_most;
-	for (unsigned i = 0; i < n; i++) {
-		int err = refusal(&msgs[i].msg_hdr);
-		if (!err && __real_sendmmsg(fd, &msgs[i], 1, flags) != 1)
-			err = errno;
-		if (err) {
-			kernel.refused++;
-			errno = err;
-			return i ? (int)i : -1;
-		}
-		note_batch(&msgs[i].msg_hdr);
-		kernel.messages++;
-	}
-	return (int)n;
-}
-
-int __wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t len)
-{
-	if ((kernel.no_segment && level == IPPROTO_UDP && name == UDP_SEGMENT) ||
-	    (kernel.no_gro && level == IPPROTO_UDP && name == UDP_GRO)) {
-		errno = ENOPROTOOPT;
-		return -1;
-	}
-	return __real_setsockopt(fd, level, name, value, len);
-}
-
-int __wrap_socket(int family, int type, int protocol)
-{
-	if (kernel.no_v6 && family == AF_INET6) {
-		errno = EAFNOSUPPORT;
-		return -1;
-	}
-	return __real_socket(family, type, protocol);
-}
 
 /* --- two sockets --- */
 
@@ -146,8 +60,9 @@ static struct addr addr_of(const char *s)
 
 static struct udp_tx to_b(const char *host, uint32_t len, uint32_t seg)
 {
-	return (struct udp_tx){ .buf = data, .len = len, .seg = seg,
-				.to = { .addr = addr_of(host), .port = b.port } };
+	return (struct udp_tx){
+		.buf = data, .len = len, .seg = seg, .to = { .addr = addr_of(host), .port = b.port }
+	};
 }
 
 static unsigned receive(struct udp_socket *s, struct udp_rx *rx)
@@ -161,7 +76,10 @@ static unsigned receive(struct udp_socket *s, struct udp_rx *rx)
 	return (unsigned)n;
 }
 
-/* Reads until `bytes` have come; checks that they are `data`, in datagrams of seg. How many datagrams. */
+/*
+ * Reads until `bytes` have come; checks that they are `data`, in datagrams of seg. How many
+ * datagrams.
+ */
 static unsigned expect_data(uint32_t bytes, uint32_t seg)
 {
 	struct udp_rx rx[SLOTS];
@@ -309,14 +227,21 @@ static void kernel_without_offloads(void **state)
 	assert_int_equal(expect_data(30 * SEG + 1, SEG), 31);
 }
 
-/* Each refusal of a batch: it arrives singly and once; GSO stays off where it is the one to blame. */
+/*
+ * Each refusal of a batch: it arrives singly and once; GSO stays off where it is the one to
+ * blame.
+ */
 static void refused_batches(void **state)
 {
 	(void)state;
-	static const struct { int err; uint32_t seg; bool gso_after; } t[] = {
+	static const struct {
+		int err;
+		uint32_t seg;
+		bool gso_after;
+	} t[] = {
 		{ EIO, SEG, false },
-		{ EINVAL, SEG, false },   /* small enough for any link: it is the batch */
-		{ EINVAL, 1400, true },   /* too large for the link, maybe */
+		{ EINVAL, SEG, false }, /* small enough for any link: it is the batch */
+		{ EINVAL, 1400, true }, /* too large for the link, maybe */
 		{ EMSGSIZE, SEG, true },
 	};
 	open_two();
@@ -359,8 +284,12 @@ static void source_address(void **state)
 	assert_true(addr_eq(&rx[0].from.addr, &tx.local));
 
 	/* a reply by what was received: from the address that it came to */
-	struct udp_tx reply = { .buf = data, .len = 5, .seg = 5, .to = rx[0].from,
-				.local = rx[0].local, .ifindex = rx[0].ifindex };
+	struct udp_tx reply = { .buf = data,
+				.len = 5,
+				.seg = 5,
+				.to = rx[0].from,
+				.local = rx[0].local,
+				.ifindex = rx[0].ifindex };
 	assert_int_equal(udp_send(&b, &reply, 1), 0);
 	assert_int_equal(receive(&a, rx), 1);
 	assert_true(addr_eq(&rx[0].local, &tx.local));
@@ -480,10 +409,15 @@ static void ds_field(void **state)
 	assert_int_equal(__real_setsockopt(b.fd, IPPROTO_IPV6, IPV6_RECVTCLASS, &(int){ 1 }, 4), 0);
 	for (unsigned i = 0; i < 2; i++) {
 		struct udp_tx tx = to_b(hosts[i], 10, 10);
-		union { struct cmsghdr align; uint8_t b[256]; } control;
+		union {
+			struct cmsghdr align;
+			uint8_t b[256];
+		} control;
 		uint8_t byte[16];
 		struct iovec iov = { byte, sizeof(byte) };
-		struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+		struct msghdr m = { .msg_iov = &iov,
+				    .msg_iovlen = 1,
+				    .msg_control = &control,
 				    .msg_controllen = sizeof(control) };
 		uint8_t tos = 0;
 		tx.tos = 0x88;
@@ -498,8 +432,8 @@ static void ds_field(void **state)
 }
 
 /*
- * A real refusal: the link's MTU is below the segment, so no batch may pass, and each datagram goes out
- * in IP fragments. Last, since it leaves the process in a namespace of its own.
+ * A real refusal: the link's MTU is below the segment, so no batch may pass, and each datagram
+ * goes out in IP fragments. Last, since it leaves the process in a namespace of its own.
  */
 static void segment_above_the_links_mtu(void **state)
 {
@@ -525,11 +459,23 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(dual_stack), T(without_ipv6), T(batches), T(large_entries_are_cut), T(many_entries),
-		T(offloads_off), T(kernel_without_offloads), T(refused_batches),
-		T(resumes_at_the_first_unsent), T(source_address), T(source_is_gone),
-		T(losses_are_counted), T(port_in_use), T(bound_to_one_address), T(df_is_clear),
-		T(ds_field), T(segment_above_the_links_mtu),
+		T(dual_stack),
+		T(without_ipv6),
+		T(batches),
+		T(large_entries_are_cut),
+		T(many_entries),
+		T(offloads_off),
+		T(kernel_without_offloads),
+		T(refused_batches),
+		T(resumes_at_the_first_unsent),
+		T(source_address),
+		T(source_is_gone),
+		T(losses_are_counted),
+		T(port_in_use),
+		T(bound_to_one_address),
+		T(df_is_clear),
+		T(ds_field),
+		T(segment_above_the_links_mtu),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

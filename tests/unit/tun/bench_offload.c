@@ -31,7 +31,8 @@ static void bench(const char *name, const struct spec *s, uint16_t gso)
 	struct iovec pkts[64];
 	for (uint32_t i = 0; i < plan.segments; i++)
 		pkts[i] = (struct iovec){ .iov_base = out + i * STRIDE,
-					  .iov_len = i + 1 < plan.segments ? plan.seg_len : plan.last_len };
+					  .iov_len = i + 1 < plan.segments ? plan.seg_len
+									   : plan.last_len };
 	memcpy(first, out, sizeof(first));
 	struct gro_write w;
 	size_t used = 0;
@@ -55,7 +56,8 @@ int main(void)
 	uint64_t sum = 0;
 	for (int i = 0; i < LOOPS * 45; i++)
 		sum = csum_add(sum, super + i % 32, 1420);
-	printf("sum of 1420 bytes: %.0f ns (%04x)\n", (now() - begin) / (LOOPS * 45), csum_fold(sum));
+	printf("sum of 1420 bytes: %.0f ns (%04x)\n", (now() - begin) / (LOOPS * 45),
+	       csum_fold(sum));
 	begin = now();
 	for (int i = 0; i < LOOPS * 45; i++)
 		memcpy(out + i % 45 * STRIDE + 40, super + i % 45 * 1380, 1380);

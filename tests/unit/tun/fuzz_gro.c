@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A run of packets, each behind a flag byte (1: mend its sums) and a be16 length. Each write must give
- * the packets back when it is cut again, and a packet alone must be as it was.
+ * A run of packets, each behind a flag byte (1: mend its sums) and a be16 length. Each write must
+ * give the packets back when it is cut again, and a packet alone must be as it was.
  */
 #include "packets.h"
 #include <stdlib.h>
@@ -10,7 +10,9 @@ enum { RUN_MAX = 70 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* The naive sums look at what a packet says of itself: only whole ordinary headers may be mended. */
+/*
+ * The naive sums look at what a packet says of itself: only whole ordinary headers may be mended.
+ */
 static bool may_mend(const uint8_t *p, size_t n)
 {
 	if (n >= 60 && p[0] >> 4 == 6)
@@ -38,7 +40,9 @@ static size_t read_run(struct rd *r, bool *udp, struct iovec *pkts, struct iovec
 	return n;
 }
 
-/* Byte for byte, but for what two right packets may differ in: ids that stand still, absent sums. */
+/*
+ * Byte for byte, but for what two right packets may differ in: ids that stand still, absent sums.
+ */
 static bool same(const uint8_t *a, const uint8_t *b, size_t n)
 {
 	bool v4 = b[0] >> 4 == 4;

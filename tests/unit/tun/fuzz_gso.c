@@ -17,7 +17,8 @@ static bool naive_knows(const struct vnet_hdr *h, const uint8_t *ip)
 	return ip[0] >> 4 == 4 || ip[6] == proto || (ip[6] == 60 && ip[40] == proto);
 }
 
-static void check(const struct vnet_hdr *h, const uint8_t *ip, size_t len, const struct gso_plan *plan)
+static void check(const struct vnet_hdr *h, const uint8_t *ip, size_t len,
+		  const struct gso_plan *plan)
 {
 	/* one segment at a time into exactly its size, so that ASan sees one byte too many */
 	uint32_t payload = 0;

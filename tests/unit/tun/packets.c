@@ -143,7 +143,8 @@ uint32_t packet_build(const struct spec *s, uint8_t *out)
 {
 	uint32_t l4hdr = s->udp ? 8 : 20u + s->options;
 	memset(out, 0, 40u + s->ext + s->ip_options + l4hdr);
-	uint32_t n = s->v6 ? put_ip6(s, out, l4hdr + s->payload) : put_ip4(s, out, l4hdr + s->payload);
+	uint32_t n =
+		s->v6 ? put_ip6(s, out, l4hdr + s->payload) : put_ip4(s, out, l4hdr + s->payload);
 	n += put_l4(s, out + n);
 	for (uint32_t i = 0; i < s->payload; i++)
 		out[n + i] = (uint8_t)(s->fill + i * 7 + (i >> 8));
@@ -159,9 +160,9 @@ uint32_t packet_build_super(const struct spec *s, uint16_t gso_size, uint8_t *ou
 	uint32_t len = packet_build(s, out), l4 = packet_l4(out);
 	store_be16(out + sum_at(out), pseudo(out, len - l4));
 	*h = (struct vnet_hdr){ .flags = VNET_NEEDS_CSUM,
-				.gso_type = s->udp ? VNET_GSO_UDP_L4 :
-					    s->v6  ? VNET_GSO_TCPV6 :
-						     VNET_GSO_TCPV4,
+				.gso_type = s->udp  ? VNET_GSO_UDP_L4
+					    : s->v6 ? VNET_GSO_TCPV6
+						    : VNET_GSO_TCPV4,
 				.hdr_len = 7, /* the kernel's may be wrong: nobody may believe it */
 				.gso_size = gso_size,
 				.csum_start = (uint16_t)l4,

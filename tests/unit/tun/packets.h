@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Inner packets for the tests, built and checked byte by byte: nothing here uses base/checksum or the
- * code under test.
+ * Inner packets for the tests, built and checked byte by byte: nothing here uses base/checksum or
+ * the code under test.
  */
 #ifndef WARREN_TEST_PACKETS_H
 #define WARREN_TEST_PACKETS_H
@@ -26,7 +26,7 @@ struct spec {
 	uint32_t seq, ack, flow;
 	uint16_t window;
 	uint8_t ip_options; /* bytes, a multiple of 4 */
-	uint8_t ext;        /* IPv6: bytes of destination options, a multiple of 8 */
+	uint8_t ext;	    /* IPv6: bytes of destination options, a multiple of 8 */
 	uint8_t options;    /* bytes of TCP options, a multiple of 4 */
 	uint32_t payload;
 	uint8_t fill; /* first payload byte; the rest counts on with a stride */
@@ -38,10 +38,10 @@ uint32_t packet_build(const struct spec *s, uint8_t *out);
 uint32_t packet_build_super(const struct spec *s, uint16_t gso_size, uint8_t *out,
 			    struct vnet_hdr *h);
 
-uint32_t packet_l4(const uint8_t *ip);          /* offset of the transport header */
+uint32_t packet_l4(const uint8_t *ip); /* offset of the transport header */
 bool packet_is_udp(const uint8_t *ip);
-bool packet_sums_ok(const uint8_t *ip, uint32_t len); /* IPv4 header and transport */
-void packet_fix_sums(uint8_t *ip, uint32_t len);      /* full sums, in place */
+bool packet_sums_ok(const uint8_t *ip, uint32_t len);		  /* IPv4 header and transport */
+void packet_fix_sums(uint8_t *ip, uint32_t len);		  /* full sums, in place */
 uint16_t naive_sum(uint32_t start, const uint8_t *p, uint32_t n); /* folded, host order */
 
 #endif

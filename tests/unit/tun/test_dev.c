@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The device, and what the kernel thinks of our cuts and merges: two kernels (network namespaces) with
- * a TUN device each, and this process as the wire between them. Skipped where the machine gives no
- * namespace or no /dev/net/tun.
+ * The device, and what the kernel thinks of our cuts and merges: two kernels (network namespaces)
+ * with a TUN device each, and this process as the wire between them. Skipped where the machine
+ * gives no namespace or no /dev/net/tun.
  *
  *   10.9.0.1, fd09::1 - tun 0  ==>  split  ==>  merge  ==>  tun 1 - 10.9.0.2, fd09::2
  */
@@ -128,8 +128,9 @@ static bool pump_one(struct end *from, struct end *to)
 		gso_split(&h, super, &plan, at, take, cuts, STRIDE);
 		for (uint32_t i = 0; i < take; i++)
 			pkts[i] = (struct iovec){ .iov_base = cuts + i * STRIDE,
-						  .iov_len = at + i + 1 < plan.segments ?
-								     plan.seg_len : plan.last_len };
+						  .iov_len = at + i + 1 < plan.segments
+								     ? plan.seg_len
+								     : plan.last_len };
 		count.segments += take;
 		for (size_t i = 0; i < take;) {
 			struct gro_write w;
@@ -251,7 +252,8 @@ static void tcp(const char *client, const char *server)
 	print_message("  %u supers, %u packets, %u writes, %u of them merged\n", count.supers,
 		      count.segments, count.writes, count.merged);
 	if (ends[0].tun.tso)
-		assert_true(count.supers > 0 && count.merged > 0 && count.writes * 2 < count.segments);
+		assert_true(count.supers > 0 && count.merged > 0 &&
+			    count.writes * 2 < count.segments);
 	close(out);
 	close(in);
 	close(listener);
@@ -334,7 +336,9 @@ static void merged_without_checksum(void **state)
 	uint8_t got[2048];
 	int in = socket_at(&ends[1], ends[1].v4, SOCK_DGRAM, 8080);
 	for (uint16_t i = 0; i < 8; i++) {
-		struct spec s = { .udp = true, .no_csum = true, .id = i, .payload = i < 7 ? 500 : 9 };
+		struct spec s = {
+			.udp = true, .no_csum = true, .id = i, .payload = i < 7 ? 500 : 9
+		};
 		uint8_t *p = cuts + i * STRIDE;
 		pkts[i] = (struct iovec){ .iov_base = p, .iov_len = packet_build(&s, p) };
 		memcpy(p + 12, (const uint8_t[]){ 10, 9, 0, 1, 10, 9, 0, 2 }, 8);
@@ -363,9 +367,9 @@ int main(void)
 		return 1;
 	printf("tso %d, uso %d\n", ends[0].tun.tso, ends[0].tun.uso);
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(name_in_use), cmocka_unit_test(close_on_exec_and_non_blocking),
-		cmocka_unit_test(tcp_v4),      cmocka_unit_test(tcp_v6),
-		cmocka_unit_test(udp_v4),      cmocka_unit_test(udp_v6),
+		cmocka_unit_test(name_in_use),	   cmocka_unit_test(close_on_exec_and_non_blocking),
+		cmocka_unit_test(tcp_v4),	   cmocka_unit_test(tcp_v6),
+		cmocka_unit_test(udp_v4),	   cmocka_unit_test(udp_v6),
 		cmocka_unit_test(udp_no_checksum), cmocka_unit_test(merged_without_checksum),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -81,7 +81,8 @@ static bool gives_back(const struct gro_write *w, size_t from, size_t used)
 	gso_split(&w->vnet, merged, &plan, 0, plan.segments, resplit, SLOT);
 	for (size_t i = 0; i < used; i++) {
 		uint32_t n = i + 1 < used ? plan.seg_len : plan.last_len;
-		if (n != pkts[from + i].iov_len || memcmp(resplit + i * SLOT, before(from + i), n) != 0)
+		if (n != pkts[from + i].iov_len ||
+		    memcmp(resplit + i * SLOT, before(from + i), n) != 0)
 			return false;
 	}
 	return true;
@@ -92,8 +93,8 @@ static bool gives_back(const struct gro_write *w, size_t from, size_t used)
 enum kind { TCP4, TCP6, UDP4, UDP6 };
 
 /*
- * Packets of one flow with these payloads; byte `at` of packet `which` gets `flip` XORed in and, with
- * `mend`, right sums again. `used`: how many of them one write takes from the first on.
+ * Packets of one flow with these payloads; byte `at` of packet `which` gets `flip` XORed in and,
+ * with `mend`, right sums again. `used`: how many of them one write takes from the first on.
  */
 static const struct rule {
 	const char *name;
@@ -212,8 +213,8 @@ static void each_rule(void **state)
 		size_t n = lay_out(&rules[i]), used = gro_merge(pkts, 0, n, true, &w);
 		if (used != rules[i].used)
 			fail_msg("rule %s: %zu of %zu", rules[i].name, used, n);
-		if (used > 1 ? !gives_back(&w, 0, used) :
-			       memcmp(slot(0), before(0), pkts[0].iov_len) != 0)
+		if (used > 1 ? !gives_back(&w, 0, used)
+			     : memcmp(slot(0), before(0), pkts[0].iov_len) != 0)
 			fail_msg("rule %s: not given back", rules[i].name);
 		assert_int_equal(w.vnet.gso_type == VNET_GSO_NONE, used == 1);
 		assert_int_equal(w.iovcnt, 1 + (int)used);
@@ -226,10 +227,16 @@ static void each_rule(void **state)
 static void unusual_in_both(void **state)
 {
 	(void)state;
-	static const struct { enum kind kind; unsigned at; uint8_t flip; size_t used; } t[] = {
-		{ TCP4, 32, 0x01, 1 }, { TCP4, 33, 0x02, 1 }, { TCP4, 33, 0x20, 1 }, { TCP4, 33, 0x40, 1 },
-		{ TCP4, 33, 0x80, 1 }, { TCP4, 33, 0x10, 1 }, { TCP4, 6, 0x80, 1 },  { TCP4, 6, 0x20, 1 },
-		{ UDP4, 7, 0x01, 1 },  { UDP4, 6, 0x20, 1 },  { TCP6, 52, 0x02, 1 }, { TCP4, 6, 0x40, 2 },
+	static const struct {
+		enum kind kind;
+		unsigned at;
+		uint8_t flip;
+		size_t used;
+	} t[] = {
+		{ TCP4, 32, 0x01, 1 }, { TCP4, 33, 0x02, 1 }, { TCP4, 33, 0x20, 1 },
+		{ TCP4, 33, 0x40, 1 }, { TCP4, 33, 0x80, 1 }, { TCP4, 33, 0x10, 1 },
+		{ TCP4, 6, 0x80, 1 },  { TCP4, 6, 0x20, 1 },  { UDP4, 7, 0x01, 1 },
+		{ UDP4, 6, 0x20, 1 },  { TCP6, 52, 0x02, 1 }, { TCP4, 6, 0x40, 2 },
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
 		struct rule rule = { .kind = t[i].kind, .payload = { 100, 100 } };
@@ -257,10 +264,13 @@ static size_t merge_specs(struct spec *s, size_t n, bool udp, struct gro_write *
 static void ids(void **state)
 {
 	(void)state;
-	static const struct { uint16_t id[3], frag; size_t used; } t[] = {
-		{ { 7, 8, 9 }, 0, 3 },      { { 7, 8, 9 }, 0x4000, 3 }, { { 7, 7, 7 }, 0x4000, 3 },
-		{ { 7, 7, 7 }, 0, 1 },      { { 7, 7, 8 }, 0x4000, 2 }, { { 7, 8, 8 }, 0x4000, 2 },
-		{ { 7, 6, 5 }, 0x4000, 1 }, { { 7, 9, 11 }, 0, 1 },     { { 0, 0, 0 }, 0x4000, 3 },
+	static const struct {
+		uint16_t id[3], frag;
+		size_t used;
+	} t[] = {
+		{ { 7, 8, 9 }, 0, 3 },	    { { 7, 8, 9 }, 0x4000, 3 }, { { 7, 7, 7 }, 0x4000, 3 },
+		{ { 7, 7, 7 }, 0, 1 },	    { { 7, 7, 8 }, 0x4000, 2 }, { { 7, 8, 8 }, 0x4000, 2 },
+		{ { 7, 6, 5 }, 0x4000, 1 }, { { 7, 9, 11 }, 0, 1 },	{ { 0, 0, 0 }, 0x4000, 3 },
 	};
 	for (size_t i = 0; i < 2 * ARRAY_SIZE(t); i++) {
 		struct spec s[3];
@@ -292,7 +302,8 @@ static void udp_needs_uso(void **state)
 {
 	(void)state;
 	struct gro_write w;
-	struct spec u[2] = { { .udp = true, .payload = 50 }, { .udp = true, .payload = 50, .id = 1 } };
+	struct spec u[2] = { { .udp = true, .payload = 50 },
+			     { .udp = true, .payload = 50, .id = 1 } };
 	struct spec t[2] = { { .payload = 50 }, { .payload = 50, .seq = 50, .id = 1 } };
 	assert_int_equal(merge_specs(u, 2, false, &w), 1);
 	assert_int_equal(merge_specs(u, 2, true, &w), 2);
@@ -328,7 +339,10 @@ static void udp_without_checksum(void **state)
 static void vnet_header_of_a_merge(void **state)
 {
 	(void)state;
-	static const struct { enum kind kind; struct vnet_hdr want; } t[] = {
+	static const struct {
+		enum kind kind;
+		struct vnet_hdr want;
+	} t[] = {
 		{ TCP4, { VNET_NEEDS_CSUM, VNET_GSO_TCPV4, 52, 100, 20, 16 } },
 		{ TCP6, { VNET_NEEDS_CSUM, VNET_GSO_TCPV6, 72, 100, 40, 16 } },
 		{ UDP4, { VNET_NEEDS_CSUM, VNET_GSO_UDP_L4, 28, 100, 20, 6 } },
@@ -375,7 +389,8 @@ static void limits(void **state)
 	for (uint32_t last = 20; last <= 21; last++) {
 		for (size_t i = 0; i < 46; i++) {
 			struct spec s = { .payload = i < 45 ? 1455 : last,
-					  .seq = (uint32_t)i * 1455, .id = (uint16_t)i };
+					  .seq = (uint32_t)i * 1455,
+					  .id = (uint16_t)i };
 			put(i, &s);
 		}
 		remember(46);
@@ -388,11 +403,16 @@ static void limits(void **state)
 
 static size_t split_to_slots(struct rng *r, size_t from)
 {
-	struct spec s = { .v6 = rng_below(r, 2), .udp = rng_below(r, 3) == 0,
-			  .tos = (uint8_t)rng_below(r, 4), .id = (uint16_t)rng_next(r),
-			  .frag = rng_below(r, 2) ? 0x4000 : 0, .seq = (uint32_t)rng_next(r),
-			  .ack = (uint32_t)rng_next(r), .window = (uint16_t)rng_next(r),
-			  .options = (uint8_t)(rng_below(r, 4) * 4), .fill = (uint8_t)rng_next(r),
+	struct spec s = { .v6 = rng_below(r, 2),
+			  .udp = rng_below(r, 3) == 0,
+			  .tos = (uint8_t)rng_below(r, 4),
+			  .id = (uint16_t)rng_next(r),
+			  .frag = rng_below(r, 2) ? 0x4000 : 0,
+			  .seq = (uint32_t)rng_next(r),
+			  .ack = (uint32_t)rng_next(r),
+			  .window = (uint16_t)rng_next(r),
+			  .options = (uint8_t)(rng_below(r, 4) * 4),
+			  .fill = (uint8_t)rng_next(r),
 			  .sport = (uint16_t)(1 + rng_below(r, 3)) };
 	struct vnet_hdr h;
 	struct gso_plan plan;
@@ -405,8 +425,8 @@ static size_t split_to_slots(struct rng *r, size_t from)
 	gso_split(&h, merged, &plan, 0, plan.segments, slot(from), SLOT);
 	for (size_t i = 0; i < plan.segments; i++)
 		pkts[from + i] = (struct iovec){ .iov_base = slot(from + i),
-						 .iov_len = i + 1 < plan.segments ? plan.seg_len :
-										    plan.last_len };
+						 .iov_len = i + 1 < plan.segments ? plan.seg_len
+										  : plan.last_len };
 	return plan.segments;
 }
 
@@ -429,8 +449,8 @@ static bool merge_all(size_t n, size_t *writes)
 		used = gro_merge(pkts, i, n, true, &w);
 		if (used == 0 || i + used > n)
 			return false;
-		if (used == 1 ? w.packets != 1 || memcmp(slot(i), before(i), pkts[i].iov_len) != 0 :
-				!gives_back(&w, i, used))
+		if (used == 1 ? w.packets != 1 || memcmp(slot(i), before(i), pkts[i].iov_len) != 0
+			      : !gives_back(&w, i, used))
 			return false;
 	}
 	return true;

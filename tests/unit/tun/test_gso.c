@@ -60,7 +60,9 @@ static uint32_t naive_segment(const uint8_t *ip, uint32_t len, uint32_t mss, uin
 
 static struct spec random_spec(struct rng *r)
 {
-	static const uint8_t flags[] = { 0x10, 0x18, 0x11, 0x19, 0x90, 0x98, 0xd0, 0x50, 0xd9, 0x04 };
+	static const uint8_t flags[] = {
+		0x10, 0x18, 0x11, 0x19, 0x90, 0x98, 0xd0, 0x50, 0xd9, 0x04
+	};
 	struct spec s = {
 		.v6 = rng_below(r, 2),
 		.udp = rng_below(r, 3) == 0,
@@ -78,7 +80,8 @@ static struct spec random_spec(struct rng *r)
 		.options = (uint8_t)(rng_below(r, 11) * 4),
 		.fill = (uint8_t)rng_next(r),
 	};
-	uint32_t headers = (s.v6 ? 40u + s.ext : 20u + s.ip_options) + (s.udp ? 8 : 20u + s.options);
+	uint32_t headers =
+		(s.v6 ? 40u + s.ext : 20u + s.ip_options) + (s.udp ? 8 : 20u + s.options);
 	s.payload = 1 + rng_below(r, rng_below(r, 2) ? 4000 : PACKET_MAX - headers);
 	return s;
 }
@@ -169,7 +172,9 @@ static void zero_sum_is_written_as_ffff(void **state)
 	struct gso_plan plan;
 	for (uint32_t gso = 0; gso <= 100; gso += 100) {
 		uint32_t len = packet_build_super(&s, (uint16_t)gso, super, &h);
-		/* choose the first two payload bytes so that the first segment sums up to nothing */
+		/*
+		 * choose the first two payload bytes so that the first segment sums up to nothing
+		 */
 		naive_segment(super, len, gso ? gso : 200, 0);
 		uint32_t word = load_be16(want + 28) + (uint32_t)load_be16(want + 26);
 		word = (word & 0xffff) + (word >> 16);
@@ -233,15 +238,32 @@ static void tell(const struct lie *l, struct vnet_hdr *h, uint32_t *len, uint32_
 	for (size_t i = 0; i < ARRAY_SIZE(l->is); i++) {
 		int v = l->is[i].value;
 		switch (l->is[i].part) {
-		case NOTHING: break;
-		case BYTE: super[l->is[i].at] = (uint8_t)v; break;
-		case FLAGS: h->flags = (uint8_t)v; break;
-		case TYPE: h->gso_type = (uint8_t)v; break;
-		case GSO: h->gso_size = (uint16_t)v; break;
-		case START: h->csum_start = (uint16_t)v; break;
-		case OFFSET: h->csum_offset = (uint16_t)v; break;
-		case LENGTH: *len = (uint32_t)((int)*len + v); break;
-		case ROOM: *room = (uint32_t)v; break;
+		case NOTHING:
+			break;
+		case BYTE:
+			super[l->is[i].at] = (uint8_t)v;
+			break;
+		case FLAGS:
+			h->flags = (uint8_t)v;
+			break;
+		case TYPE:
+			h->gso_type = (uint8_t)v;
+			break;
+		case GSO:
+			h->gso_size = (uint16_t)v;
+			break;
+		case START:
+			h->csum_start = (uint16_t)v;
+			break;
+		case OFFSET:
+			h->csum_offset = (uint16_t)v;
+			break;
+		case LENGTH:
+			*len = (uint32_t)((int)*len + v);
+			break;
+		case ROOM:
+			*room = (uint32_t)v;
+			break;
 		}
 	}
 }
@@ -251,8 +273,10 @@ static void lies_are_refused(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(lies); i++) {
 		const struct lie *l = &lies[i];
-		struct spec s = { .v6 = l->kind >= TCP6, .udp = l->kind == UDP4 || l->kind == UDP6,
-				  .ext = l->kind == TCP6_EXT ? 16 : 0, .payload = 3000 };
+		struct spec s = { .v6 = l->kind >= TCP6,
+				  .udp = l->kind == UDP4 || l->kind == UDP6,
+				  .ext = l->kind == TCP6_EXT ? 16 : 0,
+				  .payload = 3000 };
 		struct vnet_hdr h;
 		struct gso_plan plan;
 		uint32_t len = packet_build_super(&s, 1000, super, &h), room = 1500;
@@ -311,11 +335,14 @@ static void whole_packet_sum_place(void **state)
 	struct vnet_hdr h;
 	struct gso_plan plan;
 	uint32_t len = packet_build_super(&s, 0, super, &h);
-	static const struct { uint16_t start, offset; enum drop want; } t[] = {
-		{ 20, 16, DROP_NONE },           { 20, 28, DROP_NONE },
-		{ 20, 30, DROP_TUN_MALFORMED },  { 19, 16, DROP_TUN_MALFORMED },
-		{ 20, 17, DROP_TUN_MALFORMED },  { 48, 0, DROP_NONE },
-		{ 49, 0, DROP_TUN_MALFORMED },   { 65535, 65534, DROP_TUN_MALFORMED },
+	static const struct {
+		uint16_t start, offset;
+		enum drop want;
+	} t[] = {
+		{ 20, 16, DROP_NONE },		{ 20, 28, DROP_NONE },
+		{ 20, 30, DROP_TUN_MALFORMED }, { 19, 16, DROP_TUN_MALFORMED },
+		{ 20, 17, DROP_TUN_MALFORMED }, { 48, 0, DROP_NONE },
+		{ 49, 0, DROP_TUN_MALFORMED },	{ 65535, 65534, DROP_TUN_MALFORMED },
 		{ 0, 10, DROP_TUN_MALFORMED },
 	};
 	assert_int_equal(len, 50);
