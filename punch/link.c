@@ -122,8 +122,10 @@ void link_set_key(struct link *l, const uint8_t key[static OUTER_KEY_LEN])
 	l->peer_boot = 0;
 	for (unsigned i = 0; i < PENDING_PINGS; i++)
 		l->pending[i].slot = NO_SLOT;
-	l->rekeyed = true;
-	link_ready(l);
+	for (int i = SLOT_RELAY + 1; i < SLOTS; i++)
+		if (l->slots[i].proven)
+			link_unprove(l, l->all->latest, &l->slots[i]);
+	link_probe_all(l, l->all->latest);
 }
 
 static void leave_ready_list(struct links *ls, struct link *l)

@@ -56,7 +56,6 @@ struct link {
 	struct link *hash_next;
 	struct link *ready_next; /* on the list of those that have something to say */
 	bool ready, changed, has_observed;
-	bool rekeyed; /* link_set_key() has no time: what follows from it is done by the next poll */
 	uint32_t number;
 	void *user;
 	uint8_t key[OUTER_KEY_LEN];
@@ -106,6 +105,7 @@ struct links {
 	struct links_config cfg;
 	uint32_t count, mask;
 	struct heap heap;
+	nsec latest; /* the last time that we were told, for link_set_key(), which is told none */
 	struct link *ready_first, **ready_last;
 	struct bucket probes; /* of all links together */
 	uint64_t counter_floor; /* no link's counter was ever this great */
@@ -143,6 +143,7 @@ void link_forget_pending(struct link *l, const struct slot *s);
 /* link_poll.c: timers */
 void link_ready(struct link *l);
 nsec links_jitter(nsec t); /* ± 10 % */
+nsec links_spread(nsec t); /* a quarter of it to all */
 nsec link_backoff(unsigned tries); /* until the next introduction is asked for */
 
 static inline int32_t slot_index(const struct link *l, const struct slot *s)

@@ -153,6 +153,7 @@ enum drop links_input(struct links *ls, nsec now, const struct endpoint *from,
 	struct outer_msg m;
 	uint32_t sender, receiver;
 	enum drop why = outer_peek(p, len, &sender, &receiver);
+	ls->latest = now;
 	if (why)
 		return why;
 	struct link *l = receiver == ls->cfg.self ? link_find(ls, sender) : NULL;

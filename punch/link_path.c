@@ -232,6 +232,7 @@ void link_choose(struct link *l, nsec now)
 
 void link_answered(struct link *l, nsec now, struct slot *s, const struct pending_ping *ping)
 {
+	bool first = !s->proven;
 	nsec sample = nsec_max(now - ping->sent, 1);
 	s->rtt = s->rtt ? s->rtt + (sample - s->rtt) / 8 : sample;
 	s->loss = (uint8_t)(s->loss - (s->loss + 15) / 16);
@@ -243,7 +244,8 @@ void link_answered(struct link *l, nsec now, struct slot *s, const struct pendin
 	s->round = UINT8_MAX;
 	s->next = NSEC_NEVER; /* so that the choice, when it falls on this slot, sets its own pace */
 	link_choose(l, now);
-	s->next = nsec_min(s->next, now + links_jitter(link_pace(l, s, now)));
+	nsec pace = link_pace(l, s, now);
+	s->next = nsec_min(s->next, now + (first ? links_spread(pace) : links_jitter(pace)));
 }
 
 void link_unprove(struct link *l, nsec now, struct slot *s)

@@ -49,6 +49,12 @@ nsec links_jitter(nsec t)
 	return t / 10 * 9 + t / 10000 * (nsec)randombytes_uniform(steps);
 }
 
+/* For the first of a row of heartbeats: a thousand links that began together drift apart at once. */
+nsec links_spread(nsec t)
+{
+	return t / 4 + t / 10000 * (nsec)randombytes_uniform(7501);
+}
+
 nsec link_backoff(unsigned tries)
 {
 	static const uint8_t seconds[] = { 5, 10, 20, 40, 60 };
@@ -139,7 +145,7 @@ static void beat_failed(struct link *l, nsec now, struct slot *s)
 	s->proven = false;
 	s->dead = true;
 	s->tries = 0;
-	s->next = now + links_jitter(link_pace(l, s, now));
+	s->next = now + links_spread(link_pace(l, s, now));
 	link_choose(l, now);
 }
 
@@ -279,20 +285,8 @@ static void refresh(struct link *l, nsec now)
 	}
 }
 
-static void rekeyed(struct link *l, nsec now)
-{
-	if (!l->rekeyed)
-		return;
-	l->rekeyed = false;
-	for (int i = SLOT_RELAY + 1; i < SLOTS; i++)
-		if (l->slots[i].proven)
-			link_unprove(l, now, &l->slots[i]);
-	link_probe_all(l, now);
-}
-
 static bool poll_link(struct link *l, nsec now, struct link_output *out)
 {
-	rekeyed(l, now);
 	refresh(l, now);
 	do {
 		if (poll_path(l, out) || poll_observed(l, out) || poll_want(l, now, out) ||
@@ -314,6 +308,7 @@ static nsec next_deadline(const struct link *l)
 
 bool links_poll(struct links *ls, nsec now, struct link_output *out)
 {
+	ls->latest = now;
 	if (poll_pong(ls, out))
 		return true;
 	for (;;) {
