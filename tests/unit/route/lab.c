@@ -56,6 +56,10 @@ static bool enter_as_user(void)
 
 bool lab_enter(void)
 {
+	if (access("/dev/net/tun", R_OK | W_OK) < 0) {
+		fprintf(stderr, "no /dev/net/tun to open: %s\n", strerror(errno));
+		return false;
+	}
 	if (unshare(CLONE_NEWNET) < 0 && !enter_as_user()) {
 		fprintf(stderr, "no network namespace, neither as root nor as a user: %s\n",
 			strerror(errno));

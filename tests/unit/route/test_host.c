@@ -204,24 +204,26 @@ static void host_addresses(void **ignored)
 	lab_address(eth, "10.77.0.5/24");
 	lab_address(eth, "fd77::5/64");
 	lab_address(eth1, "192.168.1.2/24"); /* the same address twice */
+	lab_address(eth1, "192.168.7.2/24");
 	lab_address(eth1, "fd00::2/64");
 	lab_address(tun, "198.51.100.1/32");
 	lab_address(1, "203.0.113.1/32"); /* the loopback's */
 	size_t n = kernel_host_addresses(k, tun, skip, 2, got, ARRAY_SIZE(got));
-	assert_int_equal(n, 3);
+	assert_int_equal(n, 4);
 	assert_true(among(got, n, "192.168.1.2"));
 	assert_true(among(got, n, "2001:db8::2"));
 	assert_true(among(got, n, "fd00::2"));
 	assert_int_equal(kernel_host_addresses(k, tun, skip, 2, got, 2), 2);
 	assert_int_equal(kernel_host_addresses(k, tun, skip, 2, got, 0), 0);
 	n = kernel_host_addresses(k, 0, NULL, 0, got, ARRAY_SIZE(got));
-	assert_int_equal(n, 6);
+	assert_int_equal(n, 7);
 	assert_true(among(got, n, "198.51.100.1"));
 	assert_true(among(got, n, "10.77.0.5"));
 	lab_link_set("eth1", false, 0);
 	n = kernel_host_addresses(k, tun, skip, 2, got, ARRAY_SIZE(got));
 	assert_int_equal(n, 2);
 	assert_false(among(got, n, "fd00::2"));
+	assert_false(among(got, n, "192.168.7.2"));
 }
 
 /* The MTU of a way. */
@@ -324,6 +326,8 @@ static void monitor_leaves_out_our_own(void **ignored)
 	lab_address(tun, "198.51.100.1/32");
 	assert_true(kernel_monitor_drain(all, 0));
 	assert_false(kernel_monitor_drain(fd, tun));
+	lab_route(&(struct lab_route){ .dst = "203.0.113.0/24", .type = RTN_BLACKHOLE });
+	assert_true(kernel_monitor_drain(all, 0)); /* a route without a device is not device 0's */
 	close(all);
 	close(fd);
 }

@@ -184,9 +184,11 @@ static void routes_beside_ours(void **ignored)
 		{ .dst = "10.77.0.3/32", .oif = b.eth, .table = 100 },
 		{ .dst = "10.77.0.0/16", .oif = b.eth },
 		{ .dst = "10.77.4.0/32", .oif = b.eth },
+		{ .dst = "10.77.4.0/24", .oif = b.eth, .table = 100 },
 		{ .dst = "fd77::3/128", .oif = b.eth, .table = 100 },
 		{ .dst = "fd77::/32", .oif = b.eth },
 		{ .dst = "fd77:4::/128", .oif = b.eth },
+		{ .dst = "fd77:4::/64", .oif = b.eth, .table = 100 },
 	};
 	(void)ignored;
 	for (size_t i = 0; i < ARRAY_SIZE(beside); i++)
