@@ -249,6 +249,12 @@ void wg_peer_initiate(struct wg *wg, struct wg_peer *p, nsec now, nsec delay)
 	timers_handshake_wanted(p, now, delay);
 }
 
+void wg_peer_restart(struct wg *wg, struct wg_peer *p, nsec now)
+{
+	p->initiation.moot = true; /* a late answer is still welcome */
+	wg_peer_initiate(wg, p, now, 0);
+}
+
 void wg_peer_stats(const struct wg_peer *p, nsec now, struct wg_peer_stats *out)
 {
 	*out = (struct wg_peer_stats){ .last_handshake = p->last_handshake,

@@ -108,6 +108,12 @@ void wg_peer_stats(const struct wg_peer *p, nsec now, struct wg_peer_stats *out)
  */
 void wg_peer_initiate(struct wg *wg, struct wg_peer *p, nsec now, nsec delay);
 
+/*
+ * Starts a handshake at once in place of one that is in flight: its answer was not for the PSK that
+ * we tried, which only the owner can know.
+ */
+void wg_peer_restart(struct wg *wg, struct wg_peer *p, nsec now);
+
 struct wg_reply {
 	uint8_t bytes[WG_MESSAGE_MAX];
 	size_t len;           /* 0: nothing to send. Else it goes where the message came from */

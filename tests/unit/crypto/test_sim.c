@@ -39,6 +39,25 @@ static void nothing_is_lost_through_rekeys(void **unused)
 	}
 }
 
+/* A packet sent at any moment around a session's end arrives, whichever end sends it. */
+static void the_last_moments_of_a_session(void **unused)
+{
+	static struct sim s;
+	(void)unused;
+	for (unsigned k = 0; k < 1200; k++) {
+		sim_init(&s, k);
+		s.delay[0] = s.delay[1] = 100 * MSEC;
+		s.jitter = 50 * MSEC;
+		sim_send(&s, 0);
+		sim_run(&s, s.now + 175 * SEC + (nsec)(k / 2) * 10 * MSEC);
+		sim_send(&s, (int)(k % 2));
+		sim_run(&s, s.now + 4 * SEC);
+		sim_all_arrived(&s, 0, 0);
+		sim_all_arrived(&s, 1, 0);
+		sim_free(&s);
+	}
+}
+
 /* Rekeys keep to their times: one each 120 s, by the initiator. */
 static void rekeys_are_regular(void **unused)
 {
@@ -298,6 +317,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_is_lost_through_rekeys),
+		cmocka_unit_test(the_last_moments_of_a_session),
 		cmocka_unit_test(rekeys_are_regular),
 		cmocka_unit_test(crossing_initiations),
 		cmocka_unit_test(the_smaller_key_decides),
