@@ -145,12 +145,13 @@ static int read_key(struct app *a)
 {
 	const char *v = config_get(&a->c, SET_KEY, NULL);
 	char *text = v ? read_secret(v, "the private key") : NULL;
-	bool ok = !v || (text && key_parse(text, a->gw.state.private_key));
+	bool ok = !v || (text && key_parse(text, a->gw.private_key));
 
 	if (text) {
 		sodium_memzero(text, strlen(text));
 		free(text);
 	}
+	a->gw.own_key |= v && ok;
 	if (!ok && text)
 		usage_error("%s%s", "--key is no private key (44 characters of base64, as `warren "
 			    "genkey` prints)", "");
@@ -241,6 +242,7 @@ static void shim_body(void *ctx, int chan)
 	struct app *a = ctx;
 	/* the shim holds no key, not even in memory that it never looks at */
 	state_wipe(&a->gw.state);
+	sodium_memzero(a->gw.private_key, sizeof(a->gw.private_key));
 	token_wipe(&a->gw.token);
 	shim_main(&a->shim, chan);
 }
@@ -249,6 +251,7 @@ static void helper_body(void *ctx, int chan)
 {
 	struct app *a = ctx;
 	state_wipe(&a->gw.state);
+	sodium_memzero(a->gw.private_key, sizeof(a->gw.private_key));
 	token_wipe(&a->gw.token);
 	helper_main(chan);
 }
@@ -263,8 +266,10 @@ static int prepare(struct app *a, const char *file)
 		return -1;
 	if (read_state(a) < 0)
 		return -1;
-	if (file)
-		memcpy(a->gw.state.private_key, a->conf.private_key, 32);
+	if (file) {
+		memcpy(a->gw.private_key, a->conf.private_key, 32);
+		a->gw.own_key = true;
+	}
 	return 0;
 }
 
@@ -296,6 +301,7 @@ static int run(int argc, char **argv, const enum setting *allowed, bool with_com
 	else if (prepare(&a, !with_command && a.c.nargs ? a.c.args[0] : NULL) == 0)
 		status = launch(&a, with_command ? a.c.args : NULL);
 	state_wipe(&a.gw.state);
+	sodium_memzero(a.gw.private_key, sizeof(a.gw.private_key));
 	token_wipe(&a.gw.token);
 	wgconf_free(&a.conf);
 	config_free(&a.c);

@@ -16,6 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { LOCK_TRIES = 50, LOCK_WAIT_US = 20000 };
+
 #define HOUSEKEEPING (5 * NSEC_PER_SEC)
 #define ROSTER_COALESCE (250 * NSEC_PER_MSEC)
 #define TIMESTAMP_RESERVE (60 * NSEC_PER_SEC)
@@ -210,8 +212,12 @@ static int take_lock(struct gw *g)
 	}
 	snprintf(path, sizeof(path), "%s/%s.lock", g->cfg->run_dir, g->cfg->interface);
 	g->lock_fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (g->lock_fd >= 0 && flock(g->lock_fd, LOCK_EX | LOCK_NB) == 0)
-		return 0;
+	/* one that was killed a moment ago may still be on its way out */
+	for (unsigned i = 0; g->lock_fd >= 0 && i < LOCK_TRIES; i++) {
+		if (flock(g->lock_fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		usleep(LOCK_WAIT_US);
+	}
 	log_error("another gateway runs interface %s already (%s): choose another --interface",
 		  g->cfg->interface, path);
 	return -EBUSY;
@@ -253,6 +259,26 @@ static int static_peers(struct gw *g)
 	return 0;
 }
 
+/*
+ * The state as it is now: a gateway that is started again finds what the one before has saved, not
+ * what the launcher read at its own start.
+ */
+static int reload_state(struct gw *g)
+{
+	char dir[sizeof(g->cfg->state.dir)];
+	struct state *s = &g->cfg->state;
+	bool ephemeral = s->ephemeral;
+
+	snprintf(dir, sizeof(dir), "%s", s->dir);
+	int err = state_load(s, dir);
+	if (err < 0)
+		log_error("cannot read the state in %s: %s", dir, strerror(-err));
+	s->ephemeral = ephemeral;
+	if (g->cfg->own_key)
+		memcpy(s->private_key, g->cfg->private_key, 32);
+	return err;
+}
+
 static int make_node(struct gw *g)
 {
 	struct node_config nc = {
@@ -282,6 +308,8 @@ static int make_node(struct gw *g)
 static int set_up(struct gw *g)
 {
 	int err = take_lock(g);
+	if (err == 0)
+		err = reload_state(g);
 	if (err == 0)
 		err = gw_io_open(g);
 	if (err == 0)

@@ -13,6 +13,7 @@
 
 enum { RENDEZVOUS_NUMBER = 0 };
 #define TRY_EVERY (3 * NSEC_PER_SEC)
+#define MISMATCH_EVERY (200 * NSEC_PER_MSEC)
 #define RESOLVE_EVERY (300 * NSEC_PER_SEC)
 #define RESOLVE_FIRST_RETRY (2 * NSEC_PER_SEC)
 #define SECOND_INITIATOR_WAIT (500 * NSEC_PER_MSEC)
@@ -42,6 +43,7 @@ int join_start(struct node *n, nsec now, const struct node_config *cfg)
 	j->token = *cfg->token;
 	ec.prefix4 = *first_prefix(&j->token, true);
 	ec.prefix6 = *first_prefix(&j->token, false);
+	memcpy(ec.key, wg_public_key(n->wg), 32);
 	j->enrol = enrol_new(&ec);
 	j->rendezvous = peer_new(n, PEER_RENDEZVOUS, j->token.key);
 	if (!j->enrol || !j->rendezvous)
@@ -138,6 +140,22 @@ static void try_next(struct node *n, nsec now)
 	wg_peer_initiate(n->wg, j->rendezvous->wg, now, 0);
 }
 
+/*
+ * The rendezvous answered under another PSK than the one we tried: it may have lost what we kept, or
+ * we what it kept. It takes its two in turn; we try each of ours twice, so they meet.
+ */
+void join_mismatch(struct node *n, nsec now)
+{
+	struct join *j = &n->join;
+	if (!j->on || !j->own_psk || wg_can_send(j->rendezvous->wg, now) || now < j->next_mismatch)
+		return;
+	j->next_mismatch = now + MISMATCH_EVERY;
+	j->next_try = now + TRY_EVERY;
+	j->tries++;
+	choose_psk(j);
+	wg_peer_restart(n->wg, j->rendezvous->wg, now);
+}
+
 void join_gave_up(struct node *n, nsec now)
 {
 	n->join.next_try = now;
@@ -156,20 +174,13 @@ static struct peer *member_find(struct node *n, member_number number)
 	return l ? link_user(l) : NULL;
 }
 
-static struct addr member_address(const struct prefix *p, member_number number)
-{
-	struct addr a = p->addr;
-	store_be32(a.b + 12, load_be32(a.b + 12) + number);
-	return a;
-}
-
 static int member_routes(struct node *n, struct peer *p)
 {
 	const struct token *t = &n->join.token;
 	struct prefix host;
 
-	p->ip = member_address(first_prefix(t, true), p->entry.number);
-	p->ip6 = member_address(first_prefix(t, false), p->entry.number);
+	p->ip = member_addr(first_prefix(t, true), p->entry.number);
+	p->ip6 = member_addr(first_prefix(t, false), p->entry.number);
 	host = prefix_host(&p->ip);
 	int err = peer_route(p, &host);
 	host = prefix_host(&p->ip6);

@@ -143,6 +143,8 @@ static void handshake(struct node *n, nsec now, struct link *via, const struct a
 	wr_be32(&w, via ? (uint32_t)(uintptr_t)via : 0);
 	enum drop why = wg_handshake_input(n->wg, now, msg, len, src, w.len, &reply);
 	struct peer *p = reply.peer ? wg_peer_user(reply.peer) : NULL;
+	if (why == DROP_WG_BAD_HANDSHAKE && msg[0] == WG_RESPONSE && !via)
+		join_mismatch(n, now);
 	if (why != DROP_NONE)
 		node_drop(n, p, why);
 	else if (p && msg[0] != WG_COOKIE)

@@ -78,7 +78,7 @@ struct join {
 	size_t count, current;
 	bool own_psk;            /* we hold a member PSK, in lease.psk */
 	unsigned tries;          /* handshakes since the last session */
-	nsec next_try, next_resolve;
+	nsec next_try, next_resolve, next_mismatch;
 	struct node_lease_info lease;
 	struct endpoint local[MAX_CANDIDATES], observed;
 	size_t nlocal;
@@ -147,6 +147,7 @@ void join_stop(struct node *n);
 void join_tick(struct node *n, nsec now);
 nsec join_deadline(const struct node *n);
 void join_session_up(struct node *n, nsec now);
+void join_mismatch(struct node *n, nsec now);
 void join_gave_up(struct node *n, nsec now);
 enum drop join_control(struct node *n, nsec now, const uint8_t *p, size_t len);
 

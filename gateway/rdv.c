@@ -152,16 +152,24 @@ static void set_relay_member(struct rdv *r, const uint8_t key[static 32], member
 	c->admission_next = false;
 	r->strangers -= !c->member;
 	c->member = true;
+	c->expires = r->now + MEMBER_SILENCE;
 	wg_peer_derive(wg, "warren relay", relay_key);
-	if (relay_server_set(r->relay, number, relay_key) == 0)
+	if (relay_server_set(r->relay, number, relay_key) == 0 && c->at.remote.port)
 		relay_server_address(r->relay, number, &c->at.remote);
 	sodium_memzero(psk, sizeof(psk));
 	sodium_memzero(relay_key, sizeof(relay_key));
 }
 
+/*
+ * A member of before this start may relay at once: its first relayed datagram tells where it is. Its
+ * session it makes again when it notices, and as a key that is known it needs no cookie for that.
+ */
 int rdv_load(struct rdv *r, const struct lease_record *rec)
 {
-	return registrar_load(r->registrar, rec);
+	int err = registrar_load(r->registrar, rec);
+	if (err == 0 && (wg_peer_find(r->wg, rec->key) || adopt(r, rec->key)))
+		set_relay_member(r, rec->key, rec->number);
+	return err;
 }
 
 void rdv_stored(struct rdv *r, nsec now, uint64_t seq, bool failed)

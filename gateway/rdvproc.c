@@ -265,10 +265,9 @@ static void start_udp(struct proc *p)
 static json_t *member_json(const struct proc *p, const struct registrar_member_info *m)
 {
 	char ip[ADDR_STRLEN], at[ENDPOINT_STRLEN];
-	struct addr a = p->cfg->core.registrar.prefix4.addr;
+	struct addr a = member_addr(&p->cfg->core.registrar.prefix4, m->record.number);
 	struct relay_counts c = relay_server_sender(rdv_relay(p->rdv), m->record.number);
 
-	store_be32(a.b + 12, load_be32(a.b + 12) + m->record.number);
 	json_t *o = json_pack("{s:s,s:I,s:s,s:b,s:I,s:I,s:s}", "id", m->record.id, "number",
 			      (json_int_t)m->record.number, "ip", addr_str(&a, ip), "online",
 			      m->online, "relayed_bytes", (json_int_t)c.bytes, "relayed_packets",

@@ -46,7 +46,7 @@ enum enrol_event {
 	ENROL_MEMBER_GONE,/* `number` */
 	ENROL_INTRODUCED, /* `number`, `candidates`: probe now */
 	ENROL_OBSERVED,   /* `observed`: where the rendezvous sees us now */
-	ENROL_SILENT,     /* no answer for 15 s: start a new handshake, look the name up again. Repeated every 5 s */
+	ENROL_SILENT,     /* no answer for 3 s: start a new handshake, look the name up again. Repeated every 5 s */
 	ENROL_RELEASED,
 };
 

@@ -10,7 +10,7 @@ enum { MAX_CONNECTS = 256, MAX_HELD = 64, MAX_ROSTER = 1 << 16 };
 
 #define RENEW_EVERY (20 * NSEC_PER_SEC)
 #define FACTS_EVERY (500 * NSEC_PER_MSEC)
-#define SILENT_AFTER (15 * NSEC_PER_SEC)
+#define SILENT_AFTER (3 * NSEC_PER_SEC)
 #define SILENT_AGAIN (5 * NSEC_PER_SEC)
 #define RELEASE_FOR (2 * NSEC_PER_SEC)
 #define HOLD_FOR (5 * NSEC_PER_SEC)
@@ -125,6 +125,7 @@ void enrol_roster_free(struct roster *ro);
 struct known *enrol_roster_find(const struct enrol *e, member_number number);
 /* The roster may be newer than ours: asks for what is missing. */
 void enrol_roster_note(struct enrol *e, nsec now, const struct ctl_roster *at);
+void enrol_roster_ask(struct enrol *e, nsec now);
 /* A new session: a question that was under way is asked again. */
 void enrol_roster_restart(struct enrol *e, nsec now);
 void enrol_roster_forget(struct enrol *e, member_number number);
