@@ -138,6 +138,7 @@ static enum drop dispatch(struct enrol *e, nsec now, const struct ctl_msg *m)
 		if (!e->registered || e->leaving)
 			return DROP_FRAME_UNEXPECTED;
 		enrol_roster_note(e, now, &m->roster);
+		enrol_roster_ask(e, now); /* also when we know it: asking is what ends the telling */
 		return DROP_NONE;
 	case CTL_INTRODUCE:
 		return e->leaving ? DROP_FRAME_UNEXPECTED : enrol_intro_input(e, now, m);

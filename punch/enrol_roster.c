@@ -160,12 +160,18 @@ static void sweep_start(struct enrol *e, nsec now)
 	enrol_request_new(e, &e->get, now);
 }
 
+void enrol_roster_ask(struct enrol *e, nsec now)
+{
+	if (!e->get.active)
+		sweep_start(e, now);
+}
+
 void enrol_roster_note(struct enrol *e, nsec now, const struct ctl_roster *at)
 {
 	if (at->instance != e->latest.instance || at->version > e->latest.version)
 		e->latest = *at;
-	if (!roster_eq(&e->latest, &e->have) && !e->get.active)
-		sweep_start(e, now);
+	if (!roster_eq(&e->latest, &e->have))
+		enrol_roster_ask(e, now);
 }
 
 void enrol_roster_restart(struct enrol *e, nsec now)
@@ -187,7 +193,11 @@ static void sweep_end(struct enrol *e, nsec now, const struct ctl_msg *m)
 	enrol_roster_note(e, now, &m->roster);
 }
 
-/* False where the page is of another history than the sweep, which then starts again. */
+/*
+ * False where the page is of another history than the sweep, which then starts again, or older than
+ * the sweep's first page: the answer to a question that was repeated since. That one might still
+ * show who left before the version that the sweep will be remembered by.
+ */
 static bool sweep_fits(struct enrol *e, nsec now, const struct ctl_msg *m)
 {
 	bool full = m->flags & CTL_PAGE_FULL;
@@ -199,7 +209,7 @@ static bool sweep_fits(struct enrol *e, nsec now, const struct ctl_msg *m)
 		return true;
 	}
 	if (e->sweep.full == full && e->sweep.start.instance == m->roster.instance)
-		return true;
+		return m->roster.version >= e->sweep.start.version;
 	sweep_start(e, now);
 	return false;
 }
@@ -211,6 +221,8 @@ enum drop enrol_roster_page(struct enrol *e, nsec now, const struct ctl_msg *m)
 		return DROP_FRAME_UNEXPECTED;
 	if (more && m->upto <= m->after)
 		return DROP_CONTROL_MALFORMED; /* it would never end */
+	if (m->roster.instance == e->latest.instance && m->roster.version > e->latest.version)
+		e->latest = m->roster;
 	if (m->after != e->sweep.after) {
 		/* one before it was lost, or it comes twice */
 		if (m->after > e->sweep.after && pause)

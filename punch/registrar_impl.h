@@ -130,7 +130,8 @@ struct slot {
 	uint32_t request; /* of the last REGISTER or RELEASE */
 	struct facts facts;
 	uint64_t changed; /* roster version of its last change; 0: none since the start */
-	uint64_t asked;   /* roster version when it last asked for the roster */
+	uint64_t asked;   /* roster version when it last began to ask for the roster, */
+	uint32_t asked_request; /* with this */
 	nsec changed_wait;
 	struct page_cursor page;
 	unsigned todo;

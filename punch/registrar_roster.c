@@ -11,8 +11,8 @@
 #include "punch/registrar_impl.h"
 
 #define COALESCE (250 * NSEC_PER_MSEC)
-#define TELL_FIRST (500 * NSEC_PER_MSEC)
-#define TELL_MOST (5 * NSEC_PER_SEC)
+#define TELL_FIRST (250 * NSEC_PER_MSEC)
+#define TELL_MOST NSEC_PER_SEC
 #define OFFLINE_AFTER (60 * NSEC_PER_SEC)
 #define SETTLE_AFTER (60 * NSEC_PER_SEC)
 
@@ -61,7 +61,7 @@ void registrar_roster_push(struct registrar *r, nsec now)
 	}
 }
 
-/* Told until it asks, ever less often. */
+/* Told until it asks or is offline: at a tenth of the datagrams lost, ten seconds hold ten tries. */
 void registrar_roster_tell(struct registrar *r, nsec now, struct slot *s)
 {
 	if (!s->online || s->asked == r->roster.version)
@@ -101,9 +101,16 @@ void registrar_roster_ask(struct registrar *r, struct slot *s, const struct ctl_
 		.full = !known && r->settled,
 		.left = PAGES_A_REQUEST,
 	};
-	s->asked = r->roster.version;
-	heap_cancel(&r->heap, &s->tell.t);
 	registrar_todo(r, s, TODO_PAGE);
+	/*
+	 * A repeated question may be answered by the older of two answers, and a sweep is remembered
+	 * by its first page: only the first time that its first question comes is a promise to know.
+	 */
+	if (m->after || (s->asked && m->request == s->asked_request))
+		return;
+	s->asked = r->roster.version;
+	s->asked_request = m->request;
+	heap_cancel(&r->heap, &s->tell.t);
 }
 
 static void entry_routes(const struct registrar *r, struct roster_entry *e)
