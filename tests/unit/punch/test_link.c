@@ -200,8 +200,6 @@ static void test_never_probed(void **state)
 		assert_true(t.sent[i].m.type == OUTER_TYPE_PONG || t.sent[i].path.relay);
 }
 
-/* Whoever introduces us, to whatever, as often as he likes: 40 pings a second and a burst. */
-
 static void test_slots_are_replaced_oldest_first(void **state)
 {
 	(void)state;
@@ -351,8 +349,6 @@ static void test_add_find_remove(void **state)
 		link_remove(t.l);
 	}
 }
-
-/* A thousand idle links: their heartbeats spread out over the 20 s. */
 
 int main(void)
 {
