@@ -44,8 +44,26 @@ static int link_change(struct kernel_routes *k, unsigned flags, uint32_t mtu)
 	return rtnl_talk(k, m, NULL, NULL);
 }
 
+/* A tunnel has no link-local address: the kernel would send router solicitations into it. */
+static void link_no_auto_address(struct kernel_routes *k)
+{
+	struct ifinfomsg h = { .ifi_family = AF_UNSPEC, .ifi_index = (int)k->ifindex };
+	struct nl_msg *m = rtnl_request(RTM_NEWLINK, 0, &h, sizeof(h));
+	struct nlattr *spec = m ? nla_nest_start(m, IFLA_AF_SPEC) : NULL;
+	struct nlattr *inet6 = spec ? nla_nest_start(m, AF_INET6) : NULL;
+
+	if (!inet6 || nla_put_u8(m, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE) < 0) {
+		nlmsg_free(m);
+		return;
+	}
+	nla_nest_end(m, inet6);
+	nla_nest_end(m, spec);
+	rtnl_talk(k, m, NULL, NULL); /* without IPv6 it is refused, and needless */
+}
+
 int kernel_link_up(struct kernel_routes *k, uint32_t mtu)
 {
+	link_no_auto_address(k);
 	return link_change(k, IFF_UP, mtu);
 }
 
