@@ -23,8 +23,8 @@ static bool run(const uint8_t *key, const struct aead_job *job, IMB_CIPHER_DIREC
 	j->cipher_mode = IMB_CIPHER_CHACHA20_POLY1305;
 	j->hash_alg = IMB_AUTH_CHACHA20_POLY1305;
 	j->cipher_direction = direction;
-	j->chain_order = direction == IMB_DIR_ENCRYPT ? IMB_ORDER_CIPHER_HASH
-						      : IMB_ORDER_HASH_CIPHER;
+	j->chain_order =
+		direction == IMB_DIR_ENCRYPT ? IMB_ORDER_CIPHER_HASH : IMB_ORDER_HASH_CIPHER;
 	j->enc_keys = key;
 	j->dec_keys = key;
 	j->key_len_in_bytes = AEAD_KEY_LEN;

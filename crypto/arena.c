@@ -11,7 +11,7 @@ enum { SLOT_ALIGN = 64 };
 
 /* The bookkeeping stands outside the mapping, so that the mapping holds keys and nothing else. */
 struct arena {
-	uint8_t *map;   /* a guard page, the slots, a guard page */
+	uint8_t *map; /* a guard page, the slots, a guard page */
 	size_t map_len;
 	uint8_t *slots;
 	size_t size, count;

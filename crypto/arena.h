@@ -13,8 +13,8 @@ struct arena;
 
 /* `slots` pieces of `size` bytes each. NULL with errno. */
 struct arena *arena_new(size_t size, size_t slots);
-void arena_free(struct arena *a); /* wipes all */
-void *arena_get(struct arena *a); /* zeroed; NULL when full */
+void arena_free(struct arena *a);	     /* wipes all */
+void *arena_get(struct arena *a);	     /* zeroed; NULL when full */
 void arena_put(struct arena *a, void *slot); /* wipes; NULL is fine */
 bool arena_locked(const struct arena *a);
 

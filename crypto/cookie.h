@@ -18,7 +18,7 @@ struct bucket {
 struct cookie_checker {
 	uint8_t mac1_key[BLAKE2S_LEN], cookie_key[BLAKE2S_LEN];
 	uint8_t (*secrets)[BLAKE2S_LEN]; /* two, in the arena: of now, and the one before */
-	nsec rotated;                    /* NSEC_NEVER: no secret yet */
+	nsec rotated;			 /* NSEC_NEVER: no secret yet */
 	struct bucket load;
 	nsec loaded_until;
 	uint8_t source_seed[16];

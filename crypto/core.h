@@ -70,20 +70,21 @@ union arena_slot {
 /* --- sessions --- */
 
 enum {
-	REPLAY_BITS = 32768, /* 8192 are 90 ms at 1 Gbit/s, and moving between paths may take longer */
+	/* 8192 packets are 90 ms at 1 Gbit/s, and moving between paths may take longer. */
+	REPLAY_BITS = 32768,
 	REPLAY_WORDS = REPLAY_BITS / 64,
 	PREVIOUS = 2, /* of a rekey and a crossing at once, each has packets under way */
 	SESSIONS_MAX = PREVIOUS + 2,
 };
 
 struct session {
-	struct indexed in;   /* our receiver index */
-	uint32_t remote;     /* theirs */
-	uint32_t crossed;    /* responder: index of our own initiation then in flight; 0: none was */
-	bool initiator;      /* we were */
-	bool sent;           /* something was sealed under it */
+	struct indexed in; /* our receiver index */
+	uint32_t remote;   /* theirs */
+	uint32_t crossed;  /* responder: index of our own initiation then in flight; 0: none was */
+	bool initiator;	   /* we were */
+	bool sent;	   /* something was sealed under it */
 	nsec born;
-	uint64_t counter;    /* of the next packet that we seal */
+	uint64_t counter; /* of the next packet that we seal */
 	struct session_keys *keys;
 	struct replay replay;
 	uint64_t ring[REPLAY_WORDS];
@@ -109,7 +110,7 @@ struct sessions {
 /* A session not yet in the peer's list; NULL where memory is refused. */
 struct session *session_new(struct wg_peer *p, bool initiator, nsec now);
 void session_free(struct wg_peer *p, struct session *s); /* wipes; NULL is fine */
-void sessions_drop(struct wg_peer *p);                   /* all of them */
+void sessions_drop(struct wg_peer *p);			 /* all of them */
 /* Frees what is older than REJECT_AFTER_TIME; returns when that is next to be done. */
 nsec sessions_expire(struct wg_peer *p, nsec now);
 /* The peer's list owns it from here. */
@@ -133,14 +134,14 @@ static inline bool session_can_send(const struct session *s, nsec now)
 
 /* The timers of the paper's section 6, and what else has to happen at its time. */
 enum timer_kind {
-	TIMER_START,      /* a handshake was asked for */
-	TIMER_RETRY,      /* no answer to the initiation */
-	TIMER_RESEND,     /* a cookie came: the same message again, with mac2 */
-	TIMER_CONFIRM,    /* the session that we made is still without a packet of ours */
+	TIMER_START,	  /* a handshake was asked for */
+	TIMER_RETRY,	  /* no answer to the initiation */
+	TIMER_RESEND,	  /* a cookie came: the same message again, with mac2 */
+	TIMER_CONFIRM,	  /* the session that we made is still without a packet of ours */
 	TIMER_KEEPALIVE,  /* received data and had nothing to say since */
-	TIMER_SILENCE,    /* sent data and heard nothing since */
+	TIMER_SILENCE,	  /* sent data and heard nothing since */
 	TIMER_PERSISTENT, /* the configured keepalive */
-	TIMER_EXPIRE,     /* a session is over */
+	TIMER_EXPIRE,	  /* a session is over */
 	TIMER_KINDS
 };
 
@@ -153,7 +154,7 @@ struct peer_timer {
 /* A handshake message as it was sent last, for the cookie reply that may come. */
 struct sent_message {
 	uint8_t bytes[WG_MESSAGE_MAX];
-	size_t len;     /* 0: none */
+	size_t len;	/* 0: none */
 	uint32_t index; /* the sender index in it */
 	bool resent, resend;
 };
@@ -161,7 +162,7 @@ struct sent_message {
 /* Our initiation in flight. */
 struct initiation {
 	struct indexed in; /* in.index 0: none is in flight */
-	bool moot;         /* a session came up otherwise: a late answer is welcome, a retry needless */
+	bool moot; /* a session came up otherwise: a late answer is welcome, a retry needless */
 	unsigned attempts;
 	uint8_t hash[BLAKE2S_LEN];
 };
@@ -172,7 +173,7 @@ struct wg_peer {
 	void *user;
 	uint8_t pub[WG_KEY_LEN];
 	struct peer_keys *keys;
-	bool usable;    /* there is a static-static secret: with our present key we can talk */
+	bool usable;	/* there is a static-static secret: with our present key we can talk */
 	bool we_follow; /* our key is the larger one */
 
 	struct initiation initiation;
@@ -180,7 +181,7 @@ struct wg_peer {
 	struct cookie_jar jar;
 	uint8_t greatest_timestamp[TIMESTAMP_LEN];
 	nsec last_initiation; /* accepted from the peer */
-	bool initiated;       /* last_initiation counts */
+	bool initiated;	      /* last_initiation counts */
 	struct sessions sessions;
 
 	struct peer_timer timers[TIMER_KINDS];

@@ -147,8 +147,8 @@ static void note_received(struct session *s, nsec now, const struct harvest *h,
 }
 
 /* All of `n` packets are of this session. */
-static void open_batch(struct wg *wg, struct session *s, nsec now, struct wg_packet *pkts,
-		       size_t n, struct wg_peer **confirmed)
+static void open_batch(struct wg *wg, struct session *s, nsec now, struct wg_packet *pkts, size_t n,
+		       struct wg_peer **confirmed)
 {
 	struct aead_job jobs[BATCH];
 	struct harvest h = { 0 };

@@ -57,8 +57,9 @@ static void seal_macs(struct wg_peer *p, nsec now, struct sent_message *sent, ui
 static void emit(struct wg_peer *p, nsec now, const struct sent_message *sent,
 		 struct wg_output *out)
 {
-	*out = (struct wg_output){ .event = WG_EVENT_SEND, .peer = p, .len = sent->len,
-				   .handshake = true };
+	*out = (struct wg_output){
+		.event = WG_EVENT_SEND, .peer = p, .len = sent->len, .handshake = true
+	};
 	memcpy(out->bytes, sent->bytes, sent->len);
 	p->tx_bytes += sent->len;
 	timers_any_sent(p, now);
@@ -75,8 +76,8 @@ void initiation_forget(struct wg_peer *p)
 }
 
 /* The cryptography of message 1, into `m` and *n. */
-static bool write_initiation(struct wg_peer *p, nsec now, const uint8_t *ephemeral,
-			     struct noise *n, struct msg_initiation *m)
+static bool write_initiation(struct wg_peer *p, nsec now, const uint8_t *ephemeral, struct noise *n,
+			     struct msg_initiation *m)
 {
 	struct wg *wg = p->wg;
 	uint8_t timestamp[TIMESTAMP_LEN];
@@ -262,9 +263,9 @@ static bool read_response(struct wg_peer *p, const struct msg_response *m, struc
 
 	memcpy(n.ck, p->keys->ck, BLAKE2S_LEN);
 	memcpy(n.hash, p->initiation.hash, BLAKE2S_LEN);
-	bool ok = noise_read_2(&n, p->keys->ephemeral, p->wg->keys->priv, m->ephemeral,
-			       p->keys->psk, (struct bytes_view){ m->empty, sizeof(m->empty) },
-			       nothing);
+	bool ok =
+		noise_read_2(&n, p->keys->ephemeral, p->wg->keys->priv, m->ephemeral, p->keys->psk,
+			     (struct bytes_view){ m->empty, sizeof(m->empty) }, nothing);
 	if (ok)
 		noise_split(&n, s->keys->send, s->keys->receive);
 	sodium_memzero(&n, sizeof(n));
@@ -397,8 +398,9 @@ static enum drop handle_response(const struct input *in)
 enum drop wg_handshake_input(struct wg *wg, nsec now, const uint8_t *msg, size_t len,
 			     const uint8_t *src, size_t srclen, struct wg_reply *reply)
 {
-	struct input in = { .wg = wg, .now = now, .msg = msg, .len = len,
-			    .src = { src, srclen }, .reply = reply };
+	struct input in = {
+		.wg = wg, .now = now, .msg = msg, .len = len, .src = { src, srclen }, .reply = reply
+	};
 
 	reply->len = 0;
 	reply->peer = NULL;

@@ -25,7 +25,8 @@ struct noise_pair {
 };
 
 /* X25519; false where the shared secret is all zero (a point of low order). */
-MUST_CHECK bool noise_dh(uint8_t out[static NOISE_KEY_LEN], const uint8_t priv[static NOISE_KEY_LEN],
+MUST_CHECK bool noise_dh(uint8_t out[static NOISE_KEY_LEN],
+			 const uint8_t priv[static NOISE_KEY_LEN],
 			 const uint8_t pub[static NOISE_KEY_LEN]);
 
 void noise_begin(struct noise *n, const void *prologue, size_t len,
@@ -37,8 +38,7 @@ void noise_begin(struct noise *n, const void *prologue, size_t len,
  */
 MUST_CHECK bool noise_write_1(struct noise *n, struct noise_pair e, struct noise_pair s,
 			      const uint8_t responder[static NOISE_KEY_LEN],
-			      const uint8_t ss[static NOISE_KEY_LEN],
-			      struct bytes_view payload,
+			      const uint8_t ss[static NOISE_KEY_LEN], struct bytes_view payload,
 			      uint8_t static_out[static NOISE_STATIC_LEN], uint8_t *out);
 /* The first half of reading it: who says he is the sender. */
 MUST_CHECK bool noise_read_1_static(struct noise *n, struct noise_pair s,

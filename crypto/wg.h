@@ -24,7 +24,7 @@ enum {
 	WG_RESPONSE_LEN = 92,
 	WG_COOKIE_LEN = 64,
 	WG_DATA_HEADER_LEN = 16,
-	WG_OVERHEAD = 32, /* of a data message over its plaintext */
+	WG_OVERHEAD = 32,     /* of a data message over its plaintext */
 	WG_MESSAGE_MAX = 148, /* of what wg_poll() and a reply hold */
 	WG_PADDING = 16,
 };
@@ -84,18 +84,19 @@ struct wg_peer *wg_peer_add(struct wg *wg, const uint8_t pub[static WG_KEY_LEN],
 void wg_peer_remove(struct wg *wg, struct wg_peer *p);
 struct wg_peer *wg_peer_find(const struct wg *wg, const uint8_t pub[static WG_KEY_LEN]);
 void wg_peer_set_psk(struct wg_peer *p, const uint8_t psk[static WG_KEY_LEN]);
-void wg_peer_set_keepalive(struct wg *wg, struct wg_peer *p, nsec now, unsigned seconds); /* 0: off */
+void wg_peer_set_keepalive(struct wg *wg, struct wg_peer *p, nsec now,
+			   unsigned seconds); /* 0: off */
 void *wg_peer_user(const struct wg_peer *p);
 const uint8_t *wg_peer_public(const struct wg_peer *p);
 /* HMAC(X25519(static, static) mixed with the peer's PSK, label): a key for one use besides WireGuard. */
 void wg_peer_derive(const struct wg_peer *p, const char *label, uint8_t out[static 32]);
 
 struct wg_peer_stats {
-	nsec last_handshake;      /* when the newest session was confirmed; 0 never */
-	nsec last_received;       /* last authenticated packet; 0 never */
+	nsec last_handshake;	     /* when the newest session was confirmed; 0 never */
+	nsec last_received;	     /* last authenticated packet; 0 never */
 	uint64_t tx_bytes, rx_bytes; /* of datagrams, as `wg show` counts */
 	uint64_t handshakes;
-	bool can_send;            /* there is a session that may still send */
+	bool can_send; /* there is a session that may still send */
 };
 
 void wg_peer_stats(const struct wg_peer *p, nsec now, struct wg_peer_stats *out);
@@ -116,7 +117,7 @@ void wg_peer_restart(struct wg *wg, struct wg_peer *p, nsec now);
 
 struct wg_reply {
 	uint8_t bytes[WG_MESSAGE_MAX];
-	size_t len;           /* 0: nothing to send. Else it goes where the message came from */
+	size_t len;	      /* 0: nothing to send. Else it goes where the message came from */
 	struct wg_peer *peer; /* whom an accepted message is from; NULL for a cookie reply sent */
 	bool session_up;      /* a session that may send came to be: staged packets can go */
 };
@@ -142,7 +143,7 @@ struct wg_packet {
 	uint32_t len;
 	uint32_t padded;      /* seal, in: plaintext length after padding; ≥ len (wg_padded()) */
 	struct wg_peer *peer; /* open, out */
-	enum drop drop;       /* out */
+	enum drop drop;	      /* out */
 };
 
 /* Length after padding: a multiple of 16, but not beyond the inner MTU (paper 5.4.6). */
@@ -170,7 +171,7 @@ void wg_open(struct wg *wg, nsec now, struct wg_packet *pkts, size_t n, struct w
 /* --- timers --- */
 
 enum wg_event {
-	WG_EVENT_SEND,    /* `bytes` of `len` go to the peer (initiation, keepalive) */
+	WG_EVENT_SEND,	  /* `bytes` of `len` go to the peer (initiation, keepalive) */
 	WG_EVENT_GAVE_UP, /* no answer for REKEY_ATTEMPT_TIME: drop what is staged */
 };
 

@@ -120,7 +120,8 @@ static void poll_all(void)
 static void seal(int from, size_t len)
 {
 	uint8_t b[MAX] = { 0 };
-	struct wg_packet k = { .data = b, .len = (uint32_t)len,
+	struct wg_packet k = { .data = b,
+			       .len = (uint32_t)len,
 			       .padded = wg_padded((uint32_t)len, 400) };
 	memset(b + WG_DATA_HEADER_LEN, MARK, len);
 	if (wg_seal(wg[from], peer[from], now, &k, 1) == DROP_NONE)

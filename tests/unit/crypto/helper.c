@@ -111,7 +111,9 @@ struct datagram must_poll(struct wg *wg, nsec now)
 
 enum drop hand_over(struct wg *wg, nsec now, const struct datagram *m, struct datagram *answer)
 {
-	static const uint8_t src[18] = { [10] = 0xff, [11] = 0xff, [12] = 192, 0, 2, 1, 0x12, 0x34 };
+	static const uint8_t src[18] = {
+		[10] = 0xff, [11] = 0xff, [12] = 192, 0, 2, 1, 0x12, 0x34
+	};
 	struct wg_reply r;
 	enum drop why = wg_handshake_input(wg, now, m->b, m->len, src, sizeof(src), &r);
 	if (answer) {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sim.h"
 
-#define FAIL(s, ...) \
-	do { \
-		print_error("seed %u at %.3f s: ", (s)->seed, (double)(s)->now / 1e9); \
-		fail_msg(__VA_ARGS__); \
+#define FAIL(s, ...)                                                                               \
+	do {                                                                                       \
+		print_error("seed %u at %.3f s: ", (s)->seed, (double)(s)->now / 1e9);             \
+		fail_msg(__VA_ARGS__);                                                             \
 	} while (0)
 
 static void make_end(struct sim *s, int i)
@@ -50,7 +50,8 @@ void sim_free(struct sim *s)
 
 static void put(struct sim *s, int from, const struct datagram *m)
 {
-	nsec at = s->now + s->delay[from] + (s->jitter ? (nsec)rnd_below((uint32_t)(s->jitter / 1000)) * 1000 : 0);
+	nsec at = s->now + s->delay[from] +
+		  (s->jitter ? (nsec)rnd_below((uint32_t)(s->jitter / 1000)) * 1000 : 0);
 	if (s->in_order)
 		at = nsec_max(at, s->last_arrival[from]);
 	s->last_arrival[from] = at;

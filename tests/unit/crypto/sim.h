@@ -36,10 +36,10 @@ struct sim {
 	struct sim_end end[2]; /* end 0 has the smaller key */
 	nsec now;
 	nsec delay[2], jitter; /* delay[i]: from end i */
-	bool in_order;         /* the jitter does not reorder */
+	bool in_order;	       /* the jitter does not reorder */
 	nsec last_arrival[2];
 	unsigned loss, duplication; /* in 1000 */
-	int drop_nth;               /* loses the nth datagram, counted from 1; 0: none */
+	int drop_nth;		    /* loses the nth datagram, counted from 1; 0: none */
 	unsigned n_sent;
 	struct sim_flight flight[SIM_FLIGHT];
 	unsigned n_flight;

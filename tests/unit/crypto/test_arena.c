@@ -87,6 +87,16 @@ static void guards_hold(void **unused)
 	assert_int_not_equal(death_of(read_behind), 0);
 }
 
+/* AddressSanitizer makes a success of every mlock(). */
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#define LOCKING_IS_FAKED true
+#else
+#define LOCKING_IS_FAKED false
+#endif
+
 static void unlocked(void)
 {
 	struct rlimit none = { 0, 0 };
@@ -94,7 +104,7 @@ static void unlocked(void)
 	if (geteuid() == 0 && setresuid(65534, 65534, 65534) < 0)
 		_exit(98);
 	struct arena *a = arena_new(64, 10);
-	if (!a || arena_locked(a) || !arena_get(a))
+	if (!a || (arena_locked(a) && !LOCKING_IS_FAKED) || !arena_get(a))
 		_exit(1);
 	arena_free(a);
 }

@@ -231,7 +231,8 @@ static void load_passes(void **unused)
 	assert_int_equal(give(1, SEC, &init, address(1, 1), NULL), DROP_NONE);
 	flood(1, SEC, 200);
 	init = must_poll(d.wg[0], 7 * SEC);
-	assert_int_equal(give(1, SEC + 900 * MSEC, &init, address(1, 1), NULL), DROP_WG_COOKIE_SENT);
+	assert_int_equal(give(1, SEC + 900 * MSEC, &init, address(1, 1), NULL),
+			 DROP_WG_COOKIE_SENT);
 	assert_int_equal(give(1, 3 * SEC, &init, address(1, 1), NULL), DROP_NONE);
 }
 

@@ -24,8 +24,8 @@ static void padding(void **unused)
 {
 	static const struct {
 		uint32_t len, mtu, want;
-	} rows[] = { { 0, 1420, 0 },       { 1, 1420, 16 },     { 16, 1420, 16 },
-		     { 17, 1420, 32 },     { 1408, 1420, 1408 }, { 1409, 1420, 1420 },
+	} rows[] = { { 0, 1420, 0 },	   { 1, 1420, 16 },	 { 16, 1420, 16 },
+		     { 17, 1420, 32 },	   { 1408, 1420, 1408 }, { 1409, 1420, 1420 },
 		     { 1420, 1420, 1420 }, { 1500, 1420, 1500 } };
 	(void)unused;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
@@ -45,7 +45,8 @@ static void a_large_batch(void **unused)
 		memset(bytes[i], 0xaa, sizeof(bytes[i])); /* padding has to be cleared */
 		if (len)
 			store_le32(bytes[i] + 16, i);
-		k[i] = (struct wg_packet){ .data = bytes[i], .len = len,
+		k[i] = (struct wg_packet){ .data = bytes[i],
+					   .len = len,
 					   .padded = wg_padded(len, 1420) };
 	}
 	assert_int_equal(wg_seal(d.wg[0], d.peer[0], 2 * SEC, k, MANY), DROP_NONE);

@@ -133,7 +133,8 @@ static void fifty_a_second(void **unused)
 	(void)unused;
 	struct datagram a = initiation(0, SEC), b = must_poll(d.wg[0], 7 * SEC), c;
 	assert_int_equal(hand_over(d.wg[1], 10 * SEC, &a, NULL), DROP_NONE);
-	assert_int_equal(hand_over(d.wg[1], 10 * SEC + 19 * MSEC, &b, NULL), DROP_WG_HANDSHAKE_RATE);
+	assert_int_equal(hand_over(d.wg[1], 10 * SEC + 19 * MSEC, &b, NULL),
+			 DROP_WG_HANDSHAKE_RATE);
 	c = must_poll(d.wg[0], 13 * SEC);
 	assert_int_equal(hand_over(d.wg[1], 10 * SEC + 20 * MSEC, &c, NULL), DROP_NONE);
 }
@@ -165,12 +166,13 @@ static void timestamp_bytes(void **unused)
 	struct datagram init = initiation(0, SEC + 5);
 	memcpy(&m, init.b, sizeof(m));
 	noise_begin(&n, "WireGuard v1 zx2c4 Jason@zx2c4.com", 34, wg_public_key(d.wg[1]));
-	assert_true(noise_read_1_static(&n, (struct noise_pair){ wg_private_key(d.wg[1]),
-								 wg_public_key(d.wg[1]) },
-					m.ephemeral, m.static_key, pub));
+	assert_true(noise_read_1_static(
+		&n, (struct noise_pair){ wg_private_key(d.wg[1]), wg_public_key(d.wg[1]) },
+		m.ephemeral, m.static_key, pub));
 	assert_memory_equal(pub, wg_public_key(d.wg[0]), 32);
 	assert_true(noise_read_1_payload(&n, d.peer[1]->keys->static_static,
-					 (struct bytes_view){ m.timestamp, sizeof(m.timestamp) }, t));
+					 (struct bytes_view){ m.timestamp, sizeof(m.timestamp) },
+					 t));
 	assert_true(load_be64(t) == 0x4000000000000000u + 10 + 1700000001);
 	assert_int_equal(load_be32(t + 8), 5);
 }

@@ -22,6 +22,7 @@ static void numbered_cases(void **unused)
 		uint64_t counter;
 		bool want;
 	} rows[] = {
+		/* clang-format off */
 		/*  1 */ { T, 0, T },
 		/*  2 */ { F, 0, F },
 		/*  3 */ { F, 1, T },
@@ -58,6 +59,7 @@ static void numbered_cases(void **unused)
 		/* 34 */ { F, REJECT_AFTER_MESSAGES - 2, T },
 		/* 35 */ { F, UINT64_MAX, F },
 		/* 36 */ { F, UINT64_MAX - 1, T },
+		/* clang-format on */
 	};
 	(void)unused;
 	reset();
@@ -101,7 +103,8 @@ static void against_oracle(unsigned seed)
 	for (unsigned i = 0; i < 60000; i++) {
 		uint64_t back = rnd_below(rnd_below(20) ? 300 : REPLAY_BITS + 200);
 		uint64_t ahead = rnd_below(2000) ? rnd_below(4) : rnd_below(REPLAY_BITS + 100);
-		uint64_t c = rnd_below(2) ? greatest + ahead : (greatest > back ? greatest - back : 0);
+		uint64_t c =
+			rnd_below(2) ? greatest + ahead : (greatest > back ? greatest - back : 0);
 		if (c >= SPAN)
 			break;
 		bool want = !seen[c] && (!any || c + REACH >= greatest);

@@ -16,8 +16,9 @@ static void nothing_is_lost_through_rekeys(void **unused)
 		sim_init(&s, seed);
 		for (int i = 0; i < 2; i++) {
 			s.delay[i] = MSEC + rnd_msec(200);
-			s.end[i].interval = rnd_below(4) ? 200 * MSEC + rnd_msec(rnd_below(2) ? 2000 : 60000)
-							 : 0;
+			s.end[i].interval =
+				rnd_below(4) ? 200 * MSEC + rnd_msec(rnd_below(2) ? 2000 : 60000)
+					     : 0;
 		}
 		s.jitter = rnd_below(2) ? rnd_msec(100) : 0;
 		s.duplication = rnd_below(3) ? 0 : 100;
@@ -307,7 +308,7 @@ static void unreachable_peers_are_given_up(void **unused)
 	s.loss = 0;
 	sim_run(&s, s.now + 300 * SEC);
 	assert_int_equal(s.end[0].initiations, so_far); /* it stops */
-	sim_send(&s, 0);                                /* until somebody asks */
+	sim_send(&s, 0);				/* until somebody asks */
 	sim_run(&s, s.now + SEC);
 	assert_int_equal(s.end[1].got[1], 1);
 	sim_free(&s);

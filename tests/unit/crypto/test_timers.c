@@ -6,18 +6,18 @@
 #include "helper.h"
 
 enum act {
-	WAIT,      /* nothing happens */
-	ASK,       /* wg_peer_initiate(), now */
+	WAIT,	   /* nothing happens */
+	ASK,	   /* wg_peer_initiate(), now */
 	ASK_LATER, /* … in 500 ms */
-	SEND,      /* we seal a data packet */
+	SEND,	   /* we seal a data packet */
 	RECEIVE,   /* one comes in */
 	RECEIVE_KEEPALIVE,
 	KEEPALIVE_25, /* the configured keepalive is set to 25 s */
 	KEEPALIVE_OFF,
-	ANSWER,    /* the peer answers the initiation that came out last */
+	ANSWER,	   /* the peer answers the initiation that came out last */
 	PEER_ASKS, /* the peer's initiation comes in, and we answer */
 	PEER_CONFIRMS,
-	CONNECT,   /* a whole handshake that we begin */
+	CONNECT, /* a whole handshake that we begin */
 	END
 };
 
@@ -144,13 +144,15 @@ static void run(const char *name, const struct row *rows)
 	pair_free(&d);
 }
 
-#define TABLE(name, ...) \
-	static void name(void **unused) \
-	{ \
-		static const struct row rows[] = { __VA_ARGS__, { 0, END, NONE } }; \
-		(void)unused; \
-		run(#name, rows); \
+#define TABLE(name, ...)                                                                           \
+	static void name(void **unused)                                                            \
+	{                                                                                          \
+		static const struct row rows[] = { __VA_ARGS__, { 0, END, NONE } };                \
+		(void)unused;                                                                      \
+		run(#name, rows);                                                                  \
 	}
+
+/* clang-format off */
 
 TABLE(initiations_are_repeated,
 	{ 0, ASK, INITIATION },
@@ -314,6 +316,8 @@ TABLE(a_moot_initiation,
 	{ 200, PEER_CONFIRMS, NONE },
 	{ 6000, WAIT, NONE },
 	{ 60000, WAIT, NONE })
+
+/* clang-format on */
 
 int main(void)
 {

@@ -6,6 +6,7 @@
 
 static const uint32_t iv[8] = { 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
 				0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19 };
+/* clang-format off */
 static const uint8_t sigma[10][16] = {
 	{ 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 },
 	{ 14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3 },
@@ -18,6 +19,7 @@ static const uint8_t sigma[10][16] = {
 	{ 6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5 },
 	{ 10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0 },
 };
+/* clang-format on */
 
 static uint32_t ror(uint32_t x, int n)
 {
@@ -52,8 +54,8 @@ static void naive_block(uint32_t *h, const uint8_t *block, uint64_t t, bool last
 		for (int i = 0; i < 4; i++)
 			g(v, i, 4 + i, 8 + i, 12 + i, m[s[2 * i]], m[s[2 * i + 1]]);
 		for (int i = 0; i < 4; i++)
-			g(v, i, 4 + (i + 1) % 4, 8 + (i + 2) % 4, 12 + (i + 3) % 4,
-			  m[s[8 + 2 * i]], m[s[9 + 2 * i]]);
+			g(v, i, 4 + (i + 1) % 4, 8 + (i + 2) % 4, 12 + (i + 3) % 4, m[s[8 + 2 * i]],
+			  m[s[9 + 2 * i]]);
 	}
 	for (int i = 0; i < 8; i++)
 		h[i] ^= v[i] ^ v[i + 8];
@@ -212,8 +214,8 @@ static void derive_key_is_hmac_over_label(void **unused)
 	(void)unused;
 	memset(secret, 7, 32);
 	naive_hmac(secret, 32, (const uint8_t *)"label\0abXYZ", 11, want);
-	derive_key(secret, "label", (struct bytes_view){ "ab", 2 },
-		   (struct bytes_view){ "XYZ", 3 }, got);
+	derive_key(secret, "label", (struct bytes_view){ "ab", 2 }, (struct bytes_view){ "XYZ", 3 },
+		   got);
 	assert_memory_equal(got, want, 32);
 }
 
@@ -289,8 +291,8 @@ static void chacha20poly1305_vector(void **unused)
 	unhex("808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f", key, 32);
 	unhex("070000004041424344454647", nonce, 12);
 	unhex("50515253c0c1c2c3c4c5c6c7", aad, 12);
-	crypto_aead_chacha20poly1305_ietf_encrypt(out, &n, (const uint8_t *)sunscreen, 114, aad,
-						  12, NULL, nonce, key);
+	crypto_aead_chacha20poly1305_ietf_encrypt(out, &n, (const uint8_t *)sunscreen, 114, aad, 12,
+						  NULL, nonce, key);
 	assert_int_equal(n, 130);
 	assert_hex(out, "d31a8d34648e60db7b86afbc53ef7ec2a4aded51296e08fea9e2b5a736ee62d6"
 			"3dbea45e8ca9671282fafb69da92728b1a71de0a9e060b2905d6a5b67ecd3b36"
@@ -371,8 +373,8 @@ static void vector_message_1(struct vector *v, struct noise *i, struct noise *r)
 				  (struct noise_pair){ v->i_s, v->i_S }, v->r_S, v->ss,
 				  (struct bytes_view){ text, n }, out + 32, out + 80));
 	assert_hex(out, messages[0][1]);
-	assert_true(noise_read_1_static(r, (struct noise_pair){ v->r_s, v->r_S }, out, out + 32,
-					pub));
+	assert_true(
+		noise_read_1_static(r, (struct noise_pair){ v->r_s, v->r_S }, out, out + 32, pub));
 	assert_memory_equal(pub, v->i_S, 32);
 	assert_true(noise_read_1_payload(r, v->ss, (struct bytes_view){ out + 80, n + 16 }, in));
 	assert_memory_equal(in, text, n);
