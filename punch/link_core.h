@@ -143,7 +143,7 @@ void link_forget_pending(struct link *l, const struct slot *s);
 /* link_poll.c: timers */
 void link_ready(struct link *l);
 nsec links_jitter(nsec t); /* ± 10 % */
-nsec links_spread(nsec t); /* a quarter of it to all */
+nsec links_spread(nsec t); /* none of it to all */
 nsec link_backoff(unsigned tries); /* until the next introduction is asked for */
 
 static inline int32_t slot_index(const struct link *l, const struct slot *s)

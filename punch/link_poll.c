@@ -52,7 +52,7 @@ nsec links_jitter(nsec t)
 /* For the first of a row of heartbeats: a thousand links that began together drift apart at once. */
 nsec links_spread(nsec t)
 {
-	return t / 4 + t / 10000 * (nsec)randombytes_uniform(7501);
+	return t / 10000 * (nsec)randombytes_uniform(10001);
 }
 
 nsec link_backoff(unsigned tries)

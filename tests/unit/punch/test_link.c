@@ -63,6 +63,9 @@ static void test_only_the_right_pong_counts(void **state)
 	m = pong_for(s);
 	m.receiver = 9;
 	check_nothing_moved(input(&m, s->path.remote, false), DROP_OUTER_UNKNOWN_MEMBER);
+	/* an id counts once */
+	assert_int_equal(answer(last_ping_to("203.0.113.1:7777")), DROP_NONE);
+	check_nothing_moved(answer(last_ping_to("203.0.113.1:7777")), DROP_OUTER_UNEXPECTED);
 	/* too late */
 	struct sent old = *s;
 	t.now += 6 * SEC;

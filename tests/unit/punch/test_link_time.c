@@ -45,6 +45,11 @@ static void test_heartbeats(void **state)
 	forget();
 	live_for(100 * SEC, NULL); /* idle: each 20 s */
 	assert_in_range(pings_to("198.51.100.7:1000"), 4, 6);
+	struct link_path_info info[2];
+	do {
+		live_for(SEC, NULL);
+		assert_int_equal(link_paths(t.l, info, 2), 2);
+	} while (t.now - info[1].last_answer <= 3 * SEC);
 	link_active(t.l, t.now);
 	forget();
 	drain();
@@ -252,23 +257,146 @@ static void test_restarted_peer(void **state)
 	assert_int_equal(pings_to("198.51.100.7:1000"), 1);
 }
 
-/* A thousand idle links: their heartbeats spread out over the 20 s. */
-static void test_heartbeats_are_spread(void **state)
+/* Two alternatives are kept warm; what is beyond them rests. */
+static void test_alternatives(void **state)
 {
 	(void)state;
-	static unsigned in_slot[400];
+	static const char *const at[] = { "198.51.100.1:1", "198.51.100.2:1", "198.51.100.3:1",
+					  "198.51.100.4:1", "198.51.100.5:1" };
+	struct link_path_info info[8];
+	unsigned proven = 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(at); i++)
+		prove(at[i], 10 * MS);
+	live_for(60 * SEC, NULL);
+	size_t n = link_paths(t.l, info, ARRAY_SIZE(info));
+	assert_int_equal(n, ARRAY_SIZE(at));
+	for (size_t i = 0; i < n; i++)
+		proven += info[i].proven;
+	assert_int_equal(proven, 3);
+}
+
+/* While data flows each resting candidate is asked once a minute; it may be the better path again. */
+static void test_resting_candidates_are_asked(void **state)
+{
+	(void)state;
+	introduce("198.51.100.8:1000", NULL);
+	prove("198.51.100.7:1000", 50 * MS);
+	live_for(3 * SEC, "198.51.100.8:1000");
+	forget();
+	for (int i = 0; i < 66; i++) {
+		link_active(t.l, t.now);
+		live_for(SEC, "198.51.100.8:1000");
+	}
+	assert_int_equal(pings_to("198.51.100.8:1000"), 1);
+	forget();
+	live_for(20 * SEC, "198.51.100.8:1000");
+	live_for(200 * SEC, "198.51.100.8:1000"); /* idle: not worth it */
+	assert_true(pings_to("198.51.100.8:1000") <= 1);
+	struct link_path_info info[2];
+	assert_int_equal(link_paths(t.l, info, 2), 2);
+	assert_int_equal(info[0].proven + info[1].proven, 1);
+	for (int i = 0; i < 66; i++) {
+		link_active(t.l, t.now);
+		live_for(SEC, NULL);
+	}
+	assert_int_equal(link_paths(t.l, info, 2), 2);
+	assert_int_equal(info[0].proven + info[1].proven, 2);
+}
+
+static void test_awake_after_rest(void **state)
+{
+	(void)state;
+	set_relay();
+	live_for(SEC, NULL);
+	for (int i = 0; i < 2; i++) { /* until an answer is exactly 4 s old */
+		run_until(links_deadline(t.ls));
+		answer(last_ping_to("203.0.113.1:7777"));
+	}
+	run_for(4 * SEC);
+	forget();
+	link_active(t.l, t.now);
+	drain();
+	assert_int_equal(pings_to("203.0.113.1:7777"), 1);
+}
+
+/* Lost again soon after the last call for an introduction: no new one yet, but all are probed. */
+static void test_probes_at_once_without_introduction(void **state)
+{
+	(void)state;
+	set_relay();
+	drain();
+	prove("198.51.100.7:1000", 5 * MS);
+	introduce("198.51.100.8:1000", NULL);
+	link_active(t.l, t.now);
+	while (!uses_relay()) {
+		forget();
+		run_for(10 * MS);
+	}
+	assert_int_equal(t.wants, 0);
+	assert_int_equal(pings_to("198.51.100.8:1000"), 1);
+	assert_int_equal(pings_to("198.51.100.7:1000"), 1);
+	/* and with each further introduction that is asked for, answered or not */
+	run_for(3 * SEC);
+	for (int i = 0; i < 3; i++) {
+		do {
+			forget();
+			run_for(10 * MS);
+		} while (!t.wants);
+		assert_int_equal(pings_to("198.51.100.8:1000"), 1);
+		run_for(3 * SEC);
+	}
+}
+
+/* A peer that answers over the relay. */
+static void answer_relayed(const struct link_output *out, uint64_t counter)
+{
+	struct endpoint from = relay_at();
+	struct addr at = local();
+	struct outer_msg m;
+	uint8_t p[OUTER_MAX];
+	assert_int_equal(outer_parse(out->bytes + RELAY_HEADER_LEN, out->len - RELAY_HEADER_LEN,
+				     outer_key, &m), DROP_NONE);
+	m.type = OUTER_TYPE_PONG;
+	m.sender = m.receiver;
+	m.receiver = SELF;
+	m.counter = counter;
+	size_t n = outer_write(&m, outer_key, p, sizeof(p));
+	assert_int_equal(links_input(t.ls, t.now, &from, &at, 3, true, p, n), DROP_NONE);
+}
+
+/* A thousand idle links that began together: their heartbeats spread out over the 20 s. */
+static void check_spread(bool answered, unsigned most)
+{
+	static unsigned in_slot[120];
 	struct link_output out;
+	uint64_t counter = 0;
 	memset(in_slot, 0, sizeof(in_slot));
 	for (uint32_t i = 10; i < 1009; i++)
 		assert_non_null(link_add(t.ls, t.now, i, outer_key, NULL));
 	set_relay();
-	for (nsec end = t.now + 400 * SEC; t.now < end; t.now = links_deadline(t.ls)) {
-		while (links_poll(t.ls, t.now, &out))
-			if (out.event == LINK_SEND && (t.now - T0) / SEC < 400)
-				in_slot[(t.now - T0) / SEC]++;
+	for (; t.now < T0 + 120 * SEC; t.now = links_deadline(t.ls)) {
+		while (links_poll(t.ls, t.now, &out)) {
+			if (out.event != LINK_SEND)
+				continue;
+			in_slot[(t.now - T0) / SEC]++;
+			if (answered)
+				answer_relayed(&out, counter++);
+		}
 	}
-	for (unsigned i = 200; i < 400; i++) /* three pings each 20 s, for nobody answers: 150 a second */
-		assert_in_range(in_slot[i], 30, 450);
+	for (unsigned i = 21; i < ARRAY_SIZE(in_slot); i++)
+		assert_in_range(in_slot[i], 10, most);
+}
+
+static void test_heartbeats_are_spread(void **state)
+{
+	(void)state;
+	check_spread(true, 100); /* 50 a second */
+}
+
+static void test_unanswered_heartbeats_are_spread(void **state)
+{
+	(void)state;
+	check_spread(false, 450); /* three pings each 12 s, for nobody answers: 220 a second */
 }
 
 int main(void)
@@ -287,6 +415,11 @@ int main(void)
 		T(test_network_change_checks_all),
 		T(test_restarted_peer),
 		T(test_heartbeats_are_spread),
+		T(test_unanswered_heartbeats_are_spread),
+		T(test_alternatives),
+		T(test_resting_candidates_are_asked),
+		T(test_awake_after_rest),
+		T(test_probes_at_once_without_introduction),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -249,6 +249,18 @@ static void test_classify(void **state)
 	}
 }
 
+static void test_longest(void **state)
+{
+	(void)state;
+	uint8_t p[OUTER_MAX + 1] = { OUTER_TYPE_PING, OUTER_VERSION };
+	enum drop why;
+	store_be16(p + 58, OUTER_MAX - OUTER_PING_LEN);
+	assert_int_equal(outer_classify(p, OUTER_MAX, &why), OUTER_PING);
+	store_be16(p + 58, OUTER_MAX + 1 - OUTER_PING_LEN);
+	assert_int_equal(outer_classify(p, OUTER_MAX + 1, &why), OUTER_NONE);
+	assert_int_equal(why, DROP_OUTER_BAD_LENGTH);
+}
+
 static void test_write_bounds(void **state)
 {
 	(void)state;
@@ -275,6 +287,7 @@ int main(void)
 		cmocka_unit_test(test_every_bit),
 		cmocka_unit_test(test_every_relay_bit),
 		cmocka_unit_test(test_classify),
+		cmocka_unit_test(test_longest),
 		cmocka_unit_test(test_write_bounds),
 	};
 	return cmocka_run_group_tests(tests, setup, NULL);
