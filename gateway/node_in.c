@@ -135,12 +135,16 @@ static void handshake(struct node *n, nsec now, struct link *via, const struct a
 		      const uint8_t *msg, size_t len)
 {
 	struct wg_reply reply;
-	uint8_t src[24];
+	uint8_t src[18];
 	struct wr w = wr_of(src, sizeof(src));
 
-	wr_endpoint(&w, &a->from);
-	/* behind the relay all have one address: the member's number tells them apart */
-	wr_be32(&w, via ? (uint32_t)(uintptr_t)via : 0);
+	/* behind the relay all have one address: there the member's number stands for the sender */
+	if (via) {
+		wr_zeros(&w, 12);
+		wr_be32(&w, ((const struct peer *)link_user(via))->entry.number);
+	} else {
+		wr_endpoint(&w, &a->from);
+	}
 	enum drop why = wg_handshake_input(n->wg, now, msg, len, src, w.len, &reply);
 	struct peer *p = reply.peer ? wg_peer_user(reply.peer) : NULL;
 	if (why == DROP_WG_BAD_HANDSHAKE && msg[0] == WG_RESPONSE && !via)

@@ -105,6 +105,8 @@ talk() {
 # A stock peer that moves to another address is followed, and one that starts anew is answered.
 moves_and_restarts() {
 	local w=n1 g=g1
+	# a living session on both sides: this build's own ones are refused after 10 s
+	lab_exec $w ping -c1 -W2 10.9.0.1 >/dev/null
 	lab_in $g ip -4 addr flush dev eth0
 	lab_in $g ip addr add 203.0.113.199/24 dev eth0
 	lab_exec $g ping -c1 -W2 10.9.0.2 >/dev/null
