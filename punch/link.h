@@ -36,6 +36,7 @@ struct links_config {
 	 * Nanoseconds since 1970 at this start, kept greater than at any start before: peers'
 	 * replay windows restart on it, and the counter of our relay messages begins there. A node
 	 * sends fewer than one packet a nanosecond, so the counter of the next start is beyond all.
+	 * One set of links for each boot id: a second one would begin at the same counters.
 	 */
 	uint64_t boot;
 	uint32_t max_links;
