@@ -138,6 +138,10 @@ void answer_own(struct conn *c)
 		answer_blob(c, 200, "text/plain; version=0.0.4; charset=utf-8", page_metrics(c->s));
 		return;
 	case OWN_STATUS:
+		if (c->s->feed.dead) {
+			answer_text(c, 503, "the gateway is gone; it is being started again");
+			return;
+		}
 		c->phase = PHASE_STATUS;
 		conn_deadline(c, STATUS_SECONDS);
 		feed_want_status(c->s);

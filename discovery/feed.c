@@ -188,6 +188,7 @@ void shim_set_feed(struct shim *s, int fd)
 	s->feed_fd = fd;
 	if (!feed_open(s)) {
 		feed_close(s);
+		s->feed.dead = true;
 		return;
 	}
 	feed_tell_trino(s);
