@@ -200,6 +200,25 @@ static char *status_text(void *ctx)
 	return text;
 }
 
+/* The lock, if the file that we locked is still the one of that name: its last holder removes it. */
+static bool lock_file(const char *path, int *fd)
+{
+	struct stat locked, named;
+	*fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (*fd >= 0 && flock(*fd, LOCK_EX | LOCK_NB) == 0 && fstat(*fd, &locked) == 0 &&
+	    stat(path, &named) == 0 && locked.st_ino == named.st_ino)
+		return true;
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+	return false;
+}
+
+static void lock_path(const struct gw *g, char out[static 300])
+{
+	snprintf(out, 300, "%s/%s.lock", g->cfg->run_dir, g->cfg->interface);
+}
+
 /* One gateway for an interface name, whatever it does with the socket file. */
 static int take_lock(struct gw *g)
 {
@@ -210,11 +229,10 @@ static int take_lock(struct gw *g)
 		log_error("cannot use the run directory %s: %s", g->cfg->run_dir, strerror(-err));
 		return err;
 	}
-	snprintf(path, sizeof(path), "%s/%s.lock", g->cfg->run_dir, g->cfg->interface);
-	g->lock_fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+	lock_path(g, path);
 	/* one that was killed a moment ago may still be on its way out */
-	for (unsigned i = 0; g->lock_fd >= 0 && i < LOCK_TRIES; i++) {
-		if (flock(g->lock_fd, LOCK_EX | LOCK_NB) == 0)
+	for (unsigned i = 0; i < LOCK_TRIES; i++) {
+		if (lock_file(path, &g->lock_fd))
 			return 0;
 		usleep(LOCK_WAIT_US);
 	}
@@ -348,8 +366,11 @@ static void tear_down(struct gw *g)
 	if (g->node)
 		node_free(g->node);
 	gw_io_close(g);
-	if (g->lock_fd >= 0)
+	if (g->lock_fd >= 0) {
+		lock_path(g, path);
+		unlink(path);
 		close(g->lock_fd);
+	}
 	loop_close(&g->loop);
 }
 

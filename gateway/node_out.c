@@ -6,6 +6,7 @@
  * full, when something of another shape comes for the peer, or at the end of the turn.
  */
 #include "gateway/node_internal.h"
+#include "punch/control.h"
 
 enum { DSCP_HANDSHAKE = 0x88 }; /* AF41, as stock peers mark handshakes */
 
@@ -221,10 +222,11 @@ void out_reply(struct node *n, struct link *via, const struct arrival *a, const 
 bool out_control(struct peer *p, nsec now, const uint8_t *payload, size_t len)
 {
 	uint8_t buf[CONTROL_MAX + WG_OVERHEAD + WG_PADDING];
-	struct wg_packet pkt = { .data = buf, .len = (uint32_t)len, .padded = (uint32_t)len };
+	struct wg_packet pkt = { .data = buf };
 
 	assert(len <= CONTROL_MAX);
 	memcpy(buf + WG_DATA_HEADER_LEN, payload, len);
+	pkt.len = pkt.padded = (uint32_t)ctl_pad(buf + WG_DATA_HEADER_LEN, len, CONTROL_MAX);
 	if (wg_seal(p->node->wg, p->wg, now, &pkt, 1) != DROP_NONE)
 		return false;
 	out_message(p, buf, pkt.len, false);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/rdv.h"
+#include "punch/control.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -198,11 +199,11 @@ static void send_control(struct rdv *r, const struct registrar_output *out)
 {
 	struct wg_peer *wg = wg_peer_find(r->wg, out->key);
 	uint8_t buf[CONTROL_MAX + WG_OVERHEAD + WG_PADDING];
-	struct wg_packet pkt = { .data = buf, .len = (uint32_t)out->len,
-				 .padded = (uint32_t)out->len };
+	struct wg_packet pkt = { .data = buf };
 	if (!wg)
 		return; /* its session is gone: the member asks again over the next one */
 	memcpy(buf + WG_DATA_HEADER_LEN, out->bytes, out->len);
+	pkt.len = pkt.padded = (uint32_t)ctl_pad(buf + WG_DATA_HEADER_LEN, out->len, CONTROL_MAX);
 	if (wg_seal(r->wg, wg, r->now, &pkt, 1) == DROP_NONE)
 		send_to(r, &((struct client *)wg_peer_user(wg))->at, buf, pkt.len, 0);
 }

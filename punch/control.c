@@ -480,3 +480,19 @@ size_t ctl_page_end(struct ctl_page *pg, uint8_t flags, uint32_t after, uint32_t
 	store_be32(pg->w.base + pg->range + 4, upto);
 	return pg->w.len;
 }
+
+size_t ctl_pad(uint8_t *p, size_t len, size_t cap)
+{
+	enum { UNIT = 16, TLV_HEADER = 4 };
+	size_t pad = (UNIT - len % UNIT) % UNIT;
+
+	if (pad && pad < TLV_HEADER)
+		pad += UNIT;
+	struct wr w = wr_of(p + len, cap - len);
+	if (!pad || pad > w.cap)
+		return len;
+	wr_be16(&w, 0);
+	wr_be16(&w, (uint16_t)(pad - TLV_HEADER));
+	wr_zeros(&w, pad - TLV_HEADER);
+	return len + w.len;
+}

@@ -2,7 +2,8 @@
 /*
  * The control protocol's bytes (docs/protocol.md, "Control messages"): what a member and its
  * rendezvous say to each other inside their WireGuard session. Codec alone, pure functions; enrol.c
- * and registrar.c are the two ends. Internal to this room.
+ * and registrar.c are the two ends. Outside this room only the gateway,
+ * which pads, looks here.
  *
  *  0 first byte 0xa0 | 1 version | 2 type | 3 flags | 4 request be32 | 8 TLVs
  *
@@ -109,6 +110,11 @@ struct ctl_msg {
 enum drop ctl_parse(const uint8_t *p, size_t len, struct ctl_msg *m);
 /* Writes the fields that `has` names, ENTRY and GONE excepted. 0 where it does not fit. */
 size_t ctl_write(const struct ctl_msg *m, uint8_t *out, size_t cap);
+/*
+ * Fills a message up to a multiple of 16 bytes with a TLV of type 0, so that it is as long as any
+ * stock WireGuard packet could be. The new length; the old one where there is no room.
+ */
+size_t ctl_pad(uint8_t *p, size_t len, size_t cap);
 
 /* The next entry or tombstone of a ROSTER_PAGE that ctl_parse() took; false at the end. */
 struct ctl_change {
