@@ -61,7 +61,7 @@ void request_forward(struct conn *c)
 			answer_text(c, 503, "%s", why);
 		return;
 	}
-	if (upstream_fits(&c->up, &d)) {
+	if (upstream_fits(&c->up, &d) && upstream_quiet(&c->up)) {
 		c->phase = PHASE_EXCHANGE;
 		conn_deadline(c, QUIET_SECONDS);
 		return;

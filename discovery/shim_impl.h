@@ -228,6 +228,7 @@ void upstream_open(struct conn *c, const struct dest *d);
 void upstream_close(struct conn *c);
 void upstream_rest(struct conn *c); /* the exchange is over; ready for the next */
 bool upstream_fits(const struct upstream *u, const struct dest *d);
+bool upstream_quiet(const struct upstream *u);
 /* The coordinator changed: closes what leads to the old one, but for an exchange under way. */
 void upstream_target_changed(struct conn *c, void *arg);
 /* errno of the last try, in words */

@@ -113,6 +113,13 @@ bool upstream_fits(const struct upstream *u, const struct dest *d)
 	return false;
 }
 
+/* Its end may have come in this very turn, behind the request that wants it. */
+bool upstream_quiet(const struct upstream *u)
+{
+	char byte;
+	return recv(u->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
 void upstream_target_changed(struct conn *c, void *arg)
 {
 	struct upstream *u = &c->up;

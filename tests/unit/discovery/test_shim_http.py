@@ -51,6 +51,18 @@ class HttpTest(ShimTest):
             data = data[len("c1 POST /p%d" % i):]
         s.close()
 
+    def test_kept_connection_that_trino_closed(self):
+        shim = self.cluster()
+        s = shim.connect()
+        for i in range(20):
+            s.sendall(b"GET /k HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            head, data = read_head(s)
+            drop(s, data, len("c1 GET /k"))
+            self.assertIn(b" 200 ", head)
+            if i % 2:
+                self.coordinator.connections[-1].shutdown(socket.SHUT_RDWR)
+        s.close()
+
     def test_hop_headers(self):
         shim = self.cluster()
         shim_raw(shim, b"GET /h HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings, "
@@ -104,6 +116,7 @@ class HttpTest(ShimTest):
             pass
         head, rest = read_head(s)
         self.assertTrue(head.startswith(b"HTTP/1.1 413"), head)
+        self.assertIn(b"Connection: close", head)
         s.close()
 
     def test_long_poll(self):
@@ -188,7 +201,7 @@ class HttpTest(ShimTest):
 
         def handler(sock, method, target, headers, rest):
             sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-            sock.settimeout(1.5)
+            sock.settimeout(4)
             n = 0
             try:
                 while n < 100 * MIB:
@@ -205,6 +218,10 @@ class HttpTest(ShimTest):
             s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
             s.sendall(b"GET /push HTTP/1.1\r\nHost: localhost\r\n\r\n")
             socks.append(s)
+        time.sleep(1)  # by now all is full, and Trino still pushes
+        cpu = shim.cpu()
+        time.sleep(1)
+        self.assertLess(shim.cpu() - cpu, 0.2)  # a full buffer is waited for, not polled
         wait_for(lambda: len(pushed) == 20, 20)
         self.assertTrue(all(n < 50 * MIB for n in pushed))
         self.assert_grew_less(before, 8 * MIB)
