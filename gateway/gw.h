@@ -60,6 +60,7 @@ struct gw {
 	uint32_t resolve_id, resolve_left;
 	struct endpoint resolved[RESOLVE_MAX];
 	size_t nresolved;
+	struct trino_facts trino; /* our own, as the shim last said */
 	/* towards the shim */
 	char shim_line[SHIM_LINE_MAX];
 	size_t shim_have;

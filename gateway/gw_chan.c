@@ -156,7 +156,7 @@ static void copy_text(char *to, size_t cap, const char *from)
 
 static void on_trino(struct gw *g, json_t *t)
 {
-	struct trino_facts f = { 0 };
+	struct trino_facts f = { 0 }, before = g->trino;
 	json_int_t http = json_integer_value(json_object_get(t, "http"));
 	json_int_t https = json_integer_value(json_object_get(t, "https"));
 
@@ -167,6 +167,9 @@ static void on_trino(struct gw *g, json_t *t)
 		  json_string_value(json_object_get(t, "environment")));
 	copy_text(f.version, sizeof(f.version), json_string_value(json_object_get(t, "version")));
 	node_set_trino(g->node, g->loop.now, &f);
+	g->trino = f;
+	if (memcmp(&f, &before, sizeof(f)) != 0)
+		gw_shim_roster(g);
 }
 
 static void on_shim_line(struct gw *g, const char *line, size_t len)

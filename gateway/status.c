@@ -176,11 +176,25 @@ static json_t *roster_member(const struct peer *p)
 			 path_word(p, &path), "release", e->release);
 }
 
+/* The shim's own node is a member as well: on the coordinator's node the coordinator is found there. */
+static json_t *roster_self(const struct gw *g, const struct lease *l)
+{
+	const struct trino_facts *t = &g->trino;
+
+	return json_pack("{s:s,s:o,s:o,s:i,s:i,s:b,s:s,s:s,s:b,s:s,s:s}", "id", g->cfg->worker_id,
+			 "ip", addr_text(&l->ip), "ip6", addr_text(&l->ip6), "http", t->http_port,
+			 "https", t->https_port, "coordinator", t->coordinator, "environment",
+			 t->environment, "version", t->version, "online", true, "link", "self",
+			 "release", WARREN_VERSION);
+}
+
 json_t *gw_roster(struct gw *g)
 {
 	const struct lease *l = &node_lease(g->node)->lease;
 	json_t *members = json_array();
 
+	if (g->up)
+		json_array_append_new(members, roster_self(g, l));
 	for (struct peer *p = NULL; (p = node_peer_next(g->node, p));)
 		if (peer_kind(p) == PEER_MEMBER)
 			json_array_append_new(members, roster_member(p));
