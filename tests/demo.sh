@@ -137,7 +137,7 @@ show_links() {
 	local a
 	for a in "${SITES[@]}"; do
 		status "$a" '.worker_id as $me | .peers[] |
-			"\($me) to \(.id): \(.path), round trip \(.rtt_ms) ms, towards \(.endpoint // "the relay")"'
+			"\($me) to \(.id): \(.path), round trip \(.rtt_ms * 100 | round / 100) ms, towards \(.endpoint // "the relay")"'
 	done | indent
 }
 

@@ -107,7 +107,6 @@ lint() {
 	one 'shellcheck finds nothing in the scripts' shellcheck.log shellcheck_all
 	one 'clang-format would change nothing' clang-format.log clang_format_all
 	one 'the man pages format without a warning' man.log man_pages
-	one 'the rules of the house that no compiler knows' rooms.log python3 rooms.py
 }
 
 # --- the builds and their suites

@@ -190,8 +190,8 @@ lab_nat_rules() {
 # What makes a namespace feel like a machine of its own; the last step is an exec, so that a
 # background job's process id is the command's own.
 # shellcheck disable=SC2016 # expanded by the inner shell
-LAB_ENTER='hostname "$1" && mount --bind "$2/run" /run && mount --bind "$2/lib" /var/lib &&
-	mount --bind "$2/hosts" /etc/hosts || exit 126
+LAB_ENTER='hostname "$1" && mount -n --bind "$2/run" /run && mount -n --bind "$2/lib" /var/lib &&
+	mount -n --bind "$2/hosts" /etc/hosts || exit 126
 	shift 2; exec "$@"'
 
 # lab_exec NODE CMD…: runs a command as on that machine.

@@ -29,12 +29,14 @@ trino_node() {
 trino_sql() {
 	local node=$1 sql=$2
 	shift 2
-	lab_exec "$node" "$TRINO_HOME/java/bin/java" -Dorg.jline.terminal.dumb=true -jar "$TRINO_HOME/trino" \
+	lab_exec "$node" timeout "${TRINO_PATIENCE:-180}" "$TRINO_HOME/java/bin/java" --enable-native-access=ALL-UNNAMED \
+		-Dorg.jline.terminal.dumb=true -jar "$TRINO_HOME/trino" \
 		--server http://localhost:8080 --user warren --output-format CSV_UNQUOTED \
 		--session join_distribution_type=PARTITIONED --execute "$sql" "$@"
 }
 
-# trino_active NODE: how many nodes are active, as that node's localhost:8080 says.
+# trino_active NODE: how many nodes are active, as that node's localhost:8080 says. A query waits as
+# long as there is no worker; this one does not.
 trino_active() {
-	trino_sql "$1" "$TRINO_NODES" 2>/dev/null | grep -c ',active$'
+	TRINO_PATIENCE=15 trino_sql "$1" "$TRINO_NODES" 2>/dev/null | grep -c ',active$'
 }

@@ -60,7 +60,7 @@ check_wait 20 "they talk" "reach a $B"
 check "the prefix is unreachable but for the peers" unreachable
 check "the IPv6 prefix too" unreachable6
 check "a peer has a host route" grep -q "$B dev warren0" <(lab_in a ip route)
-check "a free address of the prefix is unreachable" grep -qi unreachable <(lab_in a ip route get 10.77.250.250 2>&1)
+check "a free address of the prefix is unreachable" grep -qiE 'unreachable|no route' <(lab_in a ip route get 10.77.250.250 2>&1)
 
 # A clean end
 lab_stop "${NODE_PID[a]}" TERM
