@@ -74,6 +74,12 @@ bool enrol_request_due(struct enrol *e, struct request *rq, nsec now, struct ctl
 	return true;
 }
 
+void enrol_request_again(struct request *rq, nsec now)
+{
+	rq->tries = 1;
+	rq->next = now + repeat_after[0];
+}
+
 void enrol_register(struct enrol *e, nsec now)
 {
 	e->renew_at = e->facts_at = NSEC_NEVER;

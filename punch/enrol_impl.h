@@ -60,7 +60,7 @@ struct roster {
 };
 
 struct sweep {
-	bool first, full;
+	bool first, full, gap; /* gap: a page is missing, and was asked for */
 	uint32_t after, number; /* number of full sweeps */
 	struct ctl_roster start; /* of its first page */
 };
@@ -117,6 +117,8 @@ struct enrol {
 /* enrol.c */
 /* A new question, asked now. */
 void enrol_request_new(struct enrol *e, struct request *rq, nsec now);
+/* Part of the answer is here: patience for the rest begins anew. */
+void enrol_request_again(struct request *rq, nsec now);
 void enrol_register(struct enrol *e, nsec now);
 void enrol_stop(struct enrol *e, unsigned event);
 

@@ -224,21 +224,27 @@ enum drop enrol_roster_page(struct enrol *e, nsec now, const struct ctl_msg *m)
 	if (m->roster.instance == e->latest.instance && m->roster.version > e->latest.version)
 		e->latest = m->roster;
 	if (m->after != e->sweep.after) {
-		/* one before it was lost, or it comes twice */
-		if (m->after > e->sweep.after && pause)
+		/*
+		 * One before it was lost, or it comes twice. The first that shows the gap asks, the
+		 * others do not: each question brings many pages.
+		 */
+		if (m->after > e->sweep.after && !e->sweep.gap) {
 			e->get.next = now;
+			e->sweep.gap = true;
+		}
 		return DROP_FRAME_UNEXPECTED;
 	}
 	if (!sweep_fits(e, now, m))
 		return DROP_NONE;
 	apply(e, m);
+	e->sweep.gap = false;
 	e->sweep.after = m->upto;
 	if (!more)
 		sweep_end(e, now, m);
 	else if (pause)
 		enrol_request_new(e, &e->get, now);
 	else
-		e->get.next = nsec_max(e->get.next, now + 250 * NSEC_PER_MSEC);
+		enrol_request_again(&e->get, now);
 	return DROP_NONE;
 }
 

@@ -19,7 +19,7 @@
 #define CHALLENGE_EVERY (500 * NSEC_PER_MSEC)
 #define CHALLENGE_FOR (5 * NSEC_PER_SEC)
 #define ONLY_RECORDED_FOR (30 * NSEC_PER_SEC)
-#define STORE_SLOW (5 * NSEC_PER_SEC)
+#define STORE_SLOW (2 * NSEC_PER_SEC)
 #define TELL_FORMER_EVERY NSEC_PER_SEC
 #define ONLINE_FOR (60 * NSEC_PER_SEC)
 
@@ -335,10 +335,13 @@ static void contend(struct registrar *r, nsec now, struct slot *s, const uint8_t
 	memcpy(c->key, key, 32);
 	c->request = m->request;
 	facts_take(r, &c->facts, from, m);
-	if (!fresh)
-		return;
-	c->until = s->released ? now : now + CHALLENGE_FOR;
-	registrar_claim_timer(r, now, c);
+	if (fresh) {
+		c->until = s->released ? now : now + CHALLENGE_FOR;
+		registrar_claim_timer(r, now, c);
+	}
+	/* so that it does not take us for dead, and its operator knows what it waits for */
+	if (!s->released)
+		refuse_wait(r, key, m, "another node holds it and is being asked whether it lives");
 }
 
 void registrar_claim_register(struct registrar *r, nsec now, const uint8_t key[static 32],

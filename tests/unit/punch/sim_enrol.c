@@ -13,7 +13,7 @@
 #define SEC NSEC_PER_SEC
 
 /* Two nodes that both believe in one id: until the older one's next renewal, and its repetitions. */
-#define BOTH_BOUND (40 * SEC)
+#define BOTH_BOUND (60 * SEC)
 
 static struct node *any(struct sim *s)
 {

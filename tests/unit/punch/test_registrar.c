@@ -118,7 +118,7 @@ static void test_living_holder(void **state)
 	reg(1, "w1", 1);
 	now += 10 * SEC;
 	reg(2, "w1", 77);
-	assert_null(told(2, CTL_REFUSE));
+	assert_refused(2, CTL_REFUSED_WAIT, false, "being asked");
 	assert_non_null(told(1, CTL_CHALLENGE));
 	run(1200 * MSEC);
 	assert_int_equal(count(1, CTL_CHALLENGE), 2); /* each 500 ms */
@@ -290,7 +290,8 @@ static void test_many_claims(void **state)
 	for (uint8_t i = 1; i <= 80; i++) {
 		snprintf(id, sizeof(id), "w%u", i);
 		reg((uint8_t)(100 + i), id, 1);
-		waits += told((uint8_t)(100 + i), CTL_REFUSE) != NULL;
+		waits += told((uint8_t)(100 + i), CTL_REFUSE) &&
+			 strstr(told((uint8_t)(100 + i), CTL_REFUSE)->text, "too many");
 	}
 	assert_int_equal(waits, 80 - 64);
 	(void)state;
