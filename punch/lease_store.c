@@ -235,11 +235,14 @@ static bool row_number(sqlite3_stmt *st, struct lease_record *rec)
 	return rec->number;
 }
 
+/* The type comes first: asking for a column's text turns what it holds into text. */
 static bool row_id(sqlite3_stmt *st, struct lease_record *rec)
 {
+	if (sqlite3_column_type(st, 1) != SQLITE_TEXT)
+		return false;
 	const unsigned char *text = sqlite3_column_text(st, 1);
 	size_t len = (size_t)sqlite3_column_bytes(st, 1);
-	if (sqlite3_column_type(st, 1) != SQLITE_TEXT || !text || len >= sizeof(rec->id))
+	if (!text || len >= sizeof(rec->id))
 		return false;
 	memcpy(rec->id, text, len);
 	rec->id[len] = 0;
@@ -248,8 +251,10 @@ static bool row_id(sqlite3_stmt *st, struct lease_record *rec)
 
 static bool row_key(sqlite3_stmt *st, struct lease_record *rec)
 {
+	if (sqlite3_column_type(st, 2) != SQLITE_BLOB)
+		return false;
 	const void *key = sqlite3_column_blob(st, 2);
-	if (sqlite3_column_type(st, 2) != SQLITE_BLOB || !key || sqlite3_column_bytes(st, 2) != 32)
+	if (!key || sqlite3_column_bytes(st, 2) != 32)
 		return false;
 	memcpy(rec->key, key, 32);
 	return !sodium_is_zero(rec->key, 32);
@@ -257,10 +262,12 @@ static bool row_key(sqlite3_stmt *st, struct lease_record *rec)
 
 static bool row_times(sqlite3_stmt *st, struct lease_record *rec)
 {
+	if (sqlite3_column_type(st, 3) != SQLITE_INTEGER ||
+	    sqlite3_column_type(st, 4) != SQLITE_INTEGER)
+		return false;
 	rec->granted = sqlite3_column_int64(st, 3);
 	rec->seen = sqlite3_column_int64(st, 4);
-	return sqlite3_column_type(st, 3) == SQLITE_INTEGER &&
-	       sqlite3_column_type(st, 4) == SQLITE_INTEGER && rec->granted >= 0 && rec->seen >= 0;
+	return rec->granted >= 0 && rec->seen >= 0;
 }
 
 static bool row_read(sqlite3_stmt *st, struct lease_record *rec)

@@ -82,15 +82,26 @@ static int apply_all(struct lease_store *s, const struct store_request *rq, size
 	return rc ? rc : committed;
 }
 
+/* Members ask again every few seconds: while a disk is full, one line of it is enough. */
+static void log_failure(const struct store_request *rq, int rc)
+{
+	static struct log_limit limit = { .every = 10 * NSEC_PER_SEC };
+	unsigned left_out = 0;
+	if (!log_allowed(&limit, msec_now() * NSEC_PER_MSEC, &left_out))
+		return;
+	log_error("the lease of %s (number %u) cannot be kept: %s (%u more like this)",
+		  memchr(rq->record.id, 0, sizeof(rq->record.id)) ? rq->record.id : "?",
+		  rq->record.number, rc == -ENOSPC ? "the disk is full" : "the database failed",
+		  left_out);
+}
+
 /* 0 or -EPIPE. */
 static int apply_singly(struct lease_store *s, int fd, const struct store_request *rq, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		int rc = apply_all(s, &rq[i], 1);
 		if (rc < 0)
-			log_error("lease of number %u (%s) cannot be kept: %s",
-				  rq[i].record.number, rq[i].record.id,
-				  rc == -ENOSPC ? "the disk is full" : "the database failed");
+			log_failure(&rq[i], rc);
 		if (reply(fd, rc < 0 ? STORE_FAILED : STORE_DONE, rq[i].seq, NULL) < 0)
 			return -EPIPE;
 	}
