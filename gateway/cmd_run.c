@@ -15,10 +15,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define JOIN_SETTINGS \
-	SET_JOIN, SET_WORKER_ID, SET_TRINO_MODE, SET_TRINO_LOCAL_PORT, SET_TRINO_PROXY_PORT, \
-	SET_TRINO_COORDINATOR_ID, SET_STATE, SET_RUN_DIR, SET_INTERFACE, SET_PORT, SET_ENDPOINT, \
-	SET_KEY, SET_GSO, SET_AEAD, SET_LOG_LEVEL, SET_CONFIG
+#define JOIN_SETTINGS                                                                              \
+	SET_JOIN, SET_WORKER_ID, SET_TRINO_MODE, SET_TRINO_LOCAL_PORT, SET_TRINO_HTTPS_PORT,       \
+		SET_TRINO_PROXY_PORT, SET_TRINO_COORDINATOR_ID, SET_STATE, SET_RUN_DIR,            \
+		SET_INTERFACE, SET_PORT, SET_ENDPOINT, SET_KEY, SET_GSO, SET_AEAD, SET_LOG_LEVEL,  \
+		SET_CONFIG
 
 static const enum setting up_settings[] = { JOIN_SETTINGS, SETTING_COUNT };
 static const enum setting run_settings[] = { SET_USER, JOIN_SETTINGS, SETTING_COUNT };
@@ -26,13 +27,14 @@ static const enum setting run_settings[] = { SET_USER, JOIN_SETTINGS, SETTING_CO
 static const char run_usage[] =
 	"usage: WARREN_JOIN=TOKEN WORKER_ID=ID warren run [OPTIONS] -- COMMAND ARGS…\n\n"
 	"Joins the network, then runs the command with WARREN_IP, WARREN_IP6 and WORKER_ID in its\n"
-	"environment. When it ends everything ends, with its status. With TRINO_MODE=true the discovery\n"
+	"environment. When it ends everything ends, with its status. With TRINO_MODE=true the "
+	"discovery\n"
 	"shim listens on localhost: discovery.uri=http://localhost:8080.\n";
 
-static const char up_usage[] =
-	"usage: WARREN_JOIN=TOKEN WORKER_ID=ID warren up [OPTIONS]\n"
-	"       warren up [OPTIONS] FILE\n\n"
-	"Joins the network, or brings up a WireGuard configuration file, and stays until a signal.\n";
+static const char up_usage[] = "usage: WARREN_JOIN=TOKEN WORKER_ID=ID warren up [OPTIONS]\n"
+			       "       warren up [OPTIONS] FILE\n\n"
+			       "Joins the network, or brings up a WireGuard configuration file, "
+			       "and stays until a signal.\n";
 
 struct app {
 	struct config c;
@@ -68,8 +70,10 @@ static int read_token(struct app *a)
 	char *text, more[64] = "";
 
 	if (!v)
-		return usage_error("%s%s", "no join token: set WARREN_JOIN to what `warren token` "
-				   "prints on the rendezvous (or WARREN_JOIN=@FILE)", "");
+		return usage_error("%s%s",
+				   "no join token: set WARREN_JOIN to what `warren token` "
+				   "prints on the rendezvous (or WARREN_JOIN=@FILE)",
+				   "");
 	text = read_secret(v, "the join token");
 	if (!text)
 		return -1;
@@ -79,11 +83,14 @@ static int read_token(struct app *a)
 	if (err == TOKEN_VERSION)
 		snprintf(more, sizeof(more), " (token version %u, this release knows 1)", version);
 	if (err != TOKEN_OK)
-		return usage_error("the join token is not usable: %s%s", token_error_text(err), more);
-	if (a->gw.token.expires && a->gw.token.expires < loop_wall_offset() / NSEC_PER_SEC +
-							loop_clock() / NSEC_PER_SEC)
-		return usage_error("%s%s", "the join token has expired: get a new one with `warren "
-				   "token` on the rendezvous", "");
+		return usage_error("the join token is not usable: %s%s", token_error_text(err),
+				   more);
+	if (a->gw.token.expires &&
+	    a->gw.token.expires < loop_wall_offset() / NSEC_PER_SEC + loop_clock() / NSEC_PER_SEC)
+		return usage_error("%s%s",
+				   "the join token has expired: get a new one with `warren "
+				   "token` on the rendezvous",
+				   "");
 	a->gw.joining = true;
 	return 0;
 }
@@ -99,10 +106,13 @@ static int read_worker_id(struct app *a)
 		id = host;
 	}
 	if (!worker_id_valid(id))
-		return usage_error("the worker id \"%s\" does not fit Trino's node.id: letters, digits, "
-				   "_ and -, at most 63, beginning with a letter or digit%s",
-				   id, a->c.value[SET_WORKER_ID] ? "" : " (it is the host name: set "
-								       "WORKER_ID)");
+		return usage_error(
+			"the worker id \"%s\" does not fit Trino's node.id: letters, digits, "
+			"_ and -, at most 63, beginning with a letter or digit%s",
+			id,
+			a->c.value[SET_WORKER_ID] ? ""
+						  : " (it is the host name: set "
+						    "WORKER_ID)");
 	snprintf(a->id, sizeof(a->id), "%s", id);
 	a->gw.worker_id = a->id;
 	return 0;
@@ -110,32 +120,39 @@ static int read_worker_id(struct app *a)
 
 static int read_trino(struct app *a)
 {
-	unsigned long trino, proxy;
+	unsigned long trino, https, proxy;
 	const char *coordinator = config_get(&a->c, SET_TRINO_COORDINATOR_ID, NULL);
 
 	if (config_bool(&a->c, SET_TRINO_MODE, &a->gw.trino) < 0 ||
 	    config_number(&a->c, SET_TRINO_LOCAL_PORT, 1, UINT16_MAX, 8081, &trino) < 0 ||
+	    config_number(&a->c, SET_TRINO_HTTPS_PORT, 1, UINT16_MAX, 0, &https) < 0 ||
 	    config_number(&a->c, SET_TRINO_PROXY_PORT, 1, UINT16_MAX, 8080, &proxy) < 0)
 		return -1;
 	if (a->gw.trino && trino == proxy)
-		return usage_error("%s%s", "TRINO_LOCAL_PORT and TRINO_PROXY_PORT are the same port: the "
-				   "shim and Trino cannot share it", "");
+		return usage_error("%s%s",
+				   "TRINO_LOCAL_PORT and TRINO_PROXY_PORT are the same port: the "
+				   "shim and Trino cannot share it",
+				   "");
 	if (coordinator && !worker_id_valid(coordinator))
-		return usage_error("TRINO_COORDINATOR_ID \"%s\" is no worker id%s", coordinator, "");
+		return usage_error("TRINO_COORDINATOR_ID \"%s\" is no worker id%s", coordinator,
+				   "");
 	a->gw.trino_port = (uint16_t)trino;
 	a->gw.proxy_port = (uint16_t)proxy;
 	a->gw.coordinator_id = coordinator;
 	a->shim = (struct shim_config){ .proxy_port = (uint16_t)proxy,
-					.trino_port = (uint16_t)trino, .worker_id = a->id,
-					.coordinator_id = coordinator, .feed_fd = -1 };
+					.trino_port = (uint16_t)trino,
+					.trino_https_port = (uint16_t)https,
+					.worker_id = a->id,
+					.coordinator_id = coordinator,
+					.feed_fd = -1 };
 	return 0;
 }
 
 static int add_endpoint(void *ctx, const char *part)
 {
 	struct gw_config *g = ctx;
-	if (g->nstated == GW_MAX_ENDPOINTS ||
-	    !endpoint_parse(part, &g->stated[g->nstated]) || g->stated[g->nstated].port == 0)
+	if (g->nstated == GW_MAX_ENDPOINTS || !endpoint_parse(part, &g->stated[g->nstated]) ||
+	    g->stated[g->nstated].port == 0)
 		return usage_error("--endpoint %s: it must be IP:PORT%s", part, "");
 	g->nstated++;
 	return 0;
@@ -153,8 +170,10 @@ static int read_key(struct app *a)
 	}
 	a->gw.own_key |= v && ok;
 	if (!ok && text)
-		usage_error("%s%s", "--key is no private key (44 characters of base64, as `warren "
-			    "genkey` prints)", "");
+		usage_error("%s%s",
+			    "--key is no private key (44 characters of base64, as `warren "
+			    "genkey` prints)",
+			    "");
 	return ok ? 0 : -1;
 }
 
@@ -172,8 +191,10 @@ static int read_state(struct app *a)
 			 a->gw.joining ? a->gw.token.network : a->interface);
 	err = state_load(&a->gw.state, dir);
 	if (err == -EBADMSG)
-		return usage_error("%s/identity is damaged or of a newer release: move it away and this "
-				   "node joins with a new key%s", dir, "");
+		return usage_error(
+			"%s/identity is damaged or of a newer release: move it away and this "
+			"node joins with a new key%s",
+			dir, "");
 	if (err < 0 && a->gw.joining) {
 		log_warn("no state in %s (%s): this node's key lasts only as long as it runs", dir,
 			 strerror(-err));
@@ -276,9 +297,14 @@ static int prepare(struct app *a, const char *file)
 static int launch(struct app *a, char *const *command)
 {
 	struct launcher_config lc = {
-		.command = command, .user = config_get(&a->c, SET_USER, NULL), .worker_id = a->id,
-		.trino = a->gw.trino, .ctx = a, .gateway = gateway_body,
-		.shim = a->gw.trino ? shim_body : NULL, .helper = helper_body,
+		.command = command,
+		.user = config_get(&a->c, SET_USER, NULL),
+		.worker_id = a->id,
+		.trino = a->gw.trino,
+		.ctx = a,
+		.gateway = gateway_body,
+		.shim = a->gw.trino ? shim_body : NULL,
+		.helper = helper_body,
 	};
 	/* a secret in /proc/PID/environ would outlive its use */
 	char *env = getenv("WARREN_JOIN");
@@ -295,7 +321,8 @@ static int run(int argc, char **argv, const enum setting *allowed, bool with_com
 	if (config_read(&a.c, argc, argv, allowed) < 0 || cmd_log(&a.c, "warren") < 0)
 		return EXIT_USAGE;
 	if (with_command && a.c.nargs == 0)
-		usage_error("%s%s", "run needs a command: warren run [OPTIONS] -- COMMAND ARGS…", "");
+		usage_error("%s%s", "run needs a command: warren run [OPTIONS] -- COMMAND ARGS…",
+			    "");
 	else if (!with_command && a.c.nargs > 1)
 		usage_error("up takes one file, not also %s%s", a.c.args[1], "");
 	else if (prepare(&a, !with_command && a.c.nargs ? a.c.args[0] : NULL) == 0)

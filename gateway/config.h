@@ -14,6 +14,7 @@ enum setting {
 	SET_WORKER_ID,
 	SET_TRINO_MODE,
 	SET_TRINO_LOCAL_PORT,
+	SET_TRINO_HTTPS_PORT,
 	SET_TRINO_PROXY_PORT,
 	SET_TRINO_COORDINATOR_ID,
 	SET_STATE,
@@ -41,7 +42,7 @@ enum setting {
 struct config {
 	char *value[SETTING_COUNT]; /* owned; NULL: not set. Repeated flags are joined by commas */
 	int nargs;
-	char **args;                /* what is left of argv, not owned */
+	char **args; /* what is left of argv, not owned */
 };
 
 /*
