@@ -203,7 +203,7 @@ struct prefix prefix_of(const struct addr *a, uint8_t bits)
 {
 	struct prefix p = { .addr = *a, .bits = bits };
 	unsigned keep = prefix_bits128(&p);
-	for (unsigned i = 0; i < 16; i++, keep = keep > 8 ? keep - 8 : 0)
+	for (unsigned i = 0; i<16; i++, keep = keep> 8 ? keep - 8 : 0)
 		p.addr.b[i] &= (uint8_t)(keep >= 8 ? 0xff : 0xff00u >> keep);
 	return p;
 }

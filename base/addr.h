@@ -33,7 +33,7 @@ struct addr addr_v4(const uint8_t b[static 4]);
 struct addr addr_v4_u32(uint32_t host_order);
 bool addr_is_v4(const struct addr *a);
 uint32_t addr_to_v4(const struct addr *a); /* host order; only where addr_is_v4() */
-bool addr_is_any(const struct addr *a);    /* :: or 0.0.0.0 */
+bool addr_is_any(const struct addr *a);	   /* :: or 0.0.0.0 */
 bool addr_is_loopback(const struct addr *a);
 bool addr_is_link_local(const struct addr *a);
 bool addr_is_multicast(const struct addr *a);
@@ -55,7 +55,7 @@ uint8_t prefix_bits128(const struct prefix *p);
 bool prefix_contains(const struct prefix *p, const struct addr *a);
 bool prefix_overlaps(const struct prefix *a, const struct prefix *b);
 struct prefix prefix_of(const struct addr *a, uint8_t bits); /* host bits cleared */
-struct prefix prefix_host(const struct addr *a);             /* /32 or /128 */
+struct prefix prefix_host(const struct addr *a);	     /* /32 or /128 */
 
 /* On the wire: 16 bytes of address, be16 port. The scope does not travel. */
 void wr_endpoint(struct wr *w, const struct endpoint *e);

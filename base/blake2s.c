@@ -76,8 +76,8 @@ void blake2s_hmac(const uint8_t *key, size_t keylen, const void *p, size_t len,
 	sodium_memzero(inner, sizeof(inner));
 }
 
-void blake2s_kdf(const uint8_t ck[static BLAKE2S_LEN], const void *input, size_t len,
-		 uint8_t *t1, uint8_t *t2, uint8_t *t3)
+void blake2s_kdf(const uint8_t ck[static BLAKE2S_LEN], const void *input, size_t len, uint8_t *t1,
+		 uint8_t *t2, uint8_t *t3)
 {
 	uint8_t t0[BLAKE2S_LEN], block[BLAKE2S_LEN + 1];
 	uint8_t *outs[3] = { t1, t2, t3 };

@@ -25,8 +25,8 @@ void blake2s_mac(const uint8_t *key, size_t keylen, const void *p, size_t len,
 void blake2s_hmac(const uint8_t *key, size_t keylen, const void *p, size_t len,
 		  uint8_t out[static BLAKE2S_LEN]);
 /* Kdf1, Kdf2, Kdf3 of the paper: HKDF with `ck` as salt. NULL outputs end the list. */
-void blake2s_kdf(const uint8_t ck[static BLAKE2S_LEN], const void *input, size_t len,
-		 uint8_t *t1, uint8_t *t2, uint8_t *t3);
+void blake2s_kdf(const uint8_t ck[static BLAKE2S_LEN], const void *input, size_t len, uint8_t *t1,
+		 uint8_t *t2, uint8_t *t3);
 /*
  * A key from a secret for one use: HMAC(secret, label ‖ 0 ‖ a ‖ b). The label keeps uses apart.
  */

@@ -8,6 +8,7 @@
 
 #include "base/base.h"
 
+/* clang-format off */
 #define DROPS(X) \
 	X(NONE, "none") \
 	/* outer side: what the socket gave us */ \
@@ -59,12 +60,13 @@
 	X(TUN_WRITE, "tun_write_failed") \
 	X(UDP_SEND, "udp_send_failed") \
 	X(UDP_TRUNCATED, "udp_truncated")
+/* clang-format on */
 
 enum drop {
 #define X(id, name) DROP_##id,
 	DROPS(X)
 #undef X
-	DROP_COUNT
+		DROP_COUNT
 };
 
 const char *drop_name(enum drop d);

@@ -11,8 +11,8 @@
 /* `bits` of window: a multiple of 64, a power of two; `words` has bits/64 of them and is zeroed. */
 struct replay {
 	uint64_t greatest; /* 0 before the first; counters are stored + 1 */
-	uint32_t words;    /* a power of two */
-	uint64_t *ring;    /* owned by whoever made it */
+	uint32_t words;	   /* a power of two */
+	uint64_t *ring;	   /* owned by whoever made it */
 };
 
 /* True, once, for each counter that is not older than the window: (words - 1) * 64 back. */

@@ -32,8 +32,10 @@ void blob_drop(struct blob *b)
 static const char *reason(unsigned status)
 {
 	switch (status) {
-#define XX(num, name, string) case num: return #string;
-	HTTP_STATUS_MAP(XX)
+#define XX(num, name, string)                                                                      \
+	case num:                                                                                  \
+		return #string;
+		HTTP_STATUS_MAP(XX)
 #undef XX
 	default:
 		return "Unknown";
@@ -65,12 +67,13 @@ void answer_blob(struct conn *c, unsigned status, const char *type, struct blob 
 		skip_body(c);
 	else if (!c->body.done)
 		c->close = true;
-	int n = snprintf(head, sizeof(head),
-			 "HTTP/1.1 %u %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-			 "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
-			 "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n"
-			 "%s\r\n", status, reason(status), type, b->len,
-			 c->close ? "Connection: close\r\n" : "");
+	int n = snprintf(
+		head, sizeof(head),
+		"HTTP/1.1 %u %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+		"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+		"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n"
+		"%s\r\n",
+		status, reason(status), type, b->len, c->close ? "Connection: close\r\n" : "");
 	buf_free(&c->to_up);
 	blob_drop(c->blob);
 	c->blob = b;

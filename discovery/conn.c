@@ -55,8 +55,9 @@ void conn_idle(struct conn *c)
 		conn_kill(c);
 		return;
 	}
-	conn_deadline(c, c->in.len > 0 ? HEAD_SECONDS :
-			 c->up.state == UP_READY ? UPSTREAM_IDLE_SECONDS : IDLE_SECONDS);
+	conn_deadline(c, c->in.len > 0		   ? HEAD_SECONDS
+			 : c->up.state == UP_READY ? UPSTREAM_IDLE_SECONDS
+						   : IDLE_SECONDS);
 }
 
 /* Only so many clients may hold a large head at once: it bounds what strangers can make us keep. */

@@ -33,7 +33,8 @@ static bool coordinator_dest(const struct shim *s, enum raw raw, struct dest *ou
 		return false;
 	}
 	if (port == 0) {
-		snprintf(why, WHY_SIZE, "the coordinator '%s' has told no HTTPS port; point "
+		snprintf(why, WHY_SIZE,
+			 "the coordinator '%s' has told no HTTPS port; point "
 			 "discovery.uri at http://localhost:%u, the tunnel encrypts already",
 			 t->id, s->proxy_port);
 		return false;
@@ -63,7 +64,8 @@ bool dest_of(const struct shim *s, enum route route, enum raw raw, struct dest *
 		return true;
 	snprintf(why, WHY_SIZE,
 		 "the coordinator '%s' (%s) is offline; see to its gateway, the link comes back by "
-		 "itself", s->target.id, addr_str(&s->target.ip, ip));
+		 "itself",
+		 s->target.id, addr_str(&s->target.ip, ip));
 	return false;
 }
 

@@ -207,6 +207,7 @@ bool exchange_step(struct conn *c)
 
 void exchange_timeout(struct conn *c)
 {
-	give_up(c, 504, c->body.done ? "Trino gave no answer for 15 minutes"
-				     : "the request's body stopped arriving");
+	give_up(c, 504,
+		c->body.done ? "Trino gave no answer for 15 minutes"
+			     : "the request's body stopped arriving");
 }

@@ -67,9 +67,9 @@ void feed_want_status(struct shim *s)
 void feed_tell_trino(struct shim *s)
 {
 	const struct trino *t = &s->probe.trino;
-	json_t *o = json_pack("{s:{s:i,s:i,s:b,s:s,s:s,s:b}}", "trino", "http", s->trino_port, "https",
-			      s->trino_https_port, "coordinator", t->coordinator, "environment",
-			      t->environment, "version", t->version, "up", t->up);
+	json_t *o = json_pack("{s:{s:i,s:i,s:b,s:s,s:s,s:b}}", "trino", "http", s->trino_port,
+			      "https", s->trino_https_port, "coordinator", t->coordinator,
+			      "environment", t->environment, "version", t->version, "up", t->up);
 	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 	json_decref(o);
 	if (!text || (s->feed.told && strcmp(text, s->feed.told) == 0)) {

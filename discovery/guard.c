@@ -8,9 +8,9 @@
 
 #include <stdio.h>
 
-#define FRESH (6 * NSEC_PER_SEC)        /* one question is asked every 5 s */
-#define FRESH_WRONG (1 * NSEC_PER_SEC)  /* it may have been put right and started again */
-#define STILL_TRUE (15 * NSEC_PER_SEC)  /* through a pause of a Java heap */
+#define FRESH (6 * NSEC_PER_SEC)       /* one question is asked every 5 s */
+#define FRESH_WRONG (1 * NSEC_PER_SEC) /* it may have been put right and started again */
+#define STILL_TRUE (15 * NSEC_PER_SEC) /* through a pause of a Java heap */
 
 /* `asked`: there was a question just now, or the time for one is over. */
 enum verdict guard_verdict(const struct shim *s, bool asked)
@@ -37,13 +37,19 @@ void guard_text(const struct shim *s, char out[static WHY_SIZE])
 	addr_str(&s->roster.ip, ip);
 	if (t->has_status)
 		snprintf(out, WHY_SIZE,
-			 "Trino on this node announces the address '%s', but the other nodes reach it "
+			 "Trino on this node announces the address '%s', but the other nodes reach "
+			 "it "
 			 "at %s alone: put node.internal-address=${ENV:WARREN_IP} (here %s) into "
-			 "etc/node.properties and start Trino again; its announcements are held back "
-			 "until then", t->address, ip, ip);
+			 "etc/node.properties and start Trino again; its announcements are held "
+			 "back "
+			 "until then",
+			 t->address, ip, ip);
 	else
 		snprintf(out, WHY_SIZE,
-			 "Trino on this node answers, but its /v1/status tells no internalAddress that "
-			 "could be checked against %s; with node.internal-address=${ENV:WARREN_IP} in "
-			 "etc/node.properties it does; its announcements are held back until then", ip);
+			 "Trino on this node answers, but its /v1/status tells no internalAddress "
+			 "that "
+			 "could be checked against %s; with node.internal-address=${ENV:WARREN_IP} "
+			 "in "
+			 "etc/node.properties it does; its announcements are held back until then",
+			 ip);
 }

@@ -2,8 +2,8 @@
 #include "discovery/http_body.h"
 
 enum {
-	SIZE_MAX_DIGITS = 15,  /* 60 bits: cannot overflow */
-	EXT_MAX = 1024,        /* nobody sends extensions; none is large */
+	SIZE_MAX_DIGITS = 15, /* 60 bits: cannot overflow */
+	EXT_MAX = 1024,	      /* nobody sends extensions; none is large */
 	TRAILERS_MAX = 65536,
 };
 

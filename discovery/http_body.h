@@ -16,7 +16,7 @@ enum body_kind { BODY_NONE, BODY_LENGTH, BODY_CHUNKED, BODY_UNTIL_CLOSE };
 
 struct http_body {
 	enum body_kind kind;
-	uint64_t left;  /* LENGTH: bytes to come; CHUNKED: of this chunk */
+	uint64_t left;	/* LENGTH: bytes to come; CHUNKED: of this chunk */
 	unsigned state; /* CHUNKED: see http_body.c */
 	unsigned count; /* CHUNKED: digits of this size, bytes of extension or trailers */
 	bool done, bad;

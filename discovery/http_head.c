@@ -62,8 +62,8 @@ static bool is_token(struct view v)
 	static const char others[] = "!#$%&'*+-.^_`|~";
 	for (size_t i = 0; i < v.len; i++) {
 		char c = v.p[i];
-		bool alnum = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
-			     (c >= 'A' && c <= 'Z');
+		bool alnum =
+			(c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 		if (!alnum && (c == 0 || !strchr(others, c)))
 			return false;
 	}

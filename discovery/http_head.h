@@ -38,20 +38,20 @@ enum { HEAD_NAMED_MAX = 16 }; /* header names that one head's Connection may lis
 
 struct http_head {
 	enum head_type type;
-	unsigned method;      /* enum http_method */
+	unsigned method; /* enum http_method */
 	unsigned status;
-	struct view start;    /* the first line, without its CRLF */
-	struct view target;   /* in origin form, or "*" */
-	struct view host;     /* of the Host header */
-	struct view authority;/* of an absolute target, else empty */
+	struct view start;     /* the first line, without its CRLF */
+	struct view target;    /* in origin form, or "*" */
+	struct view host;      /* of the Host header */
+	struct view authority; /* of an absolute target, else empty */
 	struct view origin;
 	unsigned origins;
 	bool http10, keep_alive;
-	enum body_kind body;  /* as the headers say; a request without any has none */
+	enum body_kind body; /* as the headers say; a request without any has none */
 	uint64_t length;
 	struct view named[HEAD_NAMED_MAX]; /* by Connection: theirs end with this hop */
 	unsigned names;
-	unsigned refusal;     /* the status that a bad head earns */
+	unsigned refusal; /* the status that a bad head earns */
 	const char *why;
 };
 

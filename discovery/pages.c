@@ -96,20 +96,27 @@ static void people_notes(FILE *f, const struct shim *s)
 static void people(FILE *f, const struct shim *s)
 {
 	fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
-	      "<meta http-equiv=\"refresh\" content=\"5\">\n<title>warren: ", f);
+	      "<meta http-equiv=\"refresh\" content=\"5\">\n<title>warren: ",
+	      f);
 	put_escaped(f, s->worker_id);
-	fputs("</title>\n<style>body{font:15px sans-serif;margin:2em}table{border-collapse:collapse}"
+	fputs("</title>\n<style>body{font:15px "
+	      "sans-serif;margin:2em}table{border-collapse:collapse}"
 	      "td,th{padding:.3em .9em;text-align:left;border-bottom:1px solid #ccc}"
-	      ".off{color:#888}.bad{color:#a00}</style></head><body>\n<h1>", f);
+	      ".off{color:#888}.bad{color:#a00}</style></head><body>\n<h1>",
+	      f);
 	put_escaped(f, s->worker_id);
 	fputs("</h1>\n", f);
 	people_notes(f, s);
-	fputs("<table><tr><th>id</th><th>address</th><th>role</th><th>Trino</th><th>environment</th>"
-	      "<th>link</th><th></th><th>release</th></tr>\n", f);
+	fputs("<table><tr><th>id</th><th>address</th><th>role</th><th>Trino</th><th>environment</"
+	      "th>"
+	      "<th>link</th><th></th><th>release</th></tr>\n",
+	      f);
 	for (size_t i = 0; i < s->roster.count; i++)
 		people_row(f, s, &s->roster.members[i]);
-	fputs("</table>\n<p><a href=\"/warren/status\">status</a> <a href=\"/warren/metrics\">metrics"
-	      "</a> <a href=\"/v1/announcement\">nodes</a></p>\n</body></html>\n", f);
+	fputs("</table>\n<p><a href=\"/warren/status\">status</a> <a "
+	      "href=\"/warren/metrics\">metrics"
+	      "</a> <a href=\"/v1/announcement\">nodes</a></p>\n</body></html>\n",
+	      f);
 }
 
 static void gauge(FILE *f, const char *name, const char *help, uint64_t value)
@@ -135,12 +142,14 @@ static_assert(ARRAY_SIZE(route_names) == ROUTE_COUNT, "each route has a name");
 static void metrics_requests(FILE *f, const struct shim *s)
 {
 	static const char name[] = "warren_shim_requests_total";
-	fprintf(f, "# HELP %s Requests by where they went and the class of their answer.\n"
-		   "# TYPE %s counter\n", name, name);
+	fprintf(f,
+		"# HELP %s Requests by where they went and the class of their answer.\n"
+		"# TYPE %s counter\n",
+		name, name);
 	for (unsigned r = 0; r < ROUTE_COUNT; r++)
 		for (unsigned k = 2; k < 6; k++)
-			fprintf(f, "%s{route=\"%s\",class=\"%uxx\"} %llu\n", name, route_names[r], k,
-				(unsigned long long)s->count.requests[r][k]);
+			fprintf(f, "%s{route=\"%s\",class=\"%uxx\"} %llu\n", name, route_names[r],
+				k, (unsigned long long)s->count.requests[r][k]);
 }
 
 static void metrics_members(FILE *f, const struct shim *s)
@@ -152,9 +161,11 @@ static void metrics_members(FILE *f, const struct shim *s)
 		for (size_t k = 0; k < ARRAY_SIZE(kinds); k++)
 			links[k] += strcmp(s->roster.members[i].link, kinds[k]) == 0;
 	}
-	gauge(f, "warren_members", "Members of the network, this node among them.", s->roster.count);
+	gauge(f, "warren_members", "Members of the network, this node among them.",
+	      s->roster.count);
 	gauge(f, "warren_members_online", "Members that the rendezvous counts as online.", online);
-	fputs("# HELP warren_links Links to other members by kind.\n# TYPE warren_links gauge\n", f);
+	fputs("# HELP warren_links Links to other members by kind.\n# TYPE warren_links gauge\n",
+	      f);
 	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++)
 		fprintf(f, "warren_links{kind=\"%s\"} %u\n", kinds[k], links[k]);
 }
@@ -223,10 +234,10 @@ static json_t *listed(const struct shim *s, const struct member *member)
 	snprintf(uri, sizeof(uri), "http://%s", endpoint_str(&e, at));
 	if (!addr_is_any(&m.ip6))
 		addr_str(&m.ip6, ip6);
-	return json_pack("{s:s,s:s,s:{s:s},s:s,s:b,s:b,s:s,s:s,s:s}", "id", m.id, "internalUri", uri,
-			 "nodeVersion", "version", m.version[0] ? m.version : "unknown", "environment",
-			 m.environment, "coordinator", m.coordinator, "online", m.online, "link",
-			 m.link, "ip6", ip6, "release", m.release);
+	return json_pack("{s:s,s:s,s:{s:s},s:s,s:b,s:b,s:s,s:s,s:s}", "id", m.id, "internalUri",
+			 uri, "nodeVersion", "version", m.version[0] ? m.version : "unknown",
+			 "environment", m.environment, "coordinator", m.coordinator, "online",
+			 m.online, "link", m.link, "ip6", ip6, "release", m.release);
 }
 
 struct blob *page_listing(const struct shim *s)

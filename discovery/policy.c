@@ -166,7 +166,9 @@ static struct decision own_path(const struct path *p, unsigned method)
 	static const struct {
 		const char *name;
 		enum own own;
-	} pages[] = { { "status", OWN_STATUS }, { "health", OWN_HEALTH }, { "metrics", OWN_METRICS } };
+	} pages[] = { { "status", OWN_STATUS },
+		      { "health", OWN_HEALTH },
+		      { "metrics", OWN_METRICS } };
 	struct decision d = { .route = ROUTE_OWN };
 	if (!is_read(method))
 		return refuse(405, "only GET and HEAD below /warren/");
@@ -202,8 +204,9 @@ struct decision policy_decide(const struct http_head *h, const struct roster *r,
 {
 	if (!policy_host_is_ours(h->host, r, worker_id) ||
 	    (h->authority.len > 0 && !policy_host_is_ours(h->authority, r, worker_id)))
-		return refuse(421, "this address serves localhost, 127.0.0.1, [::1], and this node's own "
-				   "worker id and virtual IP alone; the Host header names another");
+		return refuse(
+			421, "this address serves localhost, 127.0.0.1, [::1], and this node's own "
+			     "worker id and virtual IP alone; the Host header names another");
 	if (h->method == HTTP_CONNECT || h->method == HTTP_TRACE)
 		return refuse(405, "neither CONNECT nor TRACE is served here");
 	if (!is_read(h->method) && h->method != HTTP_OPTIONS && origin_is_foreign(h, r, worker_id))

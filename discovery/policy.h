@@ -24,10 +24,10 @@ enum own {
 
 struct decision {
 	enum route route;
-	enum own own;     /* ROUTE_OWN */
-	bool guarded;     /* an announcement: passes only while Trino's own address is right */
-	bool info;        /* GET /v1/info itself: has a synthetic answer while Trino is down */
-	unsigned status;  /* ROUTE_REFUSED */
+	enum own own;	 /* ROUTE_OWN */
+	bool guarded;	 /* an announcement: passes only while Trino's own address is right */
+	bool info;	 /* GET /v1/info itself: has a synthetic answer while Trino is down */
+	unsigned status; /* ROUTE_REFUSED */
 	const char *text;
 };
 

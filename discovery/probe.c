@@ -155,7 +155,8 @@ static void answered(struct shim *s)
 {
 	struct probe *p = &s->probe;
 	json_t *o = p->reply->parser.status_code == 200
-			    ? json_loadb(p->reply->body, p->reply->len, 0, NULL) : NULL;
+			    ? json_loadb(p->reply->body, p->reply->len, 0, NULL)
+			    : NULL;
 	hang_up(p, s->loop);
 	if (p->step == ASK_STATUS) {
 		status_came(s, o);

@@ -91,12 +91,13 @@ void request_failed(struct conn *c)
 	if (d->local)
 		snprintf(why, sizeof(why),
 			 "Trino on this node does not answer at %s (%s): is it running, with "
-			 "http-server.http.port=%u?", where, upstream_error(&c->up), d->ep[0].port);
+			 "http-server.http.port=%u?",
+			 where, upstream_error(&c->up), d->ep[0].port);
 	else
 		snprintf(why, sizeof(why),
 			 "Trino of the coordinator '%s' does not answer at %s (%s): is it running "
-			 "there, and listening on that address and port?", d->id, where,
-			 upstream_error(&c->up));
+			 "there, and listening on that address and port?",
+			 d->id, where, upstream_error(&c->up));
 	upstream_close(c);
 	if (c->d.route == ROUTE_COORDINATOR && !c->raw &&
 	    log_allowed(&c->s->down_limit, shim_now(), &more))
@@ -123,8 +124,10 @@ static void guard(struct conn *c)
 		probe_now(c->s);
 		return;
 	case GUARD_NO_TRINO:
-		snprintf(why, sizeof(why), "Trino on this node does not answer /v1/status yet, so its "
-			 "address cannot be checked before it is announced; it is asked again with the "
+		snprintf(why, sizeof(why),
+			 "Trino on this node does not answer /v1/status yet, so its "
+			 "address cannot be checked before it is announced; it is asked again with "
+			 "the "
 			 "next announcement");
 		break;
 	case GUARD_WRONG:

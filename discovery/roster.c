@@ -119,13 +119,15 @@ static const struct member *only_coordinator(const struct roster *r, char why[st
 	list_ids(r, n > 0, ids, sizeof(ids));
 	if (n == 0)
 		snprintf(why, WHY_SIZE,
-			 "no member of the network is known to be a coordinator (members: %s); start "
+			 "no member of the network is known to be a coordinator (members: %s); "
+			 "start "
 			 "the Trino that has coordinator=true in etc/config.properties, or set "
 			 "TRINO_COORDINATOR_ID to its worker id",
 			 ids);
 	else
 		snprintf(why, WHY_SIZE,
-			 "%u members say that they are the coordinator: %s; set TRINO_COORDINATOR_ID "
+			 "%u members say that they are the coordinator: %s; set "
+			 "TRINO_COORDINATOR_ID "
 			 "to the worker id of one of them, the same on every node",
 			 n, ids);
 	return NULL;
@@ -136,8 +138,9 @@ const struct member *roster_coordinator(const struct roster *r, const char *id,
 {
 	char ids[256];
 	if (!r->seen) {
-		snprintf(why, WHY_SIZE, "this node has not joined the network yet; the gateway keeps "
-					"trying and its log says what it waits for");
+		snprintf(why, WHY_SIZE,
+			 "this node has not joined the network yet; the gateway keeps "
+			 "trying and its log says what it waits for");
 		return NULL;
 	}
 	if (!id || !id[0])
@@ -146,7 +149,8 @@ const struct member *roster_coordinator(const struct roster *r, const char *id,
 	if (!m && id[0]) {
 		list_ids(r, false, ids, sizeof(ids));
 		snprintf(why, WHY_SIZE,
-			 "the coordinator '%s' is not a member of the network (members: %s); start its "
+			 "the coordinator '%s' is not a member of the network (members: %s); start "
+			 "its "
 			 "gateway with WORKER_ID=%s, or correct TRINO_COORDINATOR_ID",
 			 id, ids, id);
 	}

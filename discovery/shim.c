@@ -35,7 +35,8 @@ bool shim_fd_prepare(int fd)
 	bool ok = true;
 	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
 		ok = setsockopt(fd, options[i].level, options[i].name, &options[i].value,
-				sizeof(int)) == 0 && ok;
+				sizeof(int)) == 0 &&
+		     ok;
 	return ok;
 }
 
@@ -119,9 +120,11 @@ static void on_accept(struct ev_loop *loop, ev_io *w, int events)
 /* A listening socket on the loopback address of `family`, or -errno. */
 static int listen_at(int family, uint16_t port)
 {
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = htons(port),
+	struct sockaddr_in in = { .sin_family = AF_INET,
+				  .sin_port = htons(port),
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = htons(port),
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6,
+				    .sin6_port = htons(port),
 				    .sin6_addr = IN6ADDR_LOOPBACK_INIT };
 	const void *sa = family == AF_INET ? (const void *)&in : (const void *)&in6;
 	socklen_t len = family == AF_INET ? sizeof(in) : sizeof(in6);

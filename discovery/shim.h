@@ -24,12 +24,13 @@
 struct ev_loop;
 
 struct shim_config {
-	uint16_t proxy_port;  /* TRINO_PROXY_PORT, 8080: we listen on 127.0.0.1 and ::1 */
-	uint16_t trino_port;  /* TRINO_LOCAL_PORT, 8081: where Trino listens on every node */
-	uint16_t trino_https_port;  /* of our own Trino, told to the others; 0: it has none */
+	uint16_t proxy_port;	   /* TRINO_PROXY_PORT, 8080: we listen on 127.0.0.1 and ::1 */
+	uint16_t trino_port;	   /* TRINO_LOCAL_PORT, 8081: where Trino listens on every node */
+	uint16_t trino_https_port; /* of our own Trino, told to the others; 0: it has none */
 	const char *worker_id;
-	const char *coordinator_id; /* TRINO_COORDINATOR_ID, or NULL: the only member that says so */
-	int feed_fd;          /* to the gateway, ours from here on; -1 in tests */
+	const char
+		*coordinator_id; /* TRINO_COORDINATOR_ID, or NULL: the only member that says so */
+	int feed_fd;		 /* to the gateway, ours from here on; -1 in tests */
 };
 
 struct shim;

@@ -26,14 +26,14 @@ enum {
 };
 
 /* Seconds. */
-#define HEAD_SECONDS 10.0     /* for a head to arrive */
-#define IDLE_SECONDS 200.0    /* between two requests: Trino's own limit */
+#define HEAD_SECONDS 10.0	   /* for a head to arrive */
+#define IDLE_SECONDS 200.0	   /* between two requests: Trino's own limit */
 #define UPSTREAM_IDLE_SECONDS 60.0 /* well below that: we close first, no request meets a close */
 #define CONNECT_SECONDS 2.5
-#define HOLD_SECONDS 1.0      /* for Trino to say its address */
-#define STATUS_SECONDS 2.0    /* for the gateway's status */
-#define BODY_SECONDS 120.0    /* for a client to send more of its body */
-#define QUIET_SECONDS 900.0   /* an exchange without a byte: longer than any long poll */
+#define HOLD_SECONDS 1.0    /* for Trino to say its address */
+#define STATUS_SECONDS 2.0  /* for the gateway's status */
+#define BODY_SECONDS 120.0  /* for a client to send more of its body */
+#define QUIET_SECONDS 900.0 /* an exchange without a byte: longer than any long poll */
 #define ANSWER_SECONDS 60.0
 #define LINGER_SECONDS 2.0
 
@@ -61,25 +61,25 @@ struct upstream {
 	ev_io rd, wr;
 	struct dest dest;
 	unsigned trying; /* dest.ep[trying] */
-	int error;       /* errno of the last try */
+	int error;	 /* errno of the last try */
 	struct buf in;
-	size_t ok;       /* so many bytes of `in` are body and may leave */
+	size_t ok; /* so many bytes of `in` are body and may leave */
 	struct head_scan scan;
 	struct http_body body;
-	bool head_done;  /* the final head; 1xx do not count */
+	bool head_done; /* the final head; 1xx do not count */
 	bool keep, eof, broken;
-	bool deaf;       /* it takes no more of the request, but may still answer */
+	bool deaf; /* it takes no more of the request, but may still answer */
 };
 
 enum phase {
-	PHASE_HEAD,     /* a request head is awaited or arriving; an idle upstream may be kept */
-	PHASE_HOLD,     /* an announcement or a splice waits for Trino to say its address */
-	PHASE_STATUS,   /* waits for the gateway's status */
-	PHASE_CONNECT,  /* the request head is in `to_up`; upstream is connecting */
+	PHASE_HEAD,	/* a request head is awaited or arriving; an idle upstream may be kept */
+	PHASE_HOLD,	/* an announcement or a splice waits for Trino to say its address */
+	PHASE_STATUS,	/* waits for the gateway's status */
+	PHASE_CONNECT,	/* the request head is in `to_up`; upstream is connecting */
 	PHASE_EXCHANGE, /* request body up, response down, both at once */
-	PHASE_SPLICE,   /* bytes both ways, unread */
-	PHASE_ANSWER,   /* our own answer is leaving */
-	PHASE_LINGER,   /* sent all, write side shut: reads until the client has seen it */
+	PHASE_SPLICE,	/* bytes both ways, unread */
+	PHASE_ANSWER,	/* our own answer is leaving */
+	PHASE_LINGER,	/* sent all, write side shut: reads until the client has seen it */
 	PHASE_DEAD,
 };
 
@@ -93,8 +93,8 @@ struct conn {
 	int fd;
 	ev_io rd, wr;
 	ev_timer timer;
-	struct buf in;        /* from the client */
-	size_t ok;            /* so many bytes of `in` are request body and may leave */
+	struct buf in; /* from the client */
+	size_t ok;     /* so many bytes of `in` are request body and may leave */
 	struct head_scan scan;
 	struct http_body body;
 	struct buf to_up;     /* the request head, as upstream gets it */
@@ -115,12 +115,12 @@ enum { WAIT_TRINO_NEVER_UP = 1, WAIT_TRINO = 5 };
 /* What is known of the local Trino (probe.c). */
 struct trino {
 	bool up, ever_up;
-	bool has_status;       /* the last answer to /v1/status told an address */
-	nsec asked_at;         /* when that answer came */
+	bool has_status; /* the last answer to /v1/status told an address */
+	nsec asked_at;	 /* when that answer came */
 	char address[NAME_SIZE];
 	char environment[NAME_SIZE], version[NAME_SIZE];
 	bool coordinator;
-	struct endpoint at;    /* where it answered */
+	struct endpoint at; /* where it answered */
 };
 
 struct probe {
@@ -208,7 +208,7 @@ void conn_new(struct shim *s, int fd);
 void conn_free(struct conn *c);
 void conn_run(struct conn *c);
 void conn_deadline(struct conn *c, double seconds);
-void conn_kill(struct conn *c);  /* closed at the end of conn_run() */
+void conn_kill(struct conn *c);	 /* closed at the end of conn_run() */
 void conn_reset(struct conn *c); /* the same with RST: what was sent must not look whole */
 void conn_idle(struct conn *c);
 void conn_no_longer_big(struct conn *c);
@@ -238,7 +238,6 @@ const char *upstream_error(const struct upstream *u);
 bool exchange_step(struct conn *c);
 void exchange_timeout(struct conn *c);
 bool splice_step(struct conn *c);
-
 
 /* answers.c */
 void answer_text(struct conn *c, unsigned status, const char *fmt, ...) PRINTF_LIKE(3, 4);

@@ -21,7 +21,8 @@ static int print_key(uint8_t key[static 32])
 int cmd_genkey(int argc, char **argv)
 {
 	uint8_t key[32];
-	if (cmd_help(argc, argv, "usage: warren genkey\n\nPrints a new private key in base64.\n", NULL))
+	if (cmd_help(argc, argv, "usage: warren genkey\n\nPrints a new private key in base64.\n",
+		     NULL))
 		return 0;
 	wg_key_generate(key);
 	return print_key(key);
@@ -30,7 +31,8 @@ int cmd_genkey(int argc, char **argv)
 int cmd_genpsk(int argc, char **argv)
 {
 	uint8_t key[32];
-	if (cmd_help(argc, argv, "usage: warren genpsk\n\nPrints a new pre-shared key in base64.\n", NULL))
+	if (cmd_help(argc, argv, "usage: warren genpsk\n\nPrints a new pre-shared key in base64.\n",
+		     NULL))
 		return 0;
 	randombytes_buf(key, sizeof(key));
 	return print_key(key);
@@ -41,7 +43,9 @@ int cmd_pubkey(int argc, char **argv)
 	char line[128];
 	uint8_t key[32], pub[32];
 
-	if (cmd_help(argc, argv, "usage: warren pubkey < PRIVATE-KEY\n\nPrints its public key in base64.\n", NULL))
+	if (cmd_help(argc, argv,
+		     "usage: warren pubkey < PRIVATE-KEY\n\nPrints its public key in base64.\n",
+		     NULL))
 		return 0;
 	bool got = fgets(line, sizeof(line), stdin);
 	if (got)

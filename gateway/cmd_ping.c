@@ -19,10 +19,10 @@
 static const enum setting ping_settings[] = { SET_COUNT_, SET_INTERFACE, SET_RUN_DIR,
 					      SETTING_COUNT };
 
-static const char ping_usage[] =
-	"usage: warren ping [--count N] MEMBER|ADDRESS\n\n"
-	"Round trips over the tunnel, with the path that each one took. Exit status 0 when at least one\n"
-	"answer came.\n";
+static const char ping_usage[] = "usage: warren ping [--count N] MEMBER|ADDRESS\n\n"
+				 "Round trips over the tunnel, with the path that each one took. "
+				 "Exit status 0 when at least one\n"
+				 "answer came.\n";
 
 enum { PAYLOAD = 56 };
 #define PING_EVERY (200 * NSEC_PER_MSEC)
@@ -65,7 +65,8 @@ static bool find_address(const struct config *c, const char *who, struct addr *o
 	bool ok = ip && addr_parse(ip, out);
 
 	if (text && !ok)
-		fprintf(stderr, "warren: there is no member %s (`warren status` lists them)\n", who);
+		fprintf(stderr, "warren: there is no member %s (`warren status` lists them)\n",
+			who);
 	json_decref(status);
 	free(text);
 	return ok;
@@ -139,8 +140,10 @@ static int ping(const struct config *c, const char *who, const struct addr *to, 
 	unsigned long answered = 0;
 
 	if (fd < 0) {
-		fprintf(stderr, "warren: cannot open an ICMP socket: %s (root, or CAP_NET_RAW, is "
-				"needed)\n", strerror(errno));
+		fprintf(stderr,
+			"warren: cannot open an ICMP socket: %s (root, or CAP_NET_RAW, is "
+			"needed)\n",
+			strerror(errno));
 		return EXIT_CANNOT;
 	}
 	for (unsigned long i = 1; i <= count; i++) {

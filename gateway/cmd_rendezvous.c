@@ -13,21 +13,25 @@
 
 enum { MAX_ROUTES = 64, SECONDS_A_DAY = 86400, ULA_BITS = 64 };
 
-static const enum setting rendezvous_settings[] = {
-	SET_LISTEN, SET_PUBLIC, SET_NETWORK, SET_STATE, SET_PREFIX, SET_ROUTE, SET_MAX_MEMBERS,
-	SET_LEASE_TTL, SET_KEY, SET_GSO, SET_AEAD, SET_LOG_LEVEL, SET_CONFIG, SETTING_COUNT
-};
+static const enum setting rendezvous_settings[] = { SET_LISTEN,	     SET_PUBLIC,    SET_NETWORK,
+						    SET_STATE,	     SET_PREFIX,    SET_ROUTE,
+						    SET_MAX_MEMBERS, SET_LEASE_TTL, SET_KEY,
+						    SET_GSO,	     SET_AEAD,	    SET_LOG_LEVEL,
+						    SET_CONFIG,	     SETTING_COUNT };
 
 static const enum setting token_settings[] = { SET_STATE, SET_NETWORK, SETTING_COUNT };
 
 static const char rendezvous_usage[] =
 	"usage: warren rendezvous --public HOST:PORT [--state DIR] [OPTIONS]\n\n"
-	"Introduces members to each other and relays for those that have no direct path. It sees who\n"
-	"talks to whom, and no content. Runs on any host with a public UDP port, without privilege.\n";
+	"Introduces members to each other and relays for those that have no direct path. It sees "
+	"who\n"
+	"talks to whom, and no content. Runs on any host with a public UDP port, without "
+	"privilege.\n";
 
 static const char token_usage[] =
 	"usage: warren token --state DIR\n\n"
-	"Prints the join token of the rendezvous whose state is in DIR. It is a secret: who has it may\n"
+	"Prints the join token of the rendezvous whose state is in DIR. It is a secret: who has it "
+	"may\n"
 	"join. Hand it over as WARREN_JOIN=TOKEN, or in a file as WARREN_JOIN=@FILE.\n";
 
 /* The IPv6 range: a unique local prefix (RFC 4193) that follows from the network's key. */
@@ -60,8 +64,8 @@ static int add_public(void *ctx, const char *part)
 
 static bool is_private(const struct addr *a)
 {
-	static const char *const ranges[] = { "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",
-					      "100.64.0.0/10", "fc00::/7", "fe80::/10" };
+	static const char *const ranges[] = { "10.0.0.0/8",    "172.16.0.0/12", "192.168.0.0/16",
+					      "100.64.0.0/10", "fc00::/7",	"fe80::/10" };
 	struct prefix p;
 	for (size_t i = 0; i < ARRAY_SIZE(ranges); i++)
 		if (prefix_parse(ranges[i], &p) && prefix_contains(&p, a))
@@ -79,8 +83,9 @@ static int set_public(const struct config *c, struct rdvproc_config *rc)
 	if (rc->token.nrendezvous)
 		return 0;
 	if (is_private(&rc->listen.addr)) {
-		fprintf(stderr, "warren: members cannot reach %s from outside: name the public "
-				"address with --public HOST:PORT\n",
+		fprintf(stderr,
+			"warren: members cannot reach %s from outside: name the public "
+			"address with --public HOST:PORT\n",
 			config_get(c, SET_LISTEN, "0.0.0.0:7777"));
 		return -1;
 	}
@@ -120,7 +125,8 @@ static int set_prefix(const struct config *c, struct rdvproc_config *rc)
 
 	if (!prefix_parse(text, &g->prefix4) || !addr_is_v4(&g->prefix4.addr) ||
 	    g->prefix4.bits < 8 || g->prefix4.bits > 30) {
-		fprintf(stderr, "warren: --prefix %s: it must be an IPv4 range of /8 to /30\n", text);
+		fprintf(stderr, "warren: --prefix %s: it must be an IPv4 range of /8 to /30\n",
+			text);
 		return -1;
 	}
 	rc->token.prefixes[0] = g->prefix4;
@@ -134,11 +140,13 @@ static int load_state(const struct config *c, struct rdvproc_config *rc)
 	snprintf(dir, sizeof(dir), "%s", config_get(c, SET_STATE, "/var/lib/warren/rendezvous"));
 	int err = state_load(&rc->state, dir);
 	if (err == -EBADMSG)
-		fprintf(stderr, "warren: %s/identity is damaged or of a newer release: restore it, or "
-				"move it away (members then need a new token)\n", dir);
+		fprintf(stderr,
+			"warren: %s/identity is damaged or of a newer release: restore it, or "
+			"move it away (members then need a new token)\n",
+			dir);
 	else if (err < 0)
-		fprintf(stderr, "warren: cannot keep state in %s: %s (choose another --state)\n", dir,
-			strerror(-err));
+		fprintf(stderr, "warren: cannot keep state in %s: %s (choose another --state)\n",
+			dir, strerror(-err));
 	return err;
 }
 
@@ -172,7 +180,8 @@ static int write_token(struct rdvproc_config *rc)
 	sodium_memzero(text, sizeof(text));
 	if (err < 0)
 		fprintf(stderr, "warren: cannot write the token: %s\n",
-			n ? strerror(-err) : "the network's name or a --public address is impossible");
+			n ? strerror(-err)
+			  : "the network's name or a --public address is impossible");
 	return err;
 }
 
@@ -249,8 +258,10 @@ int cmd_token(int argc, char **argv)
 		 config_get(&c, SET_STATE, "/var/lib/warren/rendezvous"));
 	char *text = file_read(path, TOKEN_TEXT_MAX);
 	if (!text) {
-		fprintf(stderr, "warren: cannot read %s: %s (has `warren rendezvous --state` been "
-				"started with this directory?)\n", path, strerror(errno));
+		fprintf(stderr,
+			"warren: cannot read %s: %s (has `warren rendezvous --state` been "
+			"started with this directory?)\n",
+			path, strerror(errno));
 		config_free(&c);
 		return EXIT_CANNOT;
 	}

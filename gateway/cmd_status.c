@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const enum setting status_settings[] = { SET_JSON, SET_INTERFACE, SET_RUN_DIR, SET_STATE,
-						SET_NETWORK, SETTING_COUNT };
+static const enum setting status_settings[] = { SET_JSON,  SET_INTERFACE, SET_RUN_DIR,
+						SET_STATE, SET_NETWORK,	  SETTING_COUNT };
 
 static const char status_usage[] =
 	"usage: warren status [--json] [--interface NAME]\n"
@@ -21,7 +21,8 @@ static const char status_usage[] =
 char *status_ask(const struct config *c)
 {
 	char path[300];
-	const char *state = c->value[SET_STATE]; /* of a flag or WARREN_STATE: a rendezvous has one */
+	const char *state =
+		c->value[SET_STATE]; /* of a flag or WARREN_STATE: a rendezvous has one */
 	char *text = NULL;
 
 	if (state) {
@@ -35,8 +36,9 @@ char *status_ask(const struct config *c)
 		text = ctl_ask(path);
 	}
 	if (!text)
-		fprintf(stderr, "warren: nothing answers at %s (%s): is it running here, under this "
-				"user, and with this --interface or --run-dir?\n",
+		fprintf(stderr,
+			"warren: nothing answers at %s (%s): is it running here, under this "
+			"user, and with this --interface or --run-dir?\n",
 			path, strerror(errno));
 	return text;
 }
@@ -95,11 +97,10 @@ static void print_peer(const json_t *p)
 	char key[12];
 
 	snprintf(key, sizeof(key), "%.8s…", str(p, "key"));
-	printf("  %-16s %-16s %-7s %-26s %10s %5lld %11s %11s  %s\n",
-	       member ? str(p, "id") : key, member ? str(p, "ip") : "-", str(p, "path"),
-	       str(p, "endpoint"), ms_text(p, "rtt_ms", rtt), num(p, "mtu"),
-	       bytes_text(num(p, "tx_bytes"), tx), bytes_text(num(p, "rx_bytes"), rx),
-	       member ? str(p, "release") : "");
+	printf("  %-16s %-16s %-7s %-26s %10s %5lld %11s %11s  %s\n", member ? str(p, "id") : key,
+	       member ? str(p, "ip") : "-", str(p, "path"), str(p, "endpoint"),
+	       ms_text(p, "rtt_ms", rtt), num(p, "mtu"), bytes_text(num(p, "tx_bytes"), tx),
+	       bytes_text(num(p, "rx_bytes"), rx), member ? str(p, "release") : "");
 }
 
 static void print_gateway(const json_t *o)
@@ -118,8 +119,7 @@ static void print_gateway(const json_t *o)
 		       ms_text(r, "rtt_ms", rtt));
 	printf("\n  %-16s %-16s %-7s %-26s %10s %5s %11s %11s  %s\n", "MEMBER", "ADDRESS", "PATH",
 	       "ENDPOINT", "RTT", "MTU", "SENT", "RECEIVED", "RELEASE");
-	json_array_foreach((json_t *)(uintptr_t)peers, i, p)
-		print_peer(p);
+	json_array_foreach((json_t *)(uintptr_t)peers, i, p) print_peer(p);
 	if (json_array_size(peers) == 0)
 		printf("  nobody else yet\n");
 	print_drops(json_object_get(o, "drops"));
@@ -137,11 +137,10 @@ static void print_rendezvous(const json_t *o)
 	       num(relay, "packets"));
 	printf("  %-16s %-16s %-8s %-26s %12s  %s\n", "MEMBER", "ADDRESS", "STATE", "ENDPOINT",
 	       "RELAYED", "RELEASE");
-	json_array_foreach((json_t *)(uintptr_t)members, i, m)
-		printf("  %-16s %-16s %-8s %-26s %12s  %s\n", str(m, "id"), str(m, "ip"),
-		       json_is_true(json_object_get(m, "online")) ? "online" : "away",
-		       str(m, "endpoint"), bytes_text(num(m, "relayed_bytes"), text),
-		       str(m, "release"));
+	json_array_foreach((json_t *)(uintptr_t)members, i, m) printf(
+		"  %-16s %-16s %-8s %-26s %12s  %s\n", str(m, "id"), str(m, "ip"),
+		json_is_true(json_object_get(m, "online")) ? "online" : "away", str(m, "endpoint"),
+		bytes_text(num(m, "relayed_bytes"), text), str(m, "release"));
 	if (json_array_size(members) == 0)
 		printf("  nobody yet\n");
 	print_drops(json_object_get(o, "drops"));
@@ -154,7 +153,8 @@ int cmd_status(int argc, char **argv)
 
 	if (cmd_help(argc, argv, status_usage, status_settings))
 		return 0;
-	if (config_read(&c, argc, argv, status_settings) < 0 || config_bool(&c, SET_JSON, &json) < 0)
+	if (config_read(&c, argc, argv, status_settings) < 0 ||
+	    config_bool(&c, SET_JSON, &json) < 0)
 		return EXIT_USAGE;
 	char *text = status_ask(&c);
 	json_t *o = text ? json_loads(text, 0, NULL) : NULL;

@@ -89,7 +89,8 @@ pid_t command_start(char *const *argv, const char *user, const struct command_en
 		return -1;
 	}
 	if (!user && geteuid() == 0)
-		log_warn("the command runs as root (without capabilities); --user NAME changes that");
+		log_warn("the command runs as root (without capabilities); --user NAME changes "
+			 "that");
 	pid_t pid = fork();
 	if (pid < 0)
 		log_error("cannot start the command: %s", strerror(errno));

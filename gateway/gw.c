@@ -261,9 +261,9 @@ static int static_peers(struct gw *g)
 		bool has = wp->host[0] && resolve(wp->host, wp->port, at);
 		if (wp->host[0] && !has)
 			log_warn("the endpoint name %s cannot be looked up", wp->host);
-		struct peer *p = node_static_add(g->node, g->loop.now, wp->key,
-						 wp->has_psk ? wp->psk : NULL,
-						 has ? &at[0] : NULL, wp->keepalive);
+		struct peer *p =
+			node_static_add(g->node, g->loop.now, wp->key, wp->has_psk ? wp->psk : NULL,
+					has ? &at[0] : NULL, wp->keepalive);
 		if (!p) {
 			log_error("peer %zu has a key that is used already, or no peer's key",
 				  i + 1);
@@ -301,9 +301,12 @@ static int make_node(struct gw *g)
 {
 	struct node_config nc = {
 		.io = { .ctx = g, .udp = gw_send_udp, .tun = gw_send_tun, .note = on_note },
-		.aead = g->cfg->aead, .worker_id = g->cfg->worker_id,
-		.release = WARREN_VERSION, .max_peers = GW_MAX_PEERS,
-		.timestamp_floor = g->cfg->state.timestamp, .udp_gso = g->tun.uso,
+		.aead = g->cfg->aead,
+		.worker_id = g->cfg->worker_id,
+		.release = WARREN_VERSION,
+		.max_peers = GW_MAX_PEERS,
+		.timestamp_floor = g->cfg->state.timestamp,
+		.udp_gso = g->tun.uso,
 		.token = g->cfg->joining ? &g->cfg->token : NULL,
 		.psk = g->cfg->state.has_psk ? g->cfg->state.psk : NULL,
 		.number = g->cfg->state.number,

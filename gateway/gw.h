@@ -37,7 +37,7 @@ struct gw_config {
 	struct token token;
 	const struct wgconf *static_conf; /* or NULL */
 	struct state state;
-	bool own_key;            /* --key or a configuration file: the state's key is not used */
+	bool own_key; /* --key or a configuration file: the state's key is not used */
 	uint8_t private_key[32];
 	struct endpoint stated[GW_MAX_ENDPOINTS];
 	size_t nstated;

@@ -210,7 +210,8 @@ static void on_shim(struct ev_loop *ev, ev_io *w, int revents)
 		shim_send(g);
 	if (!(revents & EV_READ))
 		return;
-	ssize_t n = recv(w->fd, g->shim_line + g->shim_have, sizeof(g->shim_line) - g->shim_have, 0);
+	ssize_t n =
+		recv(w->fd, g->shim_line + g->shim_have, sizeof(g->shim_line) - g->shim_have, 0);
 	if (n > 0) {
 		g->shim_have += (size_t)n;
 		on_shim_bytes(g);

@@ -81,7 +81,8 @@ static int open_socket(struct gw *g)
 	}
 	if (err == -EADDRINUSE)
 		log_error("UDP port %u is in use by another program: choose another --port, or "
-			  "leave it out", port);
+			  "leave it out",
+			  port);
 	else if (err < 0)
 		log_error("cannot open a UDP socket: %s", strerror(-err));
 	if (err == 0 && !g->cfg->gso)
@@ -106,12 +107,14 @@ static int open_tun(struct gw *g)
 	case -EPERM:
 	case -EACCES:
 		log_error("no right to make interface %s: CAP_NET_ADMIN is needed "
-			  "(docker run --cap-add NET_ADMIN, or run as root)", name);
+			  "(docker run --cap-add NET_ADMIN, or run as root)",
+			  name);
 		break;
 	case -EBUSY:
 	case -EEXIST:
 		log_error("interface %s exists already: is another gateway running? "
-			  "Choose another --interface", name);
+			  "Choose another --interface",
+			  name);
 		break;
 	default:
 		log_error("cannot make interface %s: %s", name, strerror(-err));

@@ -11,10 +11,12 @@ enum { TUN_MTU = 1420, MIN_IP6_MTU = 1280, TCP4_HEADERS = 40, TCP6_HEADERS = 60 
 static int check_clash(struct gw *g, const struct prefix *p)
 {
 	char what[200], text[PREFIX_STRLEN];
-	if (!kernel_prefix_clash(g->kernel, p, "/etc/resolv.conf", g->tun.ifindex, what, sizeof(what)))
+	if (!kernel_prefix_clash(g->kernel, p, "/etc/resolv.conf", g->tun.ifindex, what,
+				 sizeof(what)))
 		return 0;
 	log_error("the network's range %s overlaps this host's %s: start the rendezvous with "
-		  "another --prefix", prefix_str(p, text), what);
+		  "another --prefix",
+		  prefix_str(p, text), what);
 	return -EADDRINUSE;
 }
 

@@ -222,8 +222,7 @@ static void member_set(struct node *n, nsec now, const struct roster_entry *e)
 
 	if (!n->links)
 		return;
-	if (p && (sodium_memcmp(p->entry.key, e->key, 32) != 0 ||
-		  p->entry.nroutes != e->nroutes ||
+	if (p && (sodium_memcmp(p->entry.key, e->key, 32) != 0 || p->entry.nroutes != e->nroutes ||
 		  memcmp(p->entry.routes, e->routes, sizeof(e->routes)) != 0)) {
 		peer_free(p);
 		p = NULL;
@@ -279,8 +278,7 @@ static void sweep_gone(struct node *n, nsec now)
 
 static int first_grant(struct node *n, const struct lease *l)
 {
-	struct links_config lc = { .self = l->number, .boot = n->boot,
-				   .max_links = n->max_peers };
+	struct links_config lc = { .self = l->number, .boot = n->boot, .max_links = n->max_peers };
 	n->links = links_new(&lc);
 	if (!n->links)
 		return -ENOMEM;
@@ -305,7 +303,8 @@ static void granted(struct node *n, nsec now, const struct enrol_output *out)
 	j->lease.lease = out->lease;
 	j->own_psk = true;
 	if (first && first_grant(n, &out->lease) < 0) {
-		node_tell(n, &(struct node_note){ .event = NODE_REFUSED, .fatal = true,
+		node_tell(n, &(struct node_note){ .event = NODE_REFUSED,
+						  .fatal = true,
 						  .text = "out of memory" });
 		return;
 	}

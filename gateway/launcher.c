@@ -34,8 +34,8 @@ struct child {
 enum phase {
 	PHASE_RUNNING,
 	PHASE_STOPPING_COMMAND, /* the command is told to end; everything else goes on for it */
-	PHASE_RELEASING,        /* the gateway gives the lease back */
-	PHASE_ENDING,           /* the rest is told to end */
+	PHASE_RELEASING,	/* the gateway gives the lease back */
+	PHASE_ENDING,		/* the rest is told to end */
 };
 
 struct launcher {
@@ -59,8 +59,9 @@ static bool wanted(const struct launcher *l, enum child_kind k)
 /* Joins gateway and `other` by a new pair, whichever of the two is new. */
 static void wire(struct launcher *l, enum child_kind other)
 {
-	static const enum chan_kind kinds[] = { [CHILD_SHIM] = CHAN_SHIM,
-						[CHILD_HELPER] = CHAN_HELPER };
+	static const enum chan_kind kinds[] = {
+		[CHILD_SHIM] = CHAN_SHIM, [CHILD_HELPER] = CHAN_HELPER
+	};
 	struct child *gw = &l->child[CHILD_GATEWAY], *o = &l->child[other];
 	struct chan_msg to_gw = { .kind = kinds[other] }, to_other = { .kind = CHAN_GATEWAY };
 	int fds[2];
@@ -90,7 +91,7 @@ static _Noreturn void child_body(struct launcher *l, enum child_kind k, int chan
 	for (size_t i = 0; i < ARRAY_SIZE(l->signals); i++)
 		ev_signal_stop(l->loop.ev, &l->signals[i]);
 	proc_child(chan);
-	setpgid(0, 0); /* ^C is for the launcher: it knows the order of an end */
+	setpgid(0, 0);			  /* ^C is for the launcher: it knows the order of an end */
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* nothing outlives the launcher */
 	snprintf(title, sizeof(title), "warren-%s", child_names[k]);
 	prctl(PR_SET_NAME, title);
@@ -324,8 +325,8 @@ static nsec deadline(void *ctx)
 
 int launcher_run(const struct launcher_config *cfg)
 {
-	static const int passed[] = { SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2,
-				      SIGWINCH };
+	static const int passed[] = { SIGCHLD, SIGTERM, SIGINT,	 SIGHUP,
+				      SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH };
 	struct launcher l = { .cfg = cfg };
 
 	if (loop_init(&l.loop, &l, turn, deadline) < 0) {

@@ -14,8 +14,8 @@
 #include "gateway/loop.h"
 
 struct launcher_config {
-	char *const *command;   /* NULL: none, run until a signal */
-	const char *user;       /* --user, or NULL */
+	char *const *command; /* NULL: none, run until a signal */
+	const char *user;     /* --user, or NULL */
 	const char *worker_id;
 	bool trino;
 	void *ctx;

@@ -12,7 +12,7 @@
 
 struct loop {
 	struct ev_loop *ev;
-	nsec now; /* of this turn */
+	nsec now;	  /* of this turn */
 	nsec wall_offset; /* nanoseconds since 1970 = now + this */
 	int timer_fd;
 	nsec armed;

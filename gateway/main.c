@@ -12,7 +12,8 @@ static const struct command {
 	const char *name, *help;
 	int (*run)(int argc, char **argv);
 } commands[] = {
-	{ "rendezvous", "introduce members to each other and relay for them; needs no privilege", cmd_rendezvous },
+	{ "rendezvous", "introduce members to each other and relay for them; needs no privilege",
+	  cmd_rendezvous },
 	{ "token", "print the join token of a rendezvous", cmd_token },
 	{ "run", "join a network and run a command in it: warren run -- CMD ARGS…", cmd_run },
 	{ "up", "join a network, or bring up a WireGuard configuration FILE", cmd_up },
@@ -25,8 +26,9 @@ static const struct command {
 
 static void usage(FILE *f)
 {
-	fprintf(f, "warren %s: one private network for Trino nodes behind NATs\n\n"
-		   "usage: warren COMMAND [--OPTION VALUE]… (warren COMMAND --help says more)\n\n",
+	fprintf(f,
+		"warren %s: one private network for Trino nodes behind NATs\n\n"
+		"usage: warren COMMAND [--OPTION VALUE]… (warren COMMAND --help says more)\n\n",
 		WARREN_VERSION);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		fprintf(f, "  %-11s %s\n", commands[i].name, commands[i].help);
@@ -103,7 +105,8 @@ bool cmd_help(int argc, char **argv, const char *usage_text, const enum setting 
 		return false;
 	fputs(usage_text, stdout);
 	if (allowed && *allowed != SETTING_COUNT) {
-		printf("\nOptions (a flag beats the environment, the environment beats the file):\n");
+		printf("\nOptions (a flag beats the environment, the environment beats the "
+		       "file):\n");
 		config_help(allowed);
 	}
 	return true;

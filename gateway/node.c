@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 enum {
-	WARM_MEMBERS = 64,         /* up to so many members every link is kept warm */
+	WARM_MEMBERS = 64, /* up to so many members every link is kept warm */
 };
 #define WARM_AGE (120 * NSEC_PER_SEC)
 #define WARM_AGE_SECOND (150 * NSEC_PER_SEC)
@@ -92,9 +92,12 @@ static void poll_links(struct node *n, nsec now)
 		struct peer *p = out.link ? link_user(out.link) : NULL;
 		switch (out.event) {
 		case LINK_SEND: {
-			struct udp_tx tx = { .buf = out.bytes, .len = (uint32_t)out.len,
-					     .seg = (uint32_t)out.len, .to = out.path.remote,
-					     .local = out.path.local, .ifindex = out.path.ifindex };
+			struct udp_tx tx = { .buf = out.bytes,
+					     .len = (uint32_t)out.len,
+					     .seg = (uint32_t)out.len,
+					     .to = out.path.remote,
+					     .local = out.path.local,
+					     .ifindex = out.path.ifindex };
 			n->io.udp(n->io.ctx, &tx, 1);
 			break;
 		}

@@ -25,23 +25,23 @@ struct peer;
 
 enum peer_kind {
 	PEER_RENDEZVOUS, /* from the token; no inner address */
-	PEER_MEMBER,     /* introduced by the rendezvous */
-	PEER_STATIC,     /* from a WireGuard configuration */
+	PEER_MEMBER,	 /* introduced by the rendezvous */
+	PEER_STATIC,	 /* from a WireGuard configuration */
 };
 
 enum node_event {
-	NODE_UP,            /* the lease is granted: node_lease() */
+	NODE_UP,	    /* the lease is granted: node_lease() */
 	NODE_LEASE_CHANGED, /* another address than before: the command must not go on with it */
-	NODE_REFUSED,       /* `text`; `fatal` */
-	NODE_REPLACED,      /* `text`: another key holds our id */
+	NODE_REFUSED,	    /* `text`; `fatal` */
+	NODE_REPLACED,	    /* `text`: another key holds our id */
 	NODE_RELEASED,
-	NODE_ROUTE_ADD,     /* `prefix` is `peer`'s: tell the kernel, with the peer's MTU */
+	NODE_ROUTE_ADD, /* `prefix` is `peer`'s: tell the kernel, with the peer's MTU */
 	NODE_ROUTE_REMOVE,
-	NODE_PATH_CHANGED,  /* `peer` has another path (peer_path()), or none */
-	NODE_RESOLVE,       /* the rendezvous' names should be looked up again (node_resolved()) */
-	NODE_SAVE,          /* node_psk() or node_lease() changed: write the state */
-	NODE_ROSTER,        /* members changed: tell the shim */
-	NODE_SESSION,       /* first session with `peer` */
+	NODE_PATH_CHANGED, /* `peer` has another path (peer_path()), or none */
+	NODE_RESOLVE,	   /* the rendezvous' names should be looked up again (node_resolved()) */
+	NODE_SAVE,	   /* node_psk() or node_lease() changed: write the state */
+	NODE_ROSTER,	   /* members changed: tell the shim */
+	NODE_SESSION,	   /* first session with `peer` */
 };
 
 struct node_note {
@@ -67,12 +67,12 @@ struct node_config {
 	uint8_t private_key[32];
 	uint32_t max_peers;
 	int64_t timestamp_floor; /* from the state: TAI64N as ns since 1970 */
-	uint64_t boot;           /* greater at each start */
-	bool udp_gso;            /* the TUN takes UDP super-packets */
+	uint64_t boot;		 /* greater at each start */
+	bool udp_gso;		 /* the TUN takes UDP super-packets */
 	/* joining: the token, or NULL for a purely static node */
 	const struct token *token;
-	const uint8_t *psk;      /* the member PSK kept in the state, or NULL */
-	member_number number;    /* the lease kept in the state, or 0 */
+	const uint8_t *psk;   /* the member PSK kept in the state, or NULL */
+	member_number number; /* the lease kept in the state, or 0 */
 };
 
 struct node *node_new(const struct node_config *cfg, nsec now);
@@ -121,14 +121,14 @@ void node_enrol_info(const struct node *n, struct enrol_info *out);
 const struct endpoint *node_rendezvous(const struct node *n); /* in use now; NULL */
 
 struct peer_stats {
-	uint64_t tx_bytes, rx_bytes;             /* of datagrams of inner data */
+	uint64_t tx_bytes, rx_bytes; /* of datagrams of inner data */
 	uint64_t tx_direct, tx_relay, rx_direct, rx_relay;
 };
 
 struct peer *node_peer_next(const struct node *n, const struct peer *after); /* NULL: the first */
 enum peer_kind peer_kind(const struct peer *p);
 const struct roster_entry *peer_entry(const struct peer *p); /* members alone */
-struct addr peer_ip(const struct peer *p);                   /* members: their address */
+struct addr peer_ip(const struct peer *p);		     /* members: their address */
 const uint8_t *peer_key(const struct peer *p);
 const struct wg_peer *peer_wg(const struct peer *p);
 const struct link *peer_link(const struct peer *p); /* members alone */

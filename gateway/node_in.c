@@ -80,7 +80,8 @@ static void session_seen(struct node *n, struct peer *p, nsec now)
 static void roam(struct peer *p, const struct arrival *a)
 {
 	if (p->kind == PEER_STATIC && !a->relayed)
-		p->path = (struct path){ .remote = a->from, .local = a->local,
+		p->path = (struct path){ .remote = a->from,
+					 .local = a->local,
 					 .ifindex = a->ifindex };
 }
 
@@ -170,8 +171,9 @@ static enum drop relayed(struct node *n, nsec now, const struct arrival *a, uint
 	struct link *l;
 	uint8_t *inner;
 	size_t innerlen;
-	enum drop why = n->links ? links_unwrap(n->links, now, &a->from, p, len, &l, &inner, &innerlen)
-				 : DROP_RELAY_UNKNOWN_MEMBER;
+	enum drop why =
+		n->links ? links_unwrap(n->links, now, &a->from, p, len, &l, &inner, &innerlen)
+			 : DROP_RELAY_UNKNOWN_MEMBER;
 	if (why != DROP_NONE)
 		return why;
 	struct arrival in = *a;
@@ -218,7 +220,8 @@ static void datagram(struct node *n, nsec now, struct link *via, const struct ar
 void node_udp(struct node *n, nsec now, const struct udp_rx *rx, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++) {
-		struct arrival a = { .from = rx[i].from, .local = rx[i].local,
+		struct arrival a = { .from = rx[i].from,
+				     .local = rx[i].local,
 				     .ifindex = rx[i].ifindex };
 		if (rx[i].truncated) {
 			node_drop(n, NULL, DROP_UDP_TRUNCATED);
@@ -226,8 +229,7 @@ void node_udp(struct node *n, nsec now, const struct udp_rx *rx, unsigned count)
 		}
 		uint32_t seg = rx[i].seg ? rx[i].seg : rx[i].len;
 		for (uint32_t at = 0; at < rx[i].len; at += seg)
-			datagram(n, now, NULL, &a, rx[i].buf + at,
-				 size_min(seg, rx[i].len - at));
+			datagram(n, now, NULL, &a, rx[i].buf + at, size_min(seg, rx[i].len - at));
 	}
 	in_flush(n, now);
 }

@@ -11,11 +11,11 @@ enum {
 	MAX_RUNS = 8,
 	/* headroom of a segment: relay header and data header; behind it padding and tag */
 	INNER_MAX = 65535,
-	STAGE_PACKETS = 128,     /* per peer, as stock peers do */
+	STAGE_PACKETS = 128,	 /* per peer, as stock peers do */
 	STAGE_BYTES = 256 << 10, /* per peer */
 	OPEN_BATCH = 256,
 	DEFAULT_PATH_MTU = 1500,
-	MAX_INNER_MTU = 1420,    /* what wg-quick gives a stock peer over 1500 bytes */
+	MAX_INNER_MTU = 1420, /* what wg-quick gives a stock peer over 1500 bytes */
 };
 
 /* How often a member's session is looked at while nothing flows (node.c). */
@@ -35,14 +35,14 @@ struct peer {
 	struct peer *next, **link_in; /* in the node's list */
 	enum peer_kind kind;
 	struct wg_peer *wg;
-	struct link *link;            /* members */
-	struct path path;             /* rendezvous and static peers: port 0 = nowhere yet */
-	struct path told;             /* the one of the last NODE_PATH_CHANGED */
-	struct roster_entry entry;    /* members */
-	struct addr ip, ip6;          /* members */
+	struct link *link;	   /* members */
+	struct path path;	   /* rendezvous and static peers: port 0 = nowhere yet */
+	struct path told;	   /* the one of the last NODE_PATH_CHANGED */
+	struct roster_entry entry; /* members */
+	struct addr ip, ip6;	   /* members */
 	uint32_t mtu;
 	bool had_session;
-	nsec next_warm;               /* members: when to look whether the session is still young */
+	nsec next_warm; /* members: when to look whether the session is still young */
 	struct staged *staged, **staged_end;
 	uint32_t staged_packets, staged_bytes;
 	struct peer_stats stats;
@@ -53,12 +53,12 @@ struct peer {
 struct run {
 	struct peer *peer; /* NULL: free */
 	struct path path;
-	uint32_t head;     /* relay header or none, then the data header */
+	uint32_t head;	       /* relay header or none, then the data header */
 	uint32_t stride, used; /* bytes of each datagram; bytes in all */
 	uint32_t count;
-	bool closed;       /* a shorter one was added: nothing more fits */
+	bool closed; /* a shorter one was added: nothing more fits */
 	uint32_t len[RUN_SEGMENTS], padded[RUN_SEGMENTS];
-	uint8_t *buf;      /* RUN_BYTES + a whole largest packet */
+	uint8_t *buf; /* RUN_BYTES + a whole largest packet */
 };
 
 /* A received data message on its way through wg_open(). */
@@ -76,8 +76,8 @@ struct join {
 	struct peer *rendezvous;
 	struct endpoint at[8];
 	size_t count, current;
-	bool own_psk;            /* we hold a member PSK, in lease.psk */
-	unsigned tries;          /* handshakes since the last session */
+	bool own_psk;	/* we hold a member PSK, in lease.psk */
+	unsigned tries; /* handshakes since the last session */
 	nsec next_try, next_resolve, next_mismatch;
 	struct node_lease_info lease;
 	struct endpoint local[MAX_CANDIDATES], observed;
@@ -123,7 +123,7 @@ static inline void node_tell(struct node *n, const struct node_note *note)
 struct peer *peer_new(struct node *n, enum peer_kind kind, const uint8_t key[static 32]);
 void peer_free(struct peer *p);
 void peer_stage(struct peer *p, nsec now, const struct vnet_hdr *h, const uint8_t *ip, size_t len);
-void peer_unstage(struct peer *p, nsec now);               /* a session is up: all goes out */
+void peer_unstage(struct peer *p, nsec now); /* a session is up: all goes out */
 void peer_drop_staged(struct peer *p, enum drop why);
 int peer_route(struct peer *p, const struct prefix *prefix); /* table and kernel */
 void peer_unroute_all(struct peer *p);

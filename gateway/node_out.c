@@ -31,8 +31,12 @@ static bool same_path(const struct path *a, const struct path *b)
 
 static struct udp_tx tx_of(const struct path *path, const uint8_t *buf, uint32_t len, uint32_t seg)
 {
-	return (struct udp_tx){ .buf = buf, .len = len, .seg = seg, .to = path->remote,
-				.local = path->local, .ifindex = path->ifindex };
+	return (struct udp_tx){ .buf = buf,
+				.len = len,
+				.seg = seg,
+				.to = path->remote,
+				.local = path->local,
+				.ifindex = path->ifindex };
 }
 
 /* The session went between staging and sealing (rejected by age): the packets wait for the next. */
@@ -52,9 +56,10 @@ static bool seal_run(struct run *r, nsec now, struct udp_tx *tx)
 	bool ok = false;
 
 	for (uint32_t i = 0; i < r->count; i++)
-		pkts[i] = (struct wg_packet){
-			.data = r->buf + i * r->stride + r->head - WG_DATA_HEADER_LEN,
-			.len = r->len[i], .padded = r->padded[i] };
+		pkts[i] = (struct wg_packet){ .data = r->buf + i * r->stride + r->head -
+						      WG_DATA_HEADER_LEN,
+					      .len = r->len[i],
+					      .padded = r->padded[i] };
 	if (wg_seal(p->node->wg, p->wg, now, pkts, r->count) == DROP_NONE) {
 		for (uint32_t i = 0; r->path.relay && i < r->count; i++)
 			link_relay_header(p->link, r->buf + i * r->stride, pkts[i].len);
@@ -214,8 +219,9 @@ void out_message(struct peer *p, const uint8_t *msg, size_t len, bool handshake)
 void out_reply(struct node *n, struct link *via, const struct arrival *a, const uint8_t *msg,
 	       size_t len)
 {
-	struct path path = { .relay = a->relayed, .remote = a->from, .local = a->local,
-			     .ifindex = a->ifindex };
+	struct path path = {
+		.relay = a->relayed, .remote = a->from, .local = a->local, .ifindex = a->ifindex
+	};
 	send_wrapped(n, via, &path, DSCP_HANDSHAKE, msg, len);
 }
 

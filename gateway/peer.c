@@ -53,8 +53,8 @@ int peer_route(struct peer *p, const struct prefix *prefix)
 {
 	int err = route_table_set(p->node->routes, prefix, p);
 	if (err == 0)
-		node_tell(p->node, &(struct node_note){ .event = NODE_ROUTE_ADD,
-							.peer = p, .prefix = *prefix });
+		node_tell(p->node, &(struct node_note){
+					   .event = NODE_ROUTE_ADD, .peer = p, .prefix = *prefix });
 	return err;
 }
 
@@ -62,8 +62,8 @@ static void tell_unroute(void *ctx, const struct prefix *prefix, void *owner)
 {
 	struct peer *p = ctx;
 	(void)owner;
-	node_tell(p->node, &(struct node_note){ .event = NODE_ROUTE_REMOVE,
-						.peer = p, .prefix = *prefix });
+	node_tell(p->node,
+		  &(struct node_note){ .event = NODE_ROUTE_REMOVE, .peer = p, .prefix = *prefix });
 }
 
 struct route_visit {

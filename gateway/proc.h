@@ -15,10 +15,10 @@ enum chan_kind {
 	CHAN_SHIM,
 	CHAN_HELPER,
 	CHAN_GATEWAY,
-	CHAN_STOP,     /* launcher → gateway: release the lease and end */
+	CHAN_STOP, /* launcher → gateway: release the lease and end */
 	/* gateway → launcher */
-	CHAN_UP,       /* ip, ip6: start the command */
-	CHAN_FATAL,    /* code: end everything with this status; the line has been written */
+	CHAN_UP,    /* ip, ip6: start the command */
+	CHAN_FATAL, /* code: end everything with this status; the line has been written */
 	CHAN_RELEASED,
 };
 

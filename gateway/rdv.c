@@ -19,7 +19,7 @@ enum {
 struct client {
 	struct client *next, **link_in;
 	struct wg_peer *wg;
-	struct path at;      /* where its last authenticated packet came from */
+	struct path at; /* where its last authenticated packet came from */
 	bool member, admission_next;
 	nsec expires;
 };
@@ -111,7 +111,9 @@ struct rdv *rdv_new(const struct rdv_config *cfg, nsec now)
 	if (!r)
 		return NULL;
 	struct wg_config wc = { .max_peers = cfg->registrar.max_members + STRANGERS,
-				.aead = cfg->aead, .user = r, .adopt = adopt,
+				.aead = cfg->aead,
+				.user = r,
+				.adopt = adopt,
 				.before_response = before_response };
 	r->io = cfg->io;
 	r->now = now;
@@ -188,8 +190,12 @@ void rdv_set_wall(struct rdv *r, nsec offset)
 
 static void send_to(struct rdv *r, const struct path *at, const uint8_t *p, size_t len, uint8_t tos)
 {
-	struct udp_tx tx = { .buf = p, .len = (uint32_t)len, .seg = (uint32_t)len,
-			     .to = at->remote, .local = at->local, .ifindex = at->ifindex,
+	struct udp_tx tx = { .buf = p,
+			     .len = (uint32_t)len,
+			     .seg = (uint32_t)len,
+			     .to = at->remote,
+			     .local = at->local,
+			     .ifindex = at->ifindex,
 			     .tos = tos };
 	if (at->remote.port)
 		r->io.udp(r->io.ctx, &tx, 1);
@@ -358,7 +364,8 @@ void rdv_udp(struct rdv *r, nsec now, const struct udp_rx *rx, unsigned count)
 {
 	r->now = now;
 	for (unsigned i = 0; i < count; i++) {
-		struct path from = { .remote = rx[i].from, .local = rx[i].local,
+		struct path from = { .remote = rx[i].from,
+				     .local = rx[i].local,
 				     .ifindex = rx[i].ifindex };
 		if (rx[i].truncated) {
 			drop_count(&r->drops, DROP_UDP_TRUNCATED);

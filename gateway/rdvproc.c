@@ -193,7 +193,7 @@ static void store_ended(struct proc *p, int wstatus)
 	if (!p->loaded) {
 		/* it never worked: it has said why */
 		p->status = WIFEXITED(wstatus) && WEXITSTATUS(wstatus) ? WEXITSTATUS(wstatus)
-								     : EXIT_CANNOT;
+								       : EXIT_CANNOT;
 		loop_stop(&p->loop);
 		return;
 	}
@@ -255,9 +255,9 @@ static void start_udp(struct proc *p)
 	p->udp_io.data = p;
 	ev_io_start(p->loop.ev, &p->udp_io);
 	token_fingerprint(&p->cfg->token, fp);
-	log_info("rendezvous of network %s on UDP %s, token %s (`warren token --state %s` prints it)",
-		 p->cfg->token.network, endpoint_str(&p->cfg->listen, text), fp,
-		 p->cfg->state.dir);
+	log_info("rendezvous of network %s on UDP %s, token %s (`warren token --state %s` prints "
+		 "it)",
+		 p->cfg->token.network, endpoint_str(&p->cfg->listen, text), fp, p->cfg->state.dir);
 }
 
 /* --- status --- */
@@ -272,8 +272,8 @@ static json_t *member_json(const struct proc *p, const struct registrar_member_i
 			      (json_int_t)m->record.number, "ip", addr_str(&a, ip), "online",
 			      m->online, "relayed_bytes", (json_int_t)c.bytes, "relayed_packets",
 			      (json_int_t)c.packets, "release", m->release);
-	json_object_set_new(o, "endpoint", m->from.port ? json_string(endpoint_str(&m->from, at))
-							: json_null());
+	json_object_set_new(o, "endpoint",
+			    m->from.port ? json_string(endpoint_str(&m->from, at)) : json_null());
 	return o;
 }
 

@@ -42,8 +42,10 @@ _Noreturn void shim_main(const struct shim_config *cfg, int chan)
 	int err = ev ? shim_new(&p.shim, ev, cfg) : -ENOMEM;
 
 	if (err == -EADDRINUSE)
-		log_error("TCP port %u on localhost is in use: choose another TRINO_PROXY_PORT (and "
-			  "the same in Trino's discovery.uri)", cfg->proxy_port);
+		log_error(
+			"TCP port %u on localhost is in use: choose another TRINO_PROXY_PORT (and "
+			"the same in Trino's discovery.uri)",
+			cfg->proxy_port);
 	else if (err < 0)
 		log_error("cannot start the shim: %s", strerror(-err));
 	else if ((err = proc_become_nobody()) < 0 || (err = proc_drop_capabilities(-1)) < 0)

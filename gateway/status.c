@@ -56,9 +56,9 @@ static json_t *paths_json(const struct link *l, nsec now, nsec *rtt_in_use)
 			*rtt_in_use = info[i].rtt;
 		json_t *o = json_pack("{s:s,s:o,s:b,s:b,s:I,s:I}", "kind",
 				      info[i].path.relay ? "relay" : "direct", "endpoint",
-				      endpoint_text(&info[i].path.remote), "proven",
-				      info[i].proven, "in_use", info[i].in_use, "sent",
-				      (json_int_t)info[i].sent, "lost", (json_int_t)info[i].lost);
+				      endpoint_text(&info[i].path.remote), "proven", info[i].proven,
+				      "in_use", info[i].in_use, "sent", (json_int_t)info[i].sent,
+				      "lost", (json_int_t)info[i].lost);
 		if (info[i].rtt)
 			json_object_set_new(o, "rtt_ms", json_real(ms(info[i].rtt)));
 		if (info[i].last_answer)
@@ -92,14 +92,14 @@ static json_t *peer_json(const struct peer *p, nsec now)
 	const char *word = path_word(p, &path);
 
 	wg_peer_stats(peer_wg(p), now, &w);
-	json_t *o = json_pack(
-		"{s:s,s:o,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:i,s:b,s:o}", "kind",
-		peer_kind(p) == PEER_MEMBER ? "member" : "static", "key", key_text(peer_key(p)),
-		"path", word, "tx_bytes", (json_int_t)s->tx_bytes, "rx_bytes",
-		(json_int_t)s->rx_bytes, "tx_direct_bytes", (json_int_t)s->tx_direct,
-		"tx_relay_bytes", (json_int_t)s->tx_relay, "rx_direct_bytes",
-		(json_int_t)s->rx_direct, "rx_relay_bytes", (json_int_t)s->rx_relay, "mtu",
-		(int)peer_mtu(p), "session", w.can_send, "drops", drops_json(peer_drops(p)));
+	json_t *o = json_pack("{s:s,s:o,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:i,s:b,s:o}", "kind",
+			      peer_kind(p) == PEER_MEMBER ? "member" : "static", "key",
+			      key_text(peer_key(p)), "path", word, "tx_bytes",
+			      (json_int_t)s->tx_bytes, "rx_bytes", (json_int_t)s->rx_bytes,
+			      "tx_direct_bytes", (json_int_t)s->tx_direct, "tx_relay_bytes",
+			      (json_int_t)s->tx_relay, "rx_direct_bytes", (json_int_t)s->rx_direct,
+			      "rx_relay_bytes", (json_int_t)s->rx_relay, "mtu", (int)peer_mtu(p),
+			      "session", w.can_send, "drops", drops_json(peer_drops(p)));
 	json_object_set_new(o, "endpoint",
 			    word[0] == 'n' ? json_null() : endpoint_text(&path.remote));
 	json_object_set_new(o, "last_handshake_s",
@@ -116,12 +116,11 @@ static json_t *rendezvous_json(struct gw *g)
 	struct enrol_info e;
 
 	node_enrol_info(g->node, &e);
-	return json_pack("{s:o,s:b,s:o,s:I,s:o}", "endpoint", at ? endpoint_text(at) : json_null(),
-			 "registered", e.registered, "rtt_ms",
-			 e.rtt ? json_real(ms(e.rtt)) : json_null(), "roster_version",
-			 (json_int_t)e.roster_version, "last_answer_s",
-			 e.last_answer ? json_real(ms(g->loop.now - e.last_answer) / 1000)
-				       : json_null());
+	return json_pack(
+		"{s:o,s:b,s:o,s:I,s:o}", "endpoint", at ? endpoint_text(at) : json_null(),
+		"registered", e.registered, "rtt_ms", e.rtt ? json_real(ms(e.rtt)) : json_null(),
+		"roster_version", (json_int_t)e.roster_version, "last_answer_s",
+		e.last_answer ? json_real(ms(g->loop.now - e.last_answer) / 1000) : json_null());
 }
 
 static const char *state_word(const struct gw *g)
@@ -133,8 +132,8 @@ static const char *state_word(const struct gw *g)
 
 static json_t *socket_json(const struct gw *g)
 {
-	return json_pack("{s:i,s:b,s:b,s:I,s:I,s:I,s:I,s:I}", "port", g->udp.port, "gso", g->udp.gso,
-			 "gro", g->udp.gro, "tx_calls", (json_int_t)g->udp.tx_calls,
+	return json_pack("{s:i,s:b,s:b,s:I,s:I,s:I,s:I,s:I}", "port", g->udp.port, "gso",
+			 g->udp.gso, "gro", g->udp.gro, "tx_calls", (json_int_t)g->udp.tx_calls,
 			 "tx_datagrams", (json_int_t)g->udp.tx_datagrams, "rx_calls",
 			 (json_int_t)g->udp.rx_calls, "rx_datagrams",
 			 (json_int_t)g->udp.rx_datagrams, "gso_fallbacks",

@@ -30,7 +30,8 @@ bool key_parse(const char *text, uint8_t key[static 32])
 	size_t len;
 	bool ok = strlen(text) == KEY_TEXT &&
 		  sodium_base642bin(bytes, sizeof(bytes), text, KEY_TEXT, NULL, &len, NULL,
-				    sodium_base64_VARIANT_ORIGINAL) == 0 && len == 32;
+				    sodium_base64_VARIANT_ORIGINAL) == 0 &&
+		  len == 32;
 	if (ok)
 		memcpy(key, bytes, 32);
 	sodium_memzero(bytes, sizeof(bytes));
@@ -95,8 +96,8 @@ static bool skip(struct wgconf *c, const char *key)
 
 static bool interface_line(struct wgconf *c, const char *key, char *v)
 {
-	static const char *const skipped[] = { "DNS", "Table", "PreUp", "PostUp", "PreDown",
-					       "PostDown", "SaveConfig" };
+	static const char *const skipped[] = { "DNS",	  "Table",    "PreUp",	   "PostUp",
+					       "PreDown", "PostDown", "SaveConfig" };
 	unsigned long n;
 
 	if (strcasecmp(key, "PrivateKey") == 0) {

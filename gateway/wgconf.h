@@ -26,7 +26,8 @@ struct wgconf {
 	bool has_private_key;
 	uint16_t listen_port;
 	uint32_t fwmark, mtu;
-	struct prefix addresses[WGCONF_MAX_ADDRESSES]; /* host bits kept as /32 or /128 of the address */
+	struct prefix
+		addresses[WGCONF_MAX_ADDRESSES]; /* host bits kept as /32 or /128 of the address */
 	size_t naddresses;
 	struct wgconf_peer *peers; /* owned */
 	size_t npeers, cap;

@@ -181,8 +181,8 @@ void links_set_relay(struct links *ls, nsec now, uint32_t number, const struct e
 		for_each(ls, now, point_at_relay);
 		return;
 	}
-	bool same = number == ls->relay_number &&
-		    sodium_memcmp(key, ls->relay_key, RELAY_KEY_LEN) == 0;
+	bool same =
+		number == ls->relay_number && sodium_memcmp(key, ls->relay_key, RELAY_KEY_LEN) == 0;
 	if (ls->has_relay && same && endpoint_eq(relay, &ls->relay))
 		return;
 	if (!same) {

@@ -26,12 +26,12 @@ struct link;
 struct path {
 	bool relay;
 	struct endpoint remote; /* where datagrams go: the peer's endpoint, or the relay's */
-	struct addr local;      /* :: : the kernel's choice */
+	struct addr local;	/* :: : the kernel's choice */
 	uint32_t ifindex;
 };
 
 struct links_config {
-	uint32_t self;      /* our member number */
+	uint32_t self; /* our member number */
 	/*
 	 * Nanoseconds since 1970 at this start, kept greater than at any start before: peers'
 	 * replay windows restart on it, and the counter of our relay messages begins there. A node
@@ -82,20 +82,20 @@ void link_relay_header(struct link *l, uint8_t *p, size_t len);
  * relay message (then the answer goes back that way).
  */
 enum drop links_input(struct links *ls, nsec now, const struct endpoint *from,
-		      const struct addr *local, uint32_t ifindex, bool relayed,
-		      const uint8_t *p, size_t len);
+		      const struct addr *local, uint32_t ifindex, bool relayed, const uint8_t *p,
+		      size_t len);
 /*
  * A relay message from `from`: checks it (only from the relay that we use, MAC, counter, known source)
  * and gives the datagram in it; its source link in *l.
  */
-enum drop links_unwrap(struct links *ls, nsec now, const struct endpoint *from, uint8_t *p, size_t len,
-		       struct link **l, uint8_t **inner, size_t *innerlen);
+enum drop links_unwrap(struct links *ls, nsec now, const struct endpoint *from, uint8_t *p,
+		       size_t len, struct link **l, uint8_t **inner, size_t *innerlen);
 
 enum link_event {
-	LINK_SEND,              /* `bytes` of `len` to `path.remote` (relay header already in front) */
-	LINK_PATH_CHANGED,      /* link_path() is another one now; `path` */
+	LINK_SEND,	   /* `bytes` of `len` to `path.remote` (relay header already in front) */
+	LINK_PATH_CHANGED, /* link_path() is another one now; `path` */
 	LINK_WANT_INTRODUCTION, /* ask the rendezvous to introduce us to this link again */
-	LINK_OBSERVED,          /* a peer saw our datagrams come from `observed` (a candidate of ours) */
+	LINK_OBSERVED, /* a peer saw our datagrams come from `observed` (a candidate of ours) */
 };
 
 struct link_output {
@@ -114,7 +114,7 @@ nsec links_deadline(const struct links *ls);
 struct link_path_info {
 	struct path path;
 	bool proven, in_use;
-	nsec rtt;         /* smoothed; 0 unknown */
+	nsec rtt;	  /* smoothed; 0 unknown */
 	nsec last_answer; /* 0 never */
 	uint32_t sent, lost;
 };
@@ -132,7 +132,8 @@ struct relay_server;
 struct relay_server *relay_server_new(uint32_t max_members, uint64_t boot);
 void relay_server_free(struct relay_server *s);
 /* A member and its relay key. Again: changes the key. 0, -ENOMEM, or -ENOSPC (max_members). */
-int relay_server_set(struct relay_server *s, uint32_t number, const uint8_t key[static RELAY_KEY_LEN]);
+int relay_server_set(struct relay_server *s, uint32_t number,
+		     const uint8_t key[static RELAY_KEY_LEN]);
 /* An address proven otherwise (by the member's WireGuard session). */
 void relay_server_address(struct relay_server *s, uint32_t number, const struct endpoint *at);
 void relay_server_remove(struct relay_server *s, uint32_t number);

@@ -11,13 +11,13 @@
 #include "punch/link.h"
 
 enum {
-	SLOT_RELAY = 0,       /* the first slot is the relay's; the others are the peer's candidates */
+	SLOT_RELAY = 0, /* the first slot is the relay's; the others are the peer's candidates */
 	SLOTS = 1 + 24,
 	NO_SLOT = -1,
-	PENDING_PINGS = 64,   /* a whole burst of the rate below is remembered, and a second more */
+	PENDING_PINGS = 64, /* a whole burst of the rate below is remembered, and a second more */
 	OUTER_REPLAY_WORDS = 8,
 	RELAY_REPLAY_WORDS = 32768 / 64,
-	MAX_TRIES = 3,        /* a proven path is given up after so many unanswered pings in a row */
+	MAX_TRIES = 3, /* a proven path is given up after so many unanswered pings in a row */
 	KEPT_ALTERNATIVES = 2,
 	PONG_QUEUE = 64,
 	RECENTLY_OBSERVED = 16,
@@ -37,10 +37,10 @@ struct slot {
 	struct path path;
 	bool used, proven, dead;
 	uint8_t round, tries;
-	uint8_t loss;      /* share of pings lost, smoothed, in 1/256 */
-	nsec next;         /* its next ping; NSEC_NEVER: none */
-	nsec rtt;          /* smoothed; 0 unknown */
-	nsec last_answer;  /* 0 never */
+	uint8_t loss;	  /* share of pings lost, smoothed, in 1/256 */
+	nsec next;	  /* its next ping; NSEC_NEVER: none */
+	nsec rtt;	  /* smoothed; 0 unknown */
+	nsec last_answer; /* 0 never */
 	nsec last_sent, added;
 	uint32_t sent, answered;
 };
@@ -67,7 +67,7 @@ struct link {
 	struct bucket pings, pongs;
 
 	/* the choice */
-	int32_t chosen;        /* a slot or NO_SLOT */
+	int32_t chosen;	       /* a slot or NO_SLOT */
 	struct path current;   /* what link_path() shows while chosen != NO_SLOT */
 	struct path announced; /* what the last LINK_PATH_CHANGED said */
 	bool has_announced;
@@ -75,10 +75,10 @@ struct link {
 	/* times */
 	struct timer timer;
 	nsec active_until;
-	nsec want_at;          /* the next LINK_WANT_INTRODUCTION */
+	nsec want_at; /* the next LINK_WANT_INTRODUCTION */
 	nsec last_want;
 	uint8_t backoff;
-	nsec refresh_at;       /* while a direct path is used: when the others are tried again */
+	nsec refresh_at; /* while a direct path is used: when the others are tried again */
 
 	struct endpoint observed, last_observed;
 	nsec observed_at;
@@ -107,7 +107,7 @@ struct links {
 	struct heap heap;
 	nsec latest; /* the last time that we were told, for link_set_key(), which is told none */
 	struct link *ready_first, **ready_last;
-	struct bucket probes; /* of all links together */
+	struct bucket probes;	/* of all links together */
 	uint64_t counter_floor; /* no link's counter was ever this great */
 
 	bool has_relay;
@@ -142,8 +142,8 @@ void link_forget_pending(struct link *l, const struct slot *s);
 
 /* link_poll.c: timers */
 void link_ready(struct link *l);
-nsec links_jitter(nsec t); /* ± 10 % */
-nsec links_spread(nsec t); /* none of it to all */
+nsec links_jitter(nsec t);	   /* ± 10 % */
+nsec links_spread(nsec t);	   /* none of it to all */
 nsec link_backoff(unsigned tries); /* until the next introduction is asked for */
 
 static inline int32_t slot_index(const struct link *l, const struct slot *s)

@@ -9,9 +9,9 @@
  */
 #include "punch/link_core.h"
 
-#define PONG_COST (NSEC_PER_SEC / 100)  /* 100 a second for each peer, */
-#define PONG_DEPTH NSEC_PER_SEC         /* as many at once */
-#define PING_VALID (5 * NSEC_PER_SEC)   /* a later answer says nothing of the path as it is now */
+#define PONG_COST (NSEC_PER_SEC / 100) /* 100 a second for each peer, */
+#define PONG_DEPTH NSEC_PER_SEC	       /* as many at once */
+#define PING_VALID (5 * NSEC_PER_SEC)  /* a later answer says nothing of the path as it is now */
 #define TRIGGER_GAP (50 * NSEC_PER_MSEC)
 #define REPORT_COST (NSEC_PER_SEC / 2)
 #define REPORT_DEPTH (8 * REPORT_COST)
@@ -130,8 +130,7 @@ static enum drop on_pong(struct link *l, nsec now, const struct arrival *a,
 	if (!p || now - p->sent > PING_VALID)
 		return DROP_OUTER_UNEXPECTED;
 	struct slot *s = &l->slots[p->slot];
-	if (s->path.relay != a->relayed ||
-	    (!a->relayed && !endpoint_eq(&s->path.remote, a->from)))
+	if (s->path.relay != a->relayed || (!a->relayed && !endpoint_eq(&s->path.remote, a->from)))
 		return DROP_OUTER_UNEXPECTED;
 	struct pending_ping ping = *p;
 	p->slot = NO_SLOT;
@@ -146,8 +145,8 @@ static enum drop on_pong(struct link *l, nsec now, const struct arrival *a,
 }
 
 enum drop links_input(struct links *ls, nsec now, const struct endpoint *from,
-		      const struct addr *local, uint32_t ifindex, bool relayed,
-		      const uint8_t *p, size_t len)
+		      const struct addr *local, uint32_t ifindex, bool relayed, const uint8_t *p,
+		      size_t len)
 {
 	struct arrival a = { from, local, ifindex, relayed };
 	struct outer_msg m;
@@ -167,8 +166,8 @@ enum drop links_input(struct links *ls, nsec now, const struct endpoint *from,
 	return m.type == OUTER_TYPE_PING ? on_ping(l, now, &a, &m) : on_pong(l, now, &a, &m);
 }
 
-enum drop links_unwrap(struct links *ls, nsec now, const struct endpoint *from, uint8_t *p, size_t len,
-		       struct link **l, uint8_t **inner, size_t *innerlen)
+enum drop links_unwrap(struct links *ls, nsec now, const struct endpoint *from, uint8_t *p,
+		       size_t len, struct link **l, uint8_t **inner, size_t *innerlen)
 {
 	struct relay_msg m;
 	enum drop why = relay_peek(p, len, &m);

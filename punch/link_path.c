@@ -15,17 +15,17 @@
  */
 #include "punch/link_core.h"
 
-#define FRESH (5 * NSEC_PER_SEC)           /* so recent an answer moves data without another */
-#define STALE (3 * NSEC_PER_SEC)           /* older: asked before it carries fresh data */
+#define FRESH (5 * NSEC_PER_SEC) /* so recent an answer moves data without another */
+#define STALE (3 * NSEC_PER_SEC) /* older: asked before it carries fresh data */
 #define PACE_ACTIVE (2 * NSEC_PER_SEC)
 #define PACE_RELAY_ACTIVE (5 * NSEC_PER_SEC)
-#define PACE_IDLE (20 * NSEC_PER_SEC)      /* NATs keep a binding for 30 s or more */
+#define PACE_IDLE (20 * NSEC_PER_SEC) /* NATs keep a binding for 30 s or more */
 #define WANT_AGAIN (5 * NSEC_PER_SEC)
 #define REFRESH (60 * NSEC_PER_SEC)
 #define HYSTERESIS NSEC_PER_MSEC
 #define PRIVATE_BONUS (2 * NSEC_PER_MSEC)
-#define LOSS_COST (NSEC_PER_MSEC / 10)     /* for each 1/256, */
-enum { LOSS_NOTICED = 26 };                /* from a tenth on: one lost ping proves nothing */
+#define LOSS_COST (NSEC_PER_MSEC / 10) /* for each 1/256, */
+enum { LOSS_NOTICED = 26 };	       /* from a tenth on: one lost ping proves nothing */
 
 /* RFC 1918, RFC 4193, link-local: addresses that only the same site reaches. */
 static bool addr_is_private(const struct addr *a)
@@ -217,8 +217,8 @@ void link_choose(struct link *l, nsec now)
 
 	l->chosen = best_slot(l, now);
 	l->current = l->chosen == NO_SLOT ? none : l->slots[l->chosen].path;
-	l->changed = !path_eq(&l->current, &l->announced) ||
-		     l->has_announced != (l->chosen != NO_SLOT);
+	l->changed =
+		!path_eq(&l->current, &l->announced) || l->has_announced != (l->chosen != NO_SLOT);
 	if (was_direct != link_is_direct(l))
 		directness_changed(l, now);
 	if (l->chosen != before && l->chosen != NO_SLOT) {
@@ -242,7 +242,8 @@ void link_answered(struct link *l, nsec now, struct slot *s, const struct pendin
 	s->dead = false;
 	s->tries = 0;
 	s->round = UINT8_MAX;
-	s->next = NSEC_NEVER; /* so that the choice, when it falls on this slot, sets its own pace */
+	s->next =
+		NSEC_NEVER; /* so that the choice, when it falls on this slot, sets its own pace */
 	link_choose(l, now);
 	nsec pace = link_pace(l, s, now);
 	s->next = nsec_min(s->next, now + (first ? links_spread(pace) : links_jitter(pace)));

@@ -23,7 +23,8 @@
 #define MSEC NSEC_PER_MSEC
 
 enum { PROBE_ROUNDS = 7 };
-static const nsec probe_gap[PROBE_ROUNDS] = { /* after the n-th ping */
+static const nsec probe_gap[PROBE_ROUNDS] = {
+	/* after the n-th ping */
 	50 * MSEC, 50 * MSEC, 100 * MSEC, 200 * MSEC, 400 * MSEC, 800 * MSEC, NSEC_NEVER,
 };
 

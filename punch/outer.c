@@ -123,8 +123,8 @@ enum drop outer_parse(const uint8_t *p, size_t len, const uint8_t key[static OUT
 	return why;
 }
 
-size_t outer_write(const struct outer_msg *m, const uint8_t key[static OUTER_KEY_LEN],
-		   uint8_t *out, size_t cap)
+size_t outer_write(const struct outer_msg *m, const uint8_t key[static OUTER_KEY_LEN], uint8_t *out,
+		   size_t cap)
 {
 	struct wr w = wr_of(out, size_min(cap, OUTER_MAX));
 	uint8_t mac[MAC_LEN];

@@ -48,16 +48,16 @@ struct outer_msg {
 	uint32_t sender, receiver; /* member numbers; they select the key */
 	uint64_t boot, counter;
 	uint8_t txid[TXID_LEN];
-	struct endpoint observed;  /* pong: where the ping came from, as its receiver saw it */
-	uint16_t tlv_len;          /* of the TLVs, 0 or ≥ 4; written as padding: a pong takes its ping's */
+	struct endpoint observed; /* pong: where the ping came from, as its receiver saw it */
+	uint16_t tlv_len; /* of the TLVs, 0 or ≥ 4; written as padding: a pong takes its ping's */
 };
 
 /* Member numbers without checking the MAC, to find the key; DROP_NONE or why not (version too). */
 enum drop outer_peek(const uint8_t *p, size_t len, uint32_t *sender, uint32_t *receiver);
 enum drop outer_parse(const uint8_t *p, size_t len, const uint8_t key[static OUTER_KEY_LEN],
 		      struct outer_msg *out);
-size_t outer_write(const struct outer_msg *m, const uint8_t key[static OUTER_KEY_LEN],
-		   uint8_t *out, size_t cap);
+size_t outer_write(const struct outer_msg *m, const uint8_t key[static OUTER_KEY_LEN], uint8_t *out,
+		   size_t cap);
 
 /*
  * Relay header, in front of the untouched datagram:
@@ -65,7 +65,11 @@ size_t outer_write(const struct outer_msg *m, const uint8_t key[static OUTER_KEY
  * MAC: SipHash-2-4 (64 bits) over bytes 0..19, the datagram's length as be32 and its first 16 bytes,
  * under the hop's key. The datagram protects the rest of itself.
  */
-enum { RELAY_HEADER_LEN = 28, RELAY_KEY_LEN = 16, RELAY_INNER_MIN = 16 /* no datagram is shorter */ };
+enum {
+	RELAY_HEADER_LEN = 28,
+	RELAY_KEY_LEN = 16,
+	RELAY_INNER_MIN = 16 /* no datagram is shorter */
+};
 
 struct relay_msg {
 	uint32_t destination, source;

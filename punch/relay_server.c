@@ -104,7 +104,8 @@ static void set_key(struct relay_member *m, const uint8_t key[static RELAY_KEY_L
 	m->window.greatest = 0;
 }
 
-int relay_server_set(struct relay_server *s, uint32_t number, const uint8_t key[static RELAY_KEY_LEN])
+int relay_server_set(struct relay_server *s, uint32_t number,
+		     const uint8_t key[static RELAY_KEY_LEN])
 {
 	struct relay_member **at = slot_of(s, number), *m = *at;
 	if (m) {

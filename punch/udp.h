@@ -30,25 +30,26 @@ int udp_open(struct udp_socket *s, const struct addr *bind, uint16_t port);
 void udp_close(struct udp_socket *s);
 
 struct udp_rx {
-	uint8_t *buf;         /* in: UDP_RX_MAX bytes, the caller's */
-	uint32_t len;         /* bytes received: one or several datagrams of `seg`, the last ≤ seg */
+	uint8_t *buf; /* in: UDP_RX_MAX bytes, the caller's */
+	uint32_t len; /* bytes received: one or several datagrams of `seg`, the last ≤ seg */
 	uint32_t seg;
 	struct endpoint from;
-	struct addr local;    /* the address it came to, */
-	uint32_t ifindex;     /* and the interface */
-	bool truncated;       /* to be dropped as DROP_UDP_TRUNCATED */
+	struct addr local; /* the address it came to, */
+	uint32_t ifindex;  /* and the interface */
+	bool truncated;	   /* to be dropped as DROP_UDP_TRUNCATED */
 };
 
 /* Fills up to n slots (≤ 8) by one recvmmsg; how many, 0 when there is nothing, or -errno. */
 int udp_recv(struct udp_socket *s, struct udp_rx *rx, unsigned n);
 
 struct udp_tx {
-	const uint8_t *buf;   /* `len` bytes: datagrams of `seg`, back to back, the last may be shorter */
+	const uint8_t
+		*buf; /* `len` bytes: datagrams of `seg`, back to back, the last may be shorter */
 	uint32_t len, seg;
 	struct endpoint to;
-	struct addr local;    /* source address; :: leaves it to the kernel */
-	uint32_t ifindex;     /* 0: any */
-	uint8_t tos;          /* DS field; 0 usually, 0x88 for handshakes */
+	struct addr local; /* source address; :: leaves it to the kernel */
+	uint32_t ifindex;  /* 0: any */
+	uint8_t tos;	   /* DS field; 0 usually, 0x88 for handshakes */
 };
 
 /*

@@ -82,11 +82,12 @@ static void see_address(void *ctx, struct nlmsghdr *h)
 		s->out[s->n++] = a.addr;
 }
 
-size_t kernel_host_addresses(struct kernel_routes *k, unsigned skip_ifindex, const struct prefix *skip,
-			     size_t n, struct addr *out, size_t cap)
+size_t kernel_host_addresses(struct kernel_routes *k, unsigned skip_ifindex,
+			     const struct prefix *skip, size_t n, struct addr *out, size_t cap)
 {
-	struct addresses s = { .skip_ifindex = skip_ifindex, .skip = skip, .n_skip = n,
-			       .out = out, .cap = cap };
+	struct addresses s = {
+		.skip_ifindex = skip_ifindex, .skip = skip, .n_skip = n, .out = out, .cap = cap
+	};
 	if (rtnl_dump(k, RTM_GETLINK, see_link, &s) == 0)
 		(void)rtnl_dump(k, RTM_GETADDR, see_address, &s);
 	free(s.up);

@@ -34,7 +34,8 @@ static int link_change(struct kernel_routes *k, unsigned flags, uint32_t mtu)
 {
 	if (!k->ifindex)
 		return -ENODEV;
-	struct ifinfomsg h = { .ifi_index = (int)k->ifindex, .ifi_flags = flags,
+	struct ifinfomsg h = { .ifi_index = (int)k->ifindex,
+			       .ifi_flags = flags,
 			       .ifi_change = flags };
 	struct nl_msg *m = rtnl_request(RTM_NEWLINK, 0, &h, sizeof(h));
 	if (m && nla_put_u32(m, IFLA_MTU, mtu) < 0) {
@@ -76,7 +77,8 @@ int kernel_link_mtu(struct kernel_routes *k, uint32_t mtu)
 
 static int address_send(struct kernel_routes *k, int type, int flags, const struct prefix *p)
 {
-	struct ifaddrmsg h = { .ifa_family = rtnl_family(p), .ifa_prefixlen = p->bits,
+	struct ifaddrmsg h = { .ifa_family = rtnl_family(p),
+			       .ifa_prefixlen = p->bits,
 			       .ifa_index = k->ifindex };
 	struct nl_msg *m = rtnl_request(type, flags, &h, sizeof(h));
 	if (m && (rtnl_put_addr(m, IFA_LOCAL, &p->addr) < 0 ||

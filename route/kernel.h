@@ -67,8 +67,8 @@ bool kernel_prefix_clash(struct kernel_routes *k, const struct prefix *p, const 
  * that is up, without loopback, link-local IPv4, and `skip_ifindex`, nor anything inside `skip[n]`.
  * Returns how many (≤ cap).
  */
-size_t kernel_host_addresses(struct kernel_routes *k, unsigned skip_ifindex, const struct prefix *skip,
-			     size_t n, struct addr *out, size_t cap);
+size_t kernel_host_addresses(struct kernel_routes *k, unsigned skip_ifindex,
+			     const struct prefix *skip, size_t n, struct addr *out, size_t cap);
 
 /* The MTU of the route to `a` (route metric, else the device's); 0 when there is no route. */
 uint32_t kernel_path_mtu(struct kernel_routes *k, const struct addr *a);

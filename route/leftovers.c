@@ -88,8 +88,7 @@ int kernel_clean_leftovers(struct kernel_routes *k, const struct prefix *keep, s
 		err = rtnl_dump(k, RTM_GETADDR, see_living_address, &s);
 	for (size_t i = 0; i < s.n && err == 0; i++)
 		if (!s.left[i].stays)
-			err = rtnl_gone_is_fine(
-				route_send(k, RTM_DELROUTE, 0, &s.left[i].spec));
+			err = rtnl_gone_is_fine(route_send(k, RTM_DELROUTE, 0, &s.left[i].spec));
 	free(s.left);
 	return err;
 }

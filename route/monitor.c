@@ -77,7 +77,7 @@ bool kernel_monitor_drain(int fd, unsigned skip_ifindex)
 		if (n < 0 && errno != ENOBUFS)
 			break;
 		if (n < 0 || (size_t)n > sizeof(buf))
-			changed = true; /* something was lost, and it may have mattered */
+			changed = true;	   /* something was lost, and it may have mattered */
 		else if (from.nl_pid == 0) /* the kernel; other processes may send here too */
 			changed |= any_counts(buf, (size_t)n, skip_ifindex);
 	}

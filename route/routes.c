@@ -31,9 +31,12 @@ static int put_metrics(struct nl_msg *m, const struct route_spec *s)
 
 int route_send(struct kernel_routes *k, int type, int flags, const struct route_spec *s)
 {
-	struct rtmsg h = { .rtm_family = rtnl_family(&s->dst), .rtm_dst_len = s->dst.bits,
-			   .rtm_table = RT_TABLE_MAIN, .rtm_protocol = ROUTE_PROTOCOL,
-			   .rtm_scope = s->scope, .rtm_type = s->type };
+	struct rtmsg h = { .rtm_family = rtnl_family(&s->dst),
+			   .rtm_dst_len = s->dst.bits,
+			   .rtm_table = RT_TABLE_MAIN,
+			   .rtm_protocol = ROUTE_PROTOCOL,
+			   .rtm_scope = s->scope,
+			   .rtm_type = s->type };
 	struct nl_msg *m = rtnl_request(type, flags, &h, sizeof(h));
 	if (m && (rtnl_put_addr(m, RTA_DST, &s->dst.addr) < 0 ||
 		  (s->oif && nla_put_u32(m, RTA_OIF, s->oif) < 0) ||
@@ -99,7 +102,8 @@ static int find_holder(struct kernel_routes *k, const struct prefix *p, struct h
 {
 	*h = (struct holder){ .k = k, .dst = *p };
 	if (prefix_is_host(p)) {
-		struct rtmsg q = { .rtm_family = rtnl_family(p), .rtm_dst_len = p->bits,
+		struct rtmsg q = { .rtm_family = rtnl_family(p),
+				   .rtm_dst_len = p->bits,
 				   .rtm_flags = RTM_F_LOOKUP_TABLE | RTM_F_FIB_MATCH };
 		struct nl_msg *m = rtnl_request(RTM_GETROUTE, 0, &q, sizeof(q));
 		if (m && rtnl_put_addr(m, RTA_DST, &p->addr) < 0) {

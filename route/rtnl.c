@@ -156,9 +156,9 @@ int rtnl_dump(struct kernel_routes *k, int type, void (*each)(void *ctx, struct 
 {
 	/* the family, AF_UNSPEC, is the first byte of each of the three headers */
 	static const struct ifinfomsg header;
-	size_t len = type == RTM_GETROUTE ? sizeof(struct rtmsg)
-		   : type == RTM_GETADDR  ? sizeof(struct ifaddrmsg)
-					  : sizeof(struct ifinfomsg);
+	size_t len = type == RTM_GETROUTE  ? sizeof(struct rtmsg)
+		     : type == RTM_GETADDR ? sizeof(struct ifaddrmsg)
+					   : sizeof(struct ifinfomsg);
 	int err = -EINTR;
 	for (int i = 0; i < DUMP_TRIES && err == -EINTR; i++)
 		err = rtnl_talk(k, rtnl_request(type, NLM_F_DUMP, &header, len), each, ctx);

@@ -21,10 +21,10 @@ struct item {
 /* What is merged so far. */
 struct run {
 	struct item first;
-	uint32_t len;              /* of the merged packet */
+	uint32_t len; /* of the merged packet */
 	uint32_t packets;
 	uint16_t last_id, id_step; /* IPv4 */
-	bool psh, full;            /* full: a short segment or PSH ended it */
+	bool psh, full;		   /* full: a short segment or PSH ended it */
 };
 
 static bool tcp_ordinary(struct item *it)

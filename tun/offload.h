@@ -13,13 +13,19 @@
 
 /* struct virtio_net_hdr in host byte order: the first 10 bytes of each TUN read and write. */
 struct vnet_hdr {
-	uint8_t flags;    /* VNET_NEEDS_CSUM, VNET_DATA_VALID */
+	uint8_t flags;	  /* VNET_NEEDS_CSUM, VNET_DATA_VALID */
 	uint8_t gso_type; /* VNET_GSO_* | VNET_GSO_ECN */
 	uint16_t hdr_len, gso_size, csum_start, csum_offset;
 };
 
 enum { VNET_HDR_LEN = 10, VNET_NEEDS_CSUM = 1, VNET_DATA_VALID = 2 };
-enum { VNET_GSO_NONE = 0, VNET_GSO_TCPV4 = 1, VNET_GSO_TCPV6 = 4, VNET_GSO_UDP_L4 = 5, VNET_GSO_ECN = 0x80 };
+enum {
+	VNET_GSO_NONE = 0,
+	VNET_GSO_TCPV4 = 1,
+	VNET_GSO_TCPV6 = 4,
+	VNET_GSO_UDP_L4 = 5,
+	VNET_GSO_ECN = 0x80
+};
 static_assert(sizeof(struct vnet_hdr) == VNET_HDR_LEN, "vnet header");
 
 /*
@@ -28,11 +34,11 @@ static_assert(sizeof(struct vnet_hdr) == VNET_HDR_LEN, "vnet header");
  * own room (relay and data headers, padding, tag).
  */
 struct gso_plan {
-	uint32_t segments;  /* ≥ 1 */
-	uint32_t seg_len;   /* IP packet length of every segment but the last, which is ≤ */
+	uint32_t segments; /* ≥ 1 */
+	uint32_t seg_len;  /* IP packet length of every segment but the last, which is ≤ */
 	uint32_t last_len;
-	uint32_t hdr_len;   /* IP + TCP/UDP headers of each */
-	uint32_t payload;   /* payload bytes in each but the last */
+	uint32_t hdr_len; /* IP + TCP/UDP headers of each */
+	uint32_t payload; /* payload bytes in each but the last */
 };
 
 /*
@@ -62,7 +68,7 @@ struct gro_write {
 	struct iovec iov[2 + GRO_MAX_PACKETS];
 	int iovcnt;
 	uint32_t packets; /* how many inner packets it holds */
-	uint32_t bytes;   /* without the vnet header */
+	uint32_t bytes;	  /* without the vnet header */
 };
 
 /*

@@ -25,8 +25,9 @@ static void addr_texts(void **ignored)
 		/* 6 */ { "2001:DB8::0:1", "2001:db8::1" },
 		/* 7 */ { "::ffff:10.77.0.1", "10.77.0.1" },
 		/* 8 */ { "::ffff:a4d:1", "10.77.0.1" },
-		/* 9 */ { "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
-			  "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff" },
+		/* 9 */
+		{ "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+		  "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff" },
 		/* 10 */ { "", NULL },
 		/* 11 */ { "1.2.3", NULL },
 		/* 12 */ { "1.2.3.256", NULL },
@@ -85,8 +86,10 @@ static void endpoint_texts(void **ignored)
 		/* 23 */ { "[:1", NULL },
 		/* 24 */ { "host:1", NULL },
 		/* 25 */ { "[host]:1", NULL },
-		/* 26 */ { "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa:1",
-			   NULL },
+		/* 26 */
+		{ "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa:"
+		  "1",
+		  NULL },
 	};
 	(void)ignored;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -256,7 +259,8 @@ static void texts_both_ways(void **ignored)
 	for (unsigned i = 0; i < 20000; i++) {
 		char text[ENDPOINT_STRLEN];
 		struct endpoint e = { .addr = random_addr(), .port = (uint16_t)rnd(65536) }, e2;
-		struct prefix p = prefix_of(&e.addr, (uint8_t)rnd(addr_is_v4(&e.addr) ? 33 : 129)), p2;
+		struct prefix p = prefix_of(&e.addr, (uint8_t)rnd(addr_is_v4(&e.addr) ? 33 : 129)),
+			      p2;
 		struct addr a2;
 		if (!addr_parse(addr_str(&e.addr, text), &a2) || !addr_eq(&a2, &e.addr) ||
 		    !endpoint_parse(endpoint_str(&e, text), &e2) || !endpoint_eq(&e, &e2) ||

@@ -34,7 +34,8 @@ static void is_hex(const uint8_t *p, size_t len, const char *want)
 static void hash(void **ignored)
 {
 	uint8_t out[BLAKE2S_LEN];
-	static const char abc[] = "508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982";
+	static const char abc[] =
+		"508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982";
 	(void)ignored;
 	blake2s_hash("abc", 3, NULL, 0, out);
 	is_hex(out, sizeof(out), abc);
@@ -43,7 +44,8 @@ static void hash(void **ignored)
 	blake2s_hash("", 0, "abc", 3, out);
 	is_hex(out, sizeof(out), abc);
 	blake2s_hash("", 0, NULL, 0, out);
-	is_hex(out, sizeof(out), "69217a3079908094e11121d042354a7c1f55b6482ca1a51e1b250dfd1ed0eef9");
+	is_hex(out, sizeof(out),
+	       "69217a3079908094e11121d042354a7c1f55b6482ca1a51e1b250dfd1ed0eef9");
 }
 
 static void keyed(void **ignored)
@@ -55,11 +57,14 @@ static void keyed(void **ignored)
 	blake2s_mac(count, 16, "", 0, out);
 	is_hex(out, MAC_LEN, "af4e5d3bb230e9ff9096ca6f7c501f76");
 	blake2s_hmac(count, 32, "abc", 3, out);
-	is_hex(out, sizeof(out), "82623be5bc0a391b24dce53e67d028eff92d586de0485ac37822e597d049c74f");
+	is_hex(out, sizeof(out),
+	       "82623be5bc0a391b24dce53e67d028eff92d586de0485ac37822e597d049c74f");
 	blake2s_hmac(count, 32, "", 0, out);
-	is_hex(out, sizeof(out), "e2641d24dfa8dd89e8cb77f1cdc77d8c006e5bebdfc4d6a3a3a6f8d5b7586fb0");
+	is_hex(out, sizeof(out),
+	       "e2641d24dfa8dd89e8cb77f1cdc77d8c006e5bebdfc4d6a3a3a6f8d5b7586fb0");
 	blake2s_hmac(count, 64, "abc", 3, out); /* a whole block of key */
-	is_hex(out, sizeof(out), "3a0ef09eac123871fb79852ec512086d013abff437bd68ca03630932bd6ba81f");
+	is_hex(out, sizeof(out),
+	       "3a0ef09eac123871fb79852ec512086d013abff437bd68ca03630932bd6ba81f");
 }
 
 static void kdf(void **ignored)
@@ -88,12 +93,15 @@ static void derive(void **ignored)
 {
 	uint8_t out[32], other[32];
 	(void)ignored;
-	derive_key(count, "pair", (struct bytes_view){ "aa", 2 }, (struct bytes_view){ "b", 1 }, out);
+	derive_key(count, "pair", (struct bytes_view){ "aa", 2 }, (struct bytes_view){ "b", 1 },
+		   out);
 	is_hex(out, 32, "b6e0c4842b3d36f2e41f1620ad18893462ed79fa44c47c7be52e592b369583fc");
-	derive_key(count, "pair", (struct bytes_view){ NULL, 0 }, (struct bytes_view){ NULL, 0 }, out);
+	derive_key(count, "pair", (struct bytes_view){ NULL, 0 }, (struct bytes_view){ NULL, 0 },
+		   out);
 	is_hex(out, 32, "a40b7534d82174939521f28bfde354af11f45fbb934eac4c1bf3f34014610a8f");
 	/* where a label ends is part of the input: "pair" with 'x' is not "pairx" */
-	derive_key(count, "pair", (struct bytes_view){ "x", 1 }, (struct bytes_view){ NULL, 0 }, out);
+	derive_key(count, "pair", (struct bytes_view){ "x", 1 }, (struct bytes_view){ NULL, 0 },
+		   out);
 	derive_key(count, "pairx", (struct bytes_view){ NULL, 0 }, (struct bytes_view){ NULL, 0 },
 		   other);
 	assert_memory_not_equal(out, other, 32);

@@ -17,7 +17,8 @@ static int setup(void **ignored)
 {
 	(void)ignored;
 	page_size = (size_t)sysconf(_SC_PAGESIZE);
-	page = mmap(NULL, 2 * page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	page = mmap(NULL, 2 * page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		    0);
 	if (page == MAP_FAILED)
 		return -1;
 	return mprotect(page + page_size, page_size, PROT_NONE);
@@ -64,7 +65,8 @@ static void loads_and_stores(void **ignored)
 
 static void reads_in_order(void **ignored)
 {
-	static const uint8_t in[18] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18 };
+	static const uint8_t in[18] = { 1,  2,	3,  4,	5,  6,	7,  8,	9,
+					10, 11, 12, 13, 14, 15, 16, 17, 18 };
 	uint8_t got[3];
 	(void)ignored;
 	struct rd r = rd_of(put(in, sizeof(in)), sizeof(in));

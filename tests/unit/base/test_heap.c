@@ -106,9 +106,9 @@ static void sorts(void **ignored)
 		nsec sorted[TIMERS];
 		reset(shape + 1);
 		for (size_t i = 0; i < TIMERS; i++) {
-			sorted[i] = shape == 0 ? (nsec)i
-				  : shape == 1 ? TIMERS - (nsec)i
-					       : (nsec)rnd(1000);
+			sorted[i] = shape == 0	 ? (nsec)i
+				    : shape == 1 ? TIMERS - (nsec)i
+						 : (nsec)rnd(1000);
 			heap_set(&heap, &timers[i], sorted[i]);
 		}
 		qsort(sorted, TIMERS, sizeof(sorted[0]), by_time);

@@ -69,7 +69,8 @@ static void a_line(void **ignored)
 static void hostile_bytes(void **ignored)
 {
 	(void)ignored;
-	size_t n = captured(LOG_LEVEL_ERROR, "a\nb\rc\033[2Jd\x7f" "e\tf");
+	size_t n = captured(LOG_LEVEL_ERROR, "a\nb\rc\033[2Jd\x7f"
+					     "e\tf");
 	assert_true(n > 0);
 	assert_ptr_equal(strchr(line, '\n'), line + n - 1);
 	assert_non_null(strstr(line, "a?b?c?[2Jd?e?f\n"));
@@ -108,7 +109,8 @@ static void drops_have_names(void **ignored)
 	for (unsigned i = 0; i < DROP_COUNT; i++) {
 		const char *name = drop_name((enum drop)i);
 		assert_non_null(name);
-		assert_int_equal(strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_"), strlen(name));
+		assert_int_equal(strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_"),
+				 strlen(name));
 		for (unsigned j = 0; j < i; j++)
 			assert_string_not_equal(name, drop_name((enum drop)j));
 	}
@@ -121,9 +123,9 @@ static void drops_have_names(void **ignored)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(limiter),	    cmocka_unit_test(a_line),
-		cmocka_unit_test(hostile_bytes),    cmocka_unit_test(lines_are_cut),
-		cmocka_unit_test(long_names),	    cmocka_unit_test(drops_have_names),
+		cmocka_unit_test(limiter),	 cmocka_unit_test(a_line),
+		cmocka_unit_test(hostile_bytes), cmocka_unit_test(lines_are_cut),
+		cmocka_unit_test(long_names),	 cmocka_unit_test(drops_have_names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

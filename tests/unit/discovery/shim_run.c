@@ -34,8 +34,10 @@ int main(int argc, char **argv)
 {
 	static ev_signal term, usr1;
 	if (argc != 8) {
-		fprintf(stderr, "usage: %s PROXY-PORT TRINO-PORT HTTPS-PORT ID COORDINATOR|- FEED-FD "
-				"OTHER-FEED-FD\n", argv[0]);
+		fprintf(stderr,
+			"usage: %s PROXY-PORT TRINO-PORT HTTPS-PORT ID COORDINATOR|- FEED-FD "
+			"OTHER-FEED-FD\n",
+			argv[0]);
 		return 2;
 	}
 	struct ev_loop *loop = ev_default_loop(0);

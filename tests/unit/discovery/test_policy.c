@@ -11,7 +11,8 @@
 #include <cmocka.h>
 
 static const char feed[] =
-	"{\"self\":\"w1\",\"ip\":\"10.77.0.2\",\"ip6\":\"fd00::2\",\"coordinator_id\":null,\"members\":["
+	"{\"self\":\"w1\",\"ip\":\"10.77.0.2\",\"ip6\":\"fd00::2\",\"coordinator_id\":null,"
+	"\"members\":["
 	"{\"id\":\"c1\",\"ip\":\"10.77.0.1\",\"http\":8081,\"coordinator\":true,\"online\":true},"
 	"{\"id\":\"w1\",\"ip\":\"10.77.0.2\",\"ip6\":\"fd00::2\",\"http\":8081,\"online\":true,"
 	"\"link\":\"self\"},"
@@ -30,8 +31,8 @@ static struct decision decide(const struct roster *r, const char *method, const 
 {
 	char text[1024];
 	struct http_head h;
-	snprintf(text, sizeof(text), "%s %s HTTP/1.1\r\nHost: %s\r\n%s%s%s\r\n", method, target, host,
-		 origin ? "Origin: " : "", origin ? origin : "", origin ? "\r\n" : "");
+	snprintf(text, sizeof(text), "%s %s HTTP/1.1\r\nHost: %s\r\n%s%s%s\r\n", method, target,
+		 host, origin ? "Origin: " : "", origin ? origin : "", origin ? "\r\n" : "");
 	assert_true(http_head_parse(HEAD_REQUEST, (const uint8_t *)text, strlen(text), &h));
 	return policy_decide(&h, r, "w1");
 }
@@ -112,14 +113,31 @@ static void hosts(void **state)
 		const char *host;
 		bool ours;
 	} cases[] = {
-		{ "localhost", true }, { "LocalHost:8080", true }, { "127.0.0.1", true },
-		{ "127.0.0.1:1", true }, { "[::1]", true }, { "[::1]:8080", true }, { "w1:8080", true },
-		{ "W1", true }, { "10.77.0.2:8080", true }, { "[fd00::2]:8080", true },
-		{ "10.77.0.1", false }, { "c1", false }, { "evil.example", false }, { "", false },
-		{ "localhost.evil.example", false }, { "127.0.0.1.evil.example", false },
-		{ "[fd00::3]", false }, { "fd00::2", false }, { "[::1", false }, { "[::1]x", false },
-		{ "[127.0.0.1]", false }, { "0.0.0.0", false }, { "[::]", false },
-		{ "user@localhost", false }, { ":8080", false },
+		{ "localhost", true },
+		{ "LocalHost:8080", true },
+		{ "127.0.0.1", true },
+		{ "127.0.0.1:1", true },
+		{ "[::1]", true },
+		{ "[::1]:8080", true },
+		{ "w1:8080", true },
+		{ "W1", true },
+		{ "10.77.0.2:8080", true },
+		{ "[fd00::2]:8080", true },
+		{ "10.77.0.1", false },
+		{ "c1", false },
+		{ "evil.example", false },
+		{ "", false },
+		{ "localhost.evil.example", false },
+		{ "127.0.0.1.evil.example", false },
+		{ "[fd00::3]", false },
+		{ "fd00::2", false },
+		{ "[::1", false },
+		{ "[::1]x", false },
+		{ "[127.0.0.1]", false },
+		{ "0.0.0.0", false },
+		{ "[::]", false },
+		{ "user@localhost", false },
+		{ ":8080", false },
 	};
 	struct roster r = { 0 };
 	(void)state;
@@ -132,7 +150,8 @@ static void hosts(void **state)
 	}
 	assert_int_equal(decide(&r, "GET", "http://evil.example/", "localhost", NULL).status, 421);
 	roster_free(&r);
-	assert_int_equal(decide(&r, "GET", "/", "10.77.0.2", NULL).status, 421); /* not joined yet */
+	assert_int_equal(decide(&r, "GET", "/", "10.77.0.2", NULL).status,
+			 421); /* not joined yet */
 }
 
 static void origins(void **state)
@@ -141,10 +160,15 @@ static void origins(void **state)
 		const char *method, *origin;
 		unsigned status;
 	} cases[] = {
-		{ "POST", "http://evil.example", 403 }, { "GET", "http://evil.example", 0 },
-		{ "POST", "http://localhost:8080", 0 }, { "POST", "https://127.0.0.1", 0 },
-		{ "PUT", "null", 403 }, { "DELETE", "http://10.77.0.2:8080", 0 },
-		{ "POST", "http://w1", 0 }, { "POST", "http://", 403 }, { "POST", "file://", 403 },
+		{ "POST", "http://evil.example", 403 },
+		{ "GET", "http://evil.example", 0 },
+		{ "POST", "http://localhost:8080", 0 },
+		{ "POST", "https://127.0.0.1", 0 },
+		{ "PUT", "null", 403 },
+		{ "DELETE", "http://10.77.0.2:8080", 0 },
+		{ "POST", "http://w1", 0 },
+		{ "POST", "http://", 403 },
+		{ "POST", "file://", 403 },
 		{ "POST", "http://localhost.evil.example", 403 },
 	};
 	struct roster r = { 0 };
@@ -162,8 +186,9 @@ static void origins(void **state)
 static void addresses(void **state)
 {
 	static const char *const ours[] = { "10.77.0.2", "fd00::2", "10-77-0-2.ip", "fd00--2.ip" };
-	static const char *const others[] = { "",          "localhost",   "127.0.0.1", "10.77.0.1",
-					      "10.77.0.20", "10-77-0-1.ip", ".ip",       "w1" };
+	static const char *const others[] = { "",	   "localhost",	 "127.0.0.1",
+					      "10.77.0.1", "10.77.0.20", "10-77-0-1.ip",
+					      ".ip",	   "w1" };
 	struct roster r = { 0 };
 	(void)state;
 	assert_true(read_feed(&r, feed));
@@ -216,7 +241,8 @@ static void odd_feeds(void **state)
 	assert_false(read_feed(&r, "[]"));
 	assert_int_equal(r.count, 3);
 	memset(big, 'a', sizeof(big));
-	snprintf(big + 200, 200, "\",\"ip\":\"10.0.0.1\"},{\"id\":\"ok\",\"ip\":\"10.0.0.2\"},7,null,"
+	snprintf(big + 200, 200,
+		 "\",\"ip\":\"10.0.0.1\"},{\"id\":\"ok\",\"ip\":\"10.0.0.2\"},7,null,"
 		 "{\"id\":\"noip\"},{\"id\":5,\"ip\":\"10.0.0.3\"}]}");
 	memcpy(big, "{\"members\":[{\"id\":\"", 19);
 	assert_true(read_feed(&r, big));

@@ -148,10 +148,10 @@ static void clash_of_the_gateway(void **ignored)
 	resolv_conf("");
 	lab_address(eth, "192.0.2.2/32");
 	lab_address(eth1, "2001:db8::2/128");
-	lab_route(&(struct lab_route){ .dst = "default", .via = "10.77.0.1", .oif = eth,
-				       .onlink = true });
-	lab_route(&(struct lab_route){ .dst = "default", .via = "fd77::1", .oif = eth1,
-				       .onlink = true });
+	lab_route(&(struct lab_route){
+		.dst = "default", .via = "10.77.0.1", .oif = eth, .onlink = true });
+	lab_route(&(struct lab_route){
+		.dst = "default", .via = "fd77::1", .oif = eth1, .onlink = true });
 	CLASHES("10.77.0.0/16", "default gateway 10.77.0.1 dev eth0");
 	CLASHES("fd77::/48", "default gateway fd77::1 dev eth1");
 	assert_false(clash("10.78.0.0/16"));

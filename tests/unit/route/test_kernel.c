@@ -111,7 +111,8 @@ static void device_that_went(void **ignored)
 static void set_everything(struct kernel_routes *k)
 {
 	static const char *const addresses[] = { "10.77.0.2", "fd77::2" };
-	static const char *const routes[] = { "10.77.0.3", "10.77.4.0/24", "fd77::3", "fd77:4::/64" };
+	static const char *const routes[] = { "10.77.0.3", "10.77.4.0/24", "fd77::3",
+					      "fd77:4::/64" };
 	static const char *const closed[] = { "10.77.0.0/16", "fd77::/16" };
 	for (size_t i = 0; i < ARRAY_SIZE(closed); i++) {
 		struct prefix p = pfx(closed[i]);
@@ -167,7 +168,8 @@ static void leftovers_of_a_killed_one(void **ignored)
 {
 	const struct prefix keep[] = { pfx("10.77.0.0/16"), pfx("192.0.2.0/24") };
 	(void)ignored;
-	lab_route(&(struct lab_route){ .dst = "10.99.0.0/16", .type = RTN_UNREACHABLE,
+	lab_route(&(struct lab_route){ .dst = "10.99.0.0/16",
+				       .type = RTN_UNREACHABLE,
 				       .metric = ROUTE_UNREACHABLE_METRIC });
 	live_and_be_killed();
 	assert_int_equal(lab_routes_of(ROUTE_PROTOCOL), 2); /* the closed ones, nothing else */

@@ -34,9 +34,10 @@ static void resolv_lines(void **ignored)
 		/* 14 */ { "nameserver 192.0.2.256", NULL },
 		/* 15 */ { "search nameserver 192.0.2.1", NULL },
 		/* 16 */ { "", NULL },
-		/* 17 */ { "nameserver 1111111111111111111111111111111111111111111111111111111111"
-			   "111111111111111111111111111111",
-			   NULL },
+		/* 17 */
+		{ "nameserver 1111111111111111111111111111111111111111111111111111111111"
+		  "111111111111111111111111111111",
+		  NULL },
 	};
 	(void)ignored;
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -78,8 +79,11 @@ static void errors_of_libnl(void **ignored)
 /* A route message with all that is read of one, and two next hops. */
 static struct nl_msg *full_route(void)
 {
-	struct rtmsg h = { .rtm_family = AF_INET, .rtm_dst_len = 24, .rtm_table = RT_TABLE_COMPAT,
-			   .rtm_protocol = RTPROT_STATIC, .rtm_type = RTN_UNICAST };
+	struct rtmsg h = { .rtm_family = AF_INET,
+			   .rtm_dst_len = 24,
+			   .rtm_table = RT_TABLE_COMPAT,
+			   .rtm_protocol = RTPROT_STATIC,
+			   .rtm_type = RTN_UNICAST };
 	struct nl_msg *m = rtnl_request(RTM_NEWROUTE, 0, &h, sizeof(h));
 	struct addr dst = addr_v4_u32(0x0a4d0900), gw = addr_v4_u32(0xc0000201);
 	struct nlattr *nest;
@@ -162,10 +166,8 @@ static void of_another_kind(void **ignored)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(resolv_lines),
-		cmocka_unit_test(errors_of_libnl),
-		cmocka_unit_test(a_full_route),
-		cmocka_unit_test(messages_cut_short),
+		cmocka_unit_test(resolv_lines),	   cmocka_unit_test(errors_of_libnl),
+		cmocka_unit_test(a_full_route),	   cmocka_unit_test(messages_cut_short),
 		cmocka_unit_test(of_another_kind),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

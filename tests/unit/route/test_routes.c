@@ -288,7 +288,8 @@ static void unreachable(void **ignored)
 /* A prefix that is one address: its route and its unreachable route are two things of ours. */
 static void unreachable_and_route_of_one_address(void **ignored)
 {
-	static const char *const both[] = { "10.77.0.3/32", "10.77.8.0/24", "fd77::3/128", "fd77:8::/64" };
+	static const char *const both[] = { "10.77.0.3/32", "10.77.8.0/24", "fd77::3/128",
+					    "fd77:8::/64" };
 	(void)ignored;
 	for (size_t i = 0; i < ARRAY_SIZE(both); i++) {
 		struct lab_seen s;
@@ -309,7 +310,8 @@ static void unreachable_and_route_of_one_address(void **ignored)
 static void unreachable_of_others(void **ignored)
 {
 	struct lab_seen s;
-	struct lab_route theirs = { .dst = "10.77.0.0/16", .type = RTN_UNREACHABLE,
+	struct lab_route theirs = { .dst = "10.77.0.0/16",
+				    .type = RTN_UNREACHABLE,
 				    .metric = ROUTE_UNREACHABLE_METRIC };
 	(void)ignored;
 	lab_route(&theirs);

@@ -174,7 +174,8 @@ static void compare_walk(const struct route_table *t, const void *owner)
 
 static void one_step(struct route_table *t)
 {
-	struct prefix p = n_naive && rnd(3) == 0 ? naive[rnd((uint32_t)n_naive)].p : random_prefix();
+	struct prefix p =
+		n_naive && rnd(3) == 0 ? naive[rnd((uint32_t)n_naive)].p : random_prefix();
 	void *owner = &owners[rnd(sizeof(owners))];
 	uint32_t dice = rnd(100);
 	if (dice < 60) {
@@ -221,10 +222,10 @@ static void numbered_cases(void **ignored)
 {
 	(void)ignored;
 	static const char *const prefixes[] = {
-		/* 1 */ "10.77.0.0/16",	 /* 2 */ "10.77.3.0/24", /* 3 */ "10.77.3.7/32",
-		/* 4 */ "10.77.3.6/31",	 /* 5 */ "0.0.0.0/0",	 /* 6 */ "fd00::/8",
-		/* 7 */ "fd00:1::/32",	 /* 8 */ "fd00:1::1/128", /* 9 */ "2001:db8::/127",
-		/* 10 */ "128.0.0.0/1",	 /* 11 */ "fd00:1::2/127",
+		/* 1 */ "10.77.0.0/16", /* 2 */ "10.77.3.0/24",	  /* 3 */ "10.77.3.7/32",
+		/* 4 */ "10.77.3.6/31", /* 5 */ "0.0.0.0/0",	  /* 6 */ "fd00::/8",
+		/* 7 */ "fd00:1::/32",	/* 8 */ "fd00:1::1/128",  /* 9 */ "2001:db8::/127",
+		/* 10 */ "128.0.0.0/1", /* 11 */ "fd00:1::2/127",
 	};
 	static const struct {
 		const char *addr;
