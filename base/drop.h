@@ -42,7 +42,6 @@
 	X(WG_EXPIRED, "wg_expired") \
 	/* in-tunnel frames */ \
 	X(FRAME_UNKNOWN, "frame_unknown") \
-	X(FRAME_MALFORMED, "frame_malformed") \
 	X(FRAME_UNEXPECTED, "frame_unexpected") \
 	X(CONTROL_MALFORMED, "control_malformed") \
 	X(CONTROL_VERSION, "control_version") \

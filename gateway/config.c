@@ -29,7 +29,8 @@ static const struct setting_info {
 				       "worker id of the coordinator's node (default: the only "
 				       "member whose Trino says so)" },
 	[SET_STATE] = { "state", "WARREN_STATE", "DIR",
-			"where key and lease are kept (default: /var/lib/warren/NETWORK)" },
+			"where key and lease are kept (default: /var/lib/warren/NETWORK; "
+			"of a rendezvous: /var/lib/warren/rendezvous)" },
 	[SET_RUN_DIR] = { "run-dir", "WARREN_RUN_DIR", "DIR",
 			  "status socket and env file (default: /run/warren)" },
 	[SET_INTERFACE] = { "interface", "WARREN_INTERFACE", "NAME",
