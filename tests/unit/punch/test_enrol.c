@@ -437,6 +437,63 @@ static void test_changes(void **state)
 	(void)state;
 }
 
+/* One page of a sweep that is under way. */
+static enum drop page(uint64_t version, uint8_t flags, uint32_t after, uint32_t upto,
+		      const struct roster_entry *r)
+{
+	uint8_t b[CONTROL_MAX];
+	struct ctl_page pg;
+	ctl_page_begin(&pg, b, sizeof(b), last_get, &(struct ctl_roster){ here.instance, version });
+	if (r)
+		assert_true(ctl_page_entry(&pg, r));
+	size_t n = ctl_page_end(&pg, flags, after, upto);
+	enum drop d = enrol_input(e, now, b, n);
+	drain();
+	return d;
+}
+
+/* Two answers to one question: a page of the older one may show who has left since. */
+static void test_pages_of_two_answers(void **state)
+{
+	struct roster_entry two = member(2, "w2", 2), left = member(9, "w9", 9);
+	struct ctl_msg changed = { .type = CTL_ROSTER_CHANGED, .has = CTL_BIT(CTL_ROSTER),
+				   .roster = { here.instance, 5002 } };
+	struct enrol_info info;
+	join();
+	hear(changed);
+	assert_int_equal(page(5002, CTL_PAGE_MORE, 0, 5, &two), DROP_NONE);
+	assert_int_equal(page(5001, CTL_PAGE_PAUSE, 5, UINT32_MAX, &left), DROP_NONE);
+	assert_null(event(ENROL_MEMBER));
+	assert_int_equal(page(5002, CTL_PAGE_PAUSE, 5, UINT32_MAX, NULL), DROP_NONE);
+	enrol_info(e, &info);
+	assert_int_equal(info.members, 1);
+	assert_int_equal(info.roster_version, 5002);
+	(void)state;
+}
+
+/* Pages twice, out of turn, without an end; a sweep that turns out to be of another instance. */
+static void test_pages_out_of_turn(void **state)
+{
+	struct roster_entry two = member(2, "w2", 2);
+	struct ctl_msg changed = { .type = CTL_ROSTER_CHANGED, .has = CTL_BIT(CTL_ROSTER),
+				   .roster = { here.instance, 5002 } };
+	join();
+	assert_int_equal(page(5002, CTL_PAGE_PAUSE, 0, UINT32_MAX, &two), DROP_FRAME_UNEXPECTED);
+	hear(changed);
+	assert_int_equal(page(5002, CTL_PAGE_MORE, 0, 0, NULL), DROP_CONTROL_MALFORMED);
+	assert_int_equal(page(5002, CTL_PAGE_MORE, 0, 5, &two), DROP_NONE);
+	assert_int_equal(page(5002, CTL_PAGE_MORE, 0, 5, &two), DROP_FRAME_UNEXPECTED);
+	/* the first that shows a gap asks again from where we are, the others do not */
+	assert_int_equal(page(5002, CTL_PAGE_MORE, 9, 12, NULL), DROP_FRAME_UNEXPECTED);
+	assert_int_equal(asked(CTL_ROSTER_GET)->after, 5);
+	assert_int_equal(page(5002, CTL_PAGE_MORE, 12, 15, NULL), DROP_FRAME_UNEXPECTED);
+	assert_null(asked(CTL_ROSTER_GET));
+	/* everybody is in this one: the sweep was not that, and starts again */
+	assert_int_equal(page(5002, CTL_PAGE_FULL, 5, UINT32_MAX, NULL), DROP_NONE);
+	assert_int_equal(asked(CTL_ROSTER_GET)->after, 0);
+	(void)state;
+}
+
 static struct ctl_msg introduce(member_number number, uint32_t id)
 {
 	struct ctl_msg m = { .type = CTL_INTRODUCE,
@@ -516,6 +573,8 @@ int main(void)
 		TEST(test_release),
 		TEST(test_entries_that_are_not_believed),
 		TEST(test_changes),
+		TEST(test_pages_of_two_answers),
+		TEST(test_pages_out_of_turn),
 		TEST(test_introductions),
 		TEST(test_connect),
 	};

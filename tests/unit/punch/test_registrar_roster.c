@@ -334,6 +334,17 @@ static void test_introduce(void **state)
 	(void)state;
 }
 
+/* Where we see a member is not where others do, if that is our own host. */
+static void test_introduce_a_neighbour(void **state)
+{
+	reg(127, "w1", 1);
+	reg(2, "w2", 1);
+	connect_to(2, 1);
+	assert_int_equal(told(2, CTL_INTRODUCE)->ncandidates, 0);
+	assert_int_equal(told(127, CTL_INTRODUCE)->ncandidates, 1);
+	(void)state;
+}
+
 static void test_introduce_nobody(void **state)
 {
 	reg(1, "w1", 1);
@@ -416,6 +427,7 @@ int main(void)
 		TEST(test_offline),
 		TEST(test_routes_and_facts),
 		TEST(test_introduce),
+		TEST(test_introduce_a_neighbour),
 		TEST(test_introduce_nobody),
 		TEST(test_strangers),
 		TEST(test_other_versions),
