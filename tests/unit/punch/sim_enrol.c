@@ -242,8 +242,8 @@ int main(int argc, char **argv)
 		life(seed);
 	printf("%llu lives from seed %llu on: %u grants, %u refusals, %u replacements, %u "
 	       "introductions; two holders of an id for %.1f s at most\n",
-	       (unsigned long long)lives, (unsigned long long)first, grants, refusals,
-	       replacements, introductions, (double)both_most / 1e9);
+	       (unsigned long long)lives, (unsigned long long)first, grants, refusals, replacements,
+	       introductions, (double)both_most / 1e9);
 	/* a simulation in which nothing happens proves nothing */
 	return lives >= 100 && !(grants && refusals && replacements && introductions);
 }

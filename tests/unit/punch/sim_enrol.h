@@ -27,10 +27,10 @@ struct node {
 	char id[WORKER_ID_LEN];
 	uint8_t key[32];
 	struct endpoint at;
-	unsigned boot;      /* counts processes: an old one's messages reach nobody */
-	unsigned session;   /* the rendezvous' life that it has a session with; 0 none */
-	nsec handshake_at;  /* NSEC_NEVER: none under way */
-	bool cut;           /* no way to the rendezvous */
+	unsigned boot;	   /* counts processes: an old one's messages reach nobody */
+	unsigned session;  /* the rendezvous' life that it has a session with; 0 none */
+	nsec handshake_at; /* NSEC_NEVER: none under way */
+	bool cut;	   /* no way to the rendezvous */
 	bool granted;
 	nsec both_since; /* since when another living node of our id is granted too */
 	member_number number;
@@ -70,7 +70,7 @@ struct sim {
 	uint64_t order;
 	struct write writes[SIM_STORE_QUEUE];
 	size_t nwrites;
-	struct lease_record rows[SIM_NUMBERS]; /* the disk, by number */
+	struct lease_record rows[SIM_NUMBERS];	/* the disk, by number */
 	char owner[SIM_NUMBERS][WORKER_ID_LEN]; /* who ever was granted it */
 	bool may_reuse; /* leases are freed in this run: numbers may change hands */
 	/* the weather: per mille, and milliseconds */
@@ -98,10 +98,10 @@ void sim_clean(struct sim *s);
 /* Everybody who runs knows everybody else who runs, rightly, and nobody more. */
 bool sim_converged(struct sim *s, bool print);
 
-#define SIM_CHECK(s, cond) \
-	do { \
-		if (!(cond)) \
-			sim_fail(s, #cond, __FILE__, __LINE__); \
+#define SIM_CHECK(s, cond)                                                                         \
+	do {                                                                                       \
+		if (!(cond))                                                                       \
+			sim_fail(s, #cond, __FILE__, __LINE__);                                    \
 	} while (0)
 _Noreturn void sim_fail(const struct sim *s, const char *what, const char *file, int line);
 

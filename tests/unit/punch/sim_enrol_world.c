@@ -113,9 +113,9 @@ static void send_message(struct sim *s, struct node *n, bool to_registrar, const
 				    .len = len };
 		if (n->cut || sim_random(s, 1000) < s->loss)
 			continue;
-		f.at = s->now + NSEC_PER_MSEC * (nsec)(s->delay_least +
-						       sim_random(s, s->delay_most -
-									     s->delay_least + 1));
+		f.at = s->now +
+		       NSEC_PER_MSEC * (nsec)(s->delay_least +
+					      sim_random(s, s->delay_most - s->delay_least + 1));
 		memcpy(f.bytes, p, len);
 		launch(s, &f);
 	}
@@ -184,11 +184,14 @@ void sim_new_key(struct sim *s, struct node *n)
 
 void sim_start(struct sim *s, struct node *n)
 {
-	struct enrol_config cfg = { .worker_id = n->id, .release = "0.1.0",
-				    .prefix4 = s->cfg.prefix4, .prefix6 = s->cfg.prefix6 };
+	struct enrol_config cfg = { .worker_id = n->id,
+				    .release = "0.1.0",
+				    .prefix4 = s->cfg.prefix4,
+				    .prefix6 = s->cfg.prefix6 };
 	struct endpoint c = { .addr = addr_v4_u32(0xc0a80101u), .port = n->at.port };
 	struct trino_facts t = { .http_port = (uint16_t)(8000 + (n - s->nodes)),
-				 .environment = "test", .version = "476" };
+				 .environment = "test",
+				 .version = "476" };
 	memcpy(cfg.key, n->key, 32);
 	sim_kill(s, n);
 	n->e = enrol_new(&cfg);
@@ -467,7 +470,9 @@ bool sim_converged(struct sim *s, bool print)
 			if (b->granted && !knows(a, b, j)) {
 				ok = false;
 				if (print)
-					fprintf(stderr, "%s (%u) does not know %s (%u) rightly: %d %s port %u\n",
+					fprintf(stderr,
+						"%s (%u) does not know %s (%u) rightly: %d %s port "
+						"%u\n",
 						a->id, a->number, b->id, b->number,
 						a->peers[b->number].live, a->peers[b->number].id,
 						a->peers[b->number].http_port);
@@ -476,8 +481,8 @@ bool sim_converged(struct sim *s, bool print)
 		if (!a->granted || live != want) {
 			ok = false;
 			if (print)
-				fprintf(stderr, "%s (%u): granted %d, knows %zu of %zu: %s\n", a->id,
-					a->number, a->granted, live, want, a->text);
+				fprintf(stderr, "%s (%u): granted %d, knows %zu of %zu: %s\n",
+					a->id, a->number, a->granted, live, want, a->text);
 		}
 	}
 	return ok;

@@ -174,9 +174,21 @@ static void test_versions(void **state)
 }
 
 static const char *const all[] = {
-	"register", "register-smallest", "register-unknown-tlv", "roster-get",	  "connect",
-	"release",  "challenge-ok",	 "grant",		 "refuse",	  "replaced",
-	"roster-page", "roster-changed", "introduce",		 "challenge",	  "released",
+	"register",
+	"register-smallest",
+	"register-unknown-tlv",
+	"roster-get",
+	"connect",
+	"release",
+	"challenge-ok",
+	"grant",
+	"refuse",
+	"replaced",
+	"roster-page",
+	"roster-changed",
+	"introduce",
+	"challenge",
+	"released",
 };
 
 /* Every message cut at every length, in a buffer that ends there. */
@@ -225,7 +237,7 @@ static void test_malformed(void **state)
 	assert_malformed(CTL_REGISTER, CTL_CANDIDATES, z, 17);
 	assert_malformed(CTL_REGISTER, CTL_TRINO_PORTS, z, 3);
 	assert_malformed(CTL_REGISTER, CTL_TRINO_PORTS, z, 5);
-	assert_malformed(CTL_REGISTER, CTL_LEASE, z, 28); /* number 0 */
+	assert_malformed(CTL_REGISTER, CTL_LEASE, z, 28);    /* number 0 */
 	assert_malformed(CTL_ROSTER_GET, CTL_ROSTER, z, 12); /* no range */
 	assert_malformed(CTL_ROSTER_PAGE, CTL_ENTRY, z, 67);
 	assert_malformed(CTL_ROSTER_PAGE, CTL_GONE, z, 3);

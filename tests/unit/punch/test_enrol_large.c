@@ -69,7 +69,8 @@ static void run(nsec for_long)
 
 static void add(unsigned n)
 {
-	struct ctl_msg m = { .type = CTL_REGISTER, .request = 1,
+	struct ctl_msg m = { .type = CTL_REGISTER,
+			     .request = 1,
 			     .has = CTL_BIT(CTL_WORKER_ID) | CTL_BIT(CTL_RELEASE_NAME) };
 	struct endpoint from = { .port = (uint16_t)n };
 	uint8_t b[CONTROL_MAX], key[32];

@@ -123,7 +123,8 @@ static void test_living_holder(void **state)
 	run(1200 * MSEC);
 	assert_int_equal(count(1, CTL_CHALLENGE), 2); /* each 500 ms */
 	assert_int_equal(say_plain(1, CTL_CHALLENGE_OK, 0), DROP_NONE);
-	assert_refused(2, CTL_REFUSED_TAKEN, true, "worker id w1 is taken by a living node (key 01010101");
+	assert_refused(2, CTL_REFUSED_TAKEN, true,
+		       "worker id w1 is taken by a living node (key 01010101");
 	assert_int_equal(told(2, CTL_REFUSE)->request, 77);
 	run(10 * SEC);
 	assert_int_equal(registrar_number(r, key(1)), 1);

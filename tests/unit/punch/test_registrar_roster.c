@@ -12,7 +12,8 @@ static void test_range_full(void **state)
 	reg(1, "w1", 1);
 	reg(2, "w2", 1);
 	reg(3, "w3", 1);
-	assert_refused(3, CTL_REFUSED_FULL, true, "10.77.0.0/30 is full: restart the rendezvous with a larger --prefix");
+	assert_refused(3, CTL_REFUSED_FULL, true,
+		       "10.77.0.0/30 is full: restart the rendezvous with a larger --prefix");
 	/* w1 has not been seen for an hour and is the longest unseen */
 	for (unsigned i = 0; i < 70; i++) {
 		run(55 * SEC);
@@ -388,7 +389,8 @@ static void test_other_versions(void **state)
 	b[1] = 1;
 	wr_tlv(&w, CTL_WORKER_ID, "w1", 2);
 	wr_tlv(&w, 77 | TLV_CRITICAL, "x", 1);
-	assert_int_equal(registrar_input(r, now, key(1), &from, b, 8 + w.len), DROP_CONTROL_VERSION);
+	assert_int_equal(registrar_input(r, now, key(1), &from, b, 8 + w.len),
+			 DROP_CONTROL_VERSION);
 	drain();
 	assert_refused(1, CTL_REFUSED_VERSION, true, "field 77");
 	/* an answer is never answered */

@@ -28,7 +28,8 @@ static struct token sample(void)
 		.network = "prod",
 		.nprefixes = 2,
 		.nrendezvous = 2,
-		.rendezvous = { { "rendezvous.example.org", 7777, 443 }, { "2001:db8::1", 7778, 0 } },
+		.rendezvous = { { "rendezvous.example.org", 7777, 443 },
+				{ "2001:db8::1", 7778, 0 } },
 		.expires = 1893456000,
 		.only_for = "c1",
 	};
@@ -86,7 +87,8 @@ static size_t sample_bytes(uint8_t *out, size_t cap)
 	size_t n, len = token_write(&t, text, sizeof(text));
 	assert_true(len > 0);
 	assert_int_equal(sodium_base642bin(out, cap, text + 8, len - 9, NULL, &n, NULL,
-					   sodium_base64_VARIANT_URLSAFE_NO_PADDING), 0);
+					   sodium_base64_VARIANT_URLSAFE_NO_PADDING),
+			 0);
 	return n - 8;
 }
 
@@ -348,12 +350,14 @@ static void test_candidates(void **state)
 		const char *s;
 		bool ok;
 	} rows[] = {
-		{ "192.168.1.2:5", true }, { "[2001:db8::1]:5", true }, { "192.168.1.2:0", false },
-		{ "0.0.0.0:5", false },	   { "[::]:5", false },		{ "127.0.0.1:5", false },
-		{ "[::1]:5", false },	   { "224.0.0.1:5", false },	{ "[ff02::1]:5", false },
-		{ "169.254.1.1:5", false }, { "[fe80::1]:5", false },	{ "255.255.255.255:5", false },
-		{ "0.1.2.3:5", false },	   { "10.77.3.4:5", false },	{ "[fd00:1::9]:5", false },
-		{ "10.78.3.4:5", true },
+		{ "192.168.1.2:5", true },  { "[2001:db8::1]:5", true },
+		{ "192.168.1.2:0", false }, { "0.0.0.0:5", false },
+		{ "[::]:5", false },	    { "127.0.0.1:5", false },
+		{ "[::1]:5", false },	    { "224.0.0.1:5", false },
+		{ "[ff02::1]:5", false },   { "169.254.1.1:5", false },
+		{ "[fe80::1]:5", false },   { "255.255.255.255:5", false },
+		{ "0.1.2.3:5", false },	    { "10.77.3.4:5", false },
+		{ "[fd00:1::9]:5", false }, { "10.78.3.4:5", true },
 	};
 	struct prefix p4 = px("10.77.0.0/16"), p6 = px("fd00:1::/64");
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -368,20 +372,13 @@ static void test_candidates(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fixture),
-		cmocka_unit_test(test_smallest),
-		cmocka_unit_test(test_white_space),
-		cmocka_unit_test(test_each_truncation),
-		cmocka_unit_test(test_each_bit),
-		cmocka_unit_test(test_too_long),
-		cmocka_unit_test(test_unknown_fields),
-		cmocka_unit_test(test_repeated_fields),
-		cmocka_unit_test(test_versions),
-		cmocka_unit_test(test_impossible_values),
-		cmocka_unit_test(test_fingerprint),
-		cmocka_unit_test(test_texts),
-		cmocka_unit_test(test_worker_ids),
-		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_fixture),	       cmocka_unit_test(test_smallest),
+		cmocka_unit_test(test_white_space),    cmocka_unit_test(test_each_truncation),
+		cmocka_unit_test(test_each_bit),       cmocka_unit_test(test_too_long),
+		cmocka_unit_test(test_unknown_fields), cmocka_unit_test(test_repeated_fields),
+		cmocka_unit_test(test_versions),       cmocka_unit_test(test_impossible_values),
+		cmocka_unit_test(test_fingerprint),    cmocka_unit_test(test_texts),
+		cmocka_unit_test(test_worker_ids),     cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_candidates),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
