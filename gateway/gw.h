@@ -12,6 +12,7 @@
 #include "gateway/node.h"
 #include "gateway/state.h"
 #include "gateway/wgconf.h"
+#include "route/guard.h"
 #include "route/kernel.h"
 #include "tun/dev.h"
 
@@ -50,6 +51,7 @@ struct gw {
 	struct tun tun;
 	struct udp_socket udp;
 	struct kernel_routes *kernel;
+	struct guard *guard; /* or NULL: this kernel has none */
 	struct ctl *ctl;
 	int chan, helper_fd, shim_fd, monitor_fd, lock_fd;
 	ev_io tun_io, udp_io, chan_io, helper_io, shim_io, monitor_io;

@@ -55,6 +55,14 @@ static void on_monitor(struct ev_loop *ev, ev_io *w, int revents)
 	node_network_changed(g->node, g->loop.now);
 }
 
+/* A network that works with a door ajar is better than none. */
+static void no_guard(int err)
+{
+	log_info("no nf_tables for a guard (%s): a host on the LAN that routes to the virtual "
+		 "address can reach it; close it with a firewall",
+		 strerror(-err));
+}
+
 int gw_net_open(struct gw *g)
 {
 	int err = kernel_routes_new(&g->kernel, g->tun.ifindex);
@@ -62,6 +70,9 @@ int gw_net_open(struct gw *g)
 		log_error("cannot talk to the kernel's routing: %s", strerror(-err));
 		return err;
 	}
+	if ((err = guard_open(&g->guard, g->tun.name)) < 0)
+		no_guard(err);
+	err = 0;
 	if (g->cfg->joining) {
 		kernel_clean_leftovers(g->kernel, g->cfg->token.prefixes, g->cfg->token.nprefixes);
 		err = close_prefixes(g);
@@ -82,12 +93,17 @@ void gw_net_close(struct gw *g)
 	if (g->kernel)
 		kernel_routes_free(g->kernel);
 	g->kernel = NULL;
+	guard_close(g->guard); /* after the addresses */
+	g->guard = NULL;
 }
 
 static int add_address(struct gw *g, const struct prefix *p)
 {
 	char text[PREFIX_STRLEN];
-	int err = kernel_address_add(g->kernel, p);
+	int err = g->guard ? guard_address(g->guard, p) : 0;
+	if (err < 0)
+		no_guard(err);
+	err = kernel_address_add(g->kernel, p);
 	if (err < 0 && !addr_is_v4(&p->addr)) {
 		log_info("no IPv6 address on %s (%s)", g->tun.name, strerror(-err));
 		return 0;

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The virtual address is for the tunnel and for this host alone. Touches the kernel.
+ *
+ * Linux answers for any of its addresses on any interface, so a neighbour on the LAN that routes the
+ * virtual address by way of this host would reach what is bound to it, without being a member. The
+ * guard is an nf_tables table, "inet warren-IFNAME", that drops packets for the addresses named
+ * unless they come in by the tunnel or by the loopback, where all comes in that this host sends to
+ * itself. It looks before conntrack and before any rewriting of destinations: what the host's
+ * administrator forwards to the virtual address on purpose still gets there. A container behind a
+ * bridge of this host is a neighbour too.
+ *
+ * The kernel removes the table with our socket, however the process ends, and lets nobody else change
+ * it meanwhile, not even `nft flush ruleset` (Linux 5.12, NFT_TABLE_F_OWNER). Older kernels get the
+ * same table without an owner: guard_close() deletes it, and what a killed process leaves is replaced
+ * by the next start with that interface's name. Until then it drops packets for an address that this
+ * host has no more, for the address went with the TUN: harmless.
+ *
+ * Errors are the kernel's own, as -errno. -EPROTONOSUPPORT, -EOPNOTSUPP, -EAFNOSUPPORT, -ENOENT: this
+ * kernel has no nf_tables, or lacks a part of it. -EPERM: no CAP_NET_ADMIN, or a living process has
+ * the table of this name.
+ */
+#ifndef WARREN_ROUTE_GUARD_H
+#define WARREN_ROUTE_GUARD_H
+
+#include "base/addr.h"
+
+enum { GUARD_MAX_ADDRESSES = 16 };
+
+struct guard; /* one netlink socket, and with it the table */
+
+/* `ifname` of our TUN. 0 or -errno, and then *out is NULL. */
+int guard_open(struct guard **out, const char *ifname);
+/*
+ * Guards one address (/32 or /128) more, for good; before the interface has it, so that it is never
+ * open. 0 too where it is guarded already; -ENOSPC after GUARD_MAX_ADDRESSES.
+ */
+int guard_address(struct guard *g, const struct prefix *host);
+/* Takes the table away. Also for NULL. */
+void guard_close(struct guard *g);
+
+#endif
