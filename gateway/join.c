@@ -282,10 +282,16 @@ static int first_grant(struct node *n, const struct lease *l)
 	n->links = links_new(&lc);
 	if (!n->links)
 		return -ENOMEM;
+	return 0;
+}
+
+/* What members may send to us: our addresses, and what the operator put behind us. */
+static void set_own(struct node *n, const struct lease *l)
+{
 	n->own[0] = prefix_host(&l->ip);
 	n->own[1] = prefix_host(&l->ip6);
-	n->nown = 2;
-	return 0;
+	memcpy(&n->own[2], l->routes, l->nroutes * sizeof(l->routes[0]));
+	n->nown = 2 + l->nroutes;
 }
 
 static void granted(struct node *n, nsec now, const struct enrol_output *out)
@@ -301,6 +307,7 @@ static void granted(struct node *n, nsec now, const struct enrol_output *out)
 	bool save = psk_new || j->lease.lease.number != out->lease.number;
 	memcpy(j->lease.psk, out->psk, 32);
 	j->lease.lease = out->lease;
+	set_own(n, &out->lease);
 	j->own_psk = true;
 	if (first && first_grant(n, &out->lease) < 0) {
 		node_tell(n, &(struct node_note){ .event = NODE_REFUSED,

@@ -99,6 +99,20 @@ static void check_gone(struct rd *r)
 	rd_take(r, r->left);
 }
 
+/* Prefixes that are none are passed over, and those beyond MAX_MEMBER_ROUTES. */
+static void read_routes(struct rd *r, struct prefix routes[static MAX_MEMBER_ROUTES], size_t *n)
+{
+	while (r->left && rd_ok(r)) {
+		struct prefix p = { .bits = rd_u8(r) };
+		rd_bytes(r, p.addr.b, 16);
+		if (!rd_ok(r) || p.bits > (addr_is_v4(&p.addr) ? 32 : 128))
+			continue;
+		struct prefix canonical = prefix_of(&p.addr, p.bits);
+		if (addr_eq(&canonical.addr, &p.addr) && *n < MAX_MEMBER_ROUTES)
+			routes[(*n)++] = p;
+	}
+}
+
 static void read_field(struct rd *r, uint16_t field, struct ctl_msg *m)
 {
 	switch ((enum ctl_field)field) {
@@ -151,8 +165,9 @@ static void read_field(struct rd *r, uint16_t field, struct ctl_msg *m)
 		read_refusal(r, m);
 		break;
 	case CTL_ROUTES:
+		read_routes(r, m->lease.routes, &m->lease.nroutes);
+		break;
 	case CTL_FIELD_END:
-		rd_take(r, r->left);
 		break;
 	}
 }
@@ -256,6 +271,14 @@ static void write_ports(struct wr *w, const struct trino_facts *t)
 	wr_be16(w, t->https_port);
 }
 
+static void write_routes(struct wr *w, const struct prefix *routes, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		wr_u8(w, routes[i].bits);
+		wr_bytes(w, routes[i].addr.b, 16);
+	}
+}
+
 static void write_value(struct wr *w, const struct ctl_msg *m, enum ctl_field field)
 {
 	switch (field) {
@@ -311,9 +334,11 @@ static void write_value(struct wr *w, const struct ctl_msg *m, enum ctl_field fi
 		wr_u8(w, m->fatal);
 		wr_bytes(w, m->text, strlen(m->text));
 		break;
+	case CTL_ROUTES:
+		write_routes(w, m->lease.routes, m->lease.nroutes);
+		break;
 	case CTL_ENTRY:
 	case CTL_GONE:
-	case CTL_ROUTES:
 	case CTL_FIELD_END:
 		break;
 	}
@@ -344,19 +369,6 @@ size_t ctl_write(const struct ctl_msg *m, uint8_t *out, size_t cap)
 
 /* --- roster pages --- */
 
-static void read_routes(struct rd *r, struct roster_entry *e)
-{
-	while (r->left && rd_ok(r)) {
-		struct prefix p = { .bits = rd_u8(r) };
-		rd_bytes(r, p.addr.b, 16);
-		if (!rd_ok(r) || p.bits > (addr_is_v4(&p.addr) ? 32 : 128))
-			continue;
-		struct prefix canonical = prefix_of(&p.addr, p.bits);
-		if (addr_eq(&canonical.addr, &p.addr) && e->nroutes < MAX_MEMBER_ROUTES)
-			e->routes[e->nroutes++] = p;
-	}
-}
-
 /* False for an entry that cannot be used: it says something critical that we do not know. */
 static bool read_entry(struct rd *r, struct roster_entry *e)
 {
@@ -374,7 +386,7 @@ static bool read_entry(struct rd *r, struct roster_entry *e)
 		else if (t.type >= CTL_TRINO_PORTS && t.type <= CTL_TRINO_COORDINATOR)
 			read_trino(&t.value, t.type, &e->trino);
 		else if (t.type == CTL_ROUTES)
-			read_routes(&t.value, e);
+			read_routes(&t.value, e->routes, &e->nroutes);
 		else if (t.critical)
 			return false;
 		if (!rd_ok(&t.value))
@@ -454,10 +466,7 @@ bool ctl_page_entry(struct ctl_page *pg, const struct roster_entry *e)
 	write_trino(w, &e->trino);
 	if (e->nroutes) {
 		size_t routes = wr_tlv_begin(w, CTL_ROUTES);
-		for (size_t i = 0; i < e->nroutes; i++) {
-			wr_u8(w, e->routes[i].bits);
-			wr_bytes(w, e->routes[i].addr.b, 16);
-		}
+		write_routes(w, e->routes, e->nroutes);
 		wr_tlv_end(w, routes);
 	}
 	wr_tlv_end(w, mark);
@@ -479,20 +488,4 @@ size_t ctl_page_end(struct ctl_page *pg, uint8_t flags, uint32_t after, uint32_t
 	store_be32(pg->w.base + pg->range, after);
 	store_be32(pg->w.base + pg->range + 4, upto);
 	return pg->w.len;
-}
-
-size_t ctl_pad(uint8_t *p, size_t len, size_t cap)
-{
-	enum { UNIT = 16, TLV_HEADER = 4 };
-	size_t pad = (UNIT - len % UNIT) % UNIT;
-
-	if (pad && pad < TLV_HEADER)
-		pad += UNIT;
-	struct wr w = wr_of(p + len, cap - len);
-	if (!pad || pad > w.cap)
-		return len;
-	wr_be16(&w, 0);
-	wr_be16(&w, (uint16_t)(pad - TLV_HEADER));
-	wr_zeros(&w, pad - TLV_HEADER);
-	return len + w.len;
 }

@@ -61,7 +61,7 @@ enum ctl_field {
 	CTL_ENTRY,             /* be32 number, key[32], PSK[32], TLVs */
 	CTL_GONE,              /* be32 numbers */
 	CTL_REFUSAL,           /* be16 code, u8 fatal, text */
-	CTL_ROUTES,            /* (u8 bits, address[16]) each */
+	CTL_ROUTES,            /* (u8 bits, address[16]) each; of an entry, or of the granted lease */
 	CTL_FIELD_END,
 };
 

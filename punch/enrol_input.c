@@ -62,6 +62,8 @@ static enum drop input_grant(struct enrol *e, nsec now, const struct ctl_msg *m)
 	bool changed = moved || e->lease.number != m->lease.number ||
 		       e->lease.granted != m->lease.granted ||
 		       memcmp(e->lease.mac, m->lease.mac, 16) != 0 ||
+		       e->lease.nroutes != m->lease.nroutes ||
+		       memcmp(e->lease.routes, m->lease.routes, sizeof(e->lease.routes)) != 0 ||
 		       memcmp(e->psk, m->psk, 32) != 0;
 	answered(e, &e->reg, now);
 	e->registered = true;

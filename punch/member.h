@@ -46,6 +46,8 @@ struct lease {
 	struct addr ip, ip6;
 	uint8_t mac[16]; /* by the rendezvous, over number, id, key and grant time: to show to others */
 	int64_t granted; /* seconds since 1970 */
+	struct prefix routes[MAX_MEMBER_ROUTES]; /* further prefixes that lead to us; outside the MAC */
+	size_t nroutes;
 };
 
 struct roster_entry {

@@ -217,6 +217,9 @@ struct slot *registrar_slot_at(const struct registrar *r, member_number number);
 /* A free slot of this number, made where there is none yet; NULL without memory. */
 struct slot *registrar_slot_make(struct registrar *r, member_number number);
 member_number registrar_slot_free_number(struct registrar *r);
+/* The further prefixes that the operator gave to a worker id. */
+size_t registrar_member_routes(const struct registrar *r, const char *id,
+			       struct prefix out[static MAX_MEMBER_ROUTES]);
 void registrar_slot_index(struct registrar *r, struct slot *s);
 void registrar_slot_unindex(struct registrar *r, struct slot *s);
 bool registrar_table_init(struct registrar *r);

@@ -34,6 +34,9 @@ static void emit_grant(struct registrar *r, struct slot *s, struct registrar_out
 		.roster = r->roster,
 	};
 	memcpy(m.release, r->release, sizeof(m.release));
+	m.lease.nroutes = registrar_member_routes(r, s->rec.id, m.lease.routes);
+	if (m.lease.nroutes)
+		m.has |= CTL_BIT(CTL_ROUTES);
 	m.lease.ip = member_addr(&r->cfg.prefix4, s->rec.number);
 	m.lease.ip6 = member_addr(&r->cfg.prefix6, s->rec.number);
 	registrar_lease_mac(r, &s->rec, m.lease.mac);

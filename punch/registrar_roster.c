@@ -113,11 +113,14 @@ void registrar_roster_ask(struct registrar *r, struct slot *s, const struct ctl_
 	heap_cancel(&r->heap, &s->tell.t);
 }
 
-static void entry_routes(const struct registrar *r, struct roster_entry *e)
+size_t registrar_member_routes(const struct registrar *r, const char *id,
+			       struct prefix out[static MAX_MEMBER_ROUTES])
 {
-	for (size_t i = 0; i < r->cfg.nroutes && e->nroutes < MAX_MEMBER_ROUTES; i++)
-		if (strcmp(r->routes[i].id, e->id) == 0)
-			e->routes[e->nroutes++] = r->routes[i].prefix;
+	size_t n = 0;
+	for (size_t i = 0; i < r->cfg.nroutes && n < MAX_MEMBER_ROUTES; i++)
+		if (strcmp(r->routes[i].id, id) == 0)
+			out[n++] = r->routes[i].prefix;
+	return n;
 }
 
 /* The same for both, whoever asks: over both keys, the smaller first. */
@@ -144,7 +147,7 @@ static bool page_slot(struct registrar *r, struct ctl_page *pg, const struct slo
 	memcpy(e.id, s->rec.id, sizeof(e.id));
 	memcpy(e.release, s->facts.release, sizeof(e.release));
 	e.trino = s->facts.trino;
-	entry_routes(r, &e);
+	e.nroutes = registrar_member_routes(r, e.id, e.routes);
 	pair_psk(r, to->rec.key, s->rec.key, e.pair_psk);
 	return ctl_page_entry(pg, &e);
 }

@@ -89,10 +89,20 @@ struct slot *registrar_slot_make(struct registrar *r, member_number number)
 	return s;
 }
 
+/* A number whose address lies in a prefix behind some member would be reached there, not here. */
+static bool behind_member(const struct registrar *r, member_number n)
+{
+	struct addr a = member_addr(&r->cfg.prefix4, n);
+	for (size_t i = 0; i < r->cfg.nroutes; i++)
+		if (prefix_contains(&r->routes[i].prefix, &a))
+			return true;
+	return false;
+}
+
 member_number registrar_slot_free_number(struct registrar *r)
 {
 	for (member_number n = r->first_free; n <= r->limit; n++) {
-		if (!r->slots[n] || r->slots[n]->state == LEASE_FREE) {
+		if ((!r->slots[n] || r->slots[n]->state == LEASE_FREE) && !behind_member(r, n)) {
 			r->first_free = n;
 			return n;
 		}
