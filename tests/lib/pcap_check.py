@@ -7,8 +7,8 @@
 Every UDP datagram in an outside capture must be one of the messages that the protocol knows, with
 its exact length; each kind is counted and printed. --need names kinds that must have been seen.
 The marker must occur in each inside capture (in a packet, or in a TCP stream put in order) and in
-no outside one. --clean refuses anything but UDP, ARP, ICMPv6 and IGMP outside: an inner packet
-that left beside the tunnel. Only the standard library is used.
+no outside one. --clean refuses anything outside but UDP, ARP, ICMPv6, IGMP and ICMP errors about our
+own datagrams: an inner packet that left beside the tunnel. Only the standard library is used.
 """
 import argparse
 import struct
@@ -132,6 +132,15 @@ def classify(p):
     return wireguard(p) or outer(p) or stun(p)
 
 
+def quotes_ours(body):
+    """Is it an ICMP error (unreachable, time exceeded) about one of our own datagrams?"""
+    if len(body) < 8 + 20 + 8 + 1 or body[0] not in (3, 11):
+        return False
+    quoted = body[8:]
+    at = (quoted[0] & 15) * 4 + 8
+    return quoted[9] == 17 and len(quoted) > at and quoted[at] in (1, 2, 3, 4, 0x80, 0x81, 0x90)
+
+
 def check_outside(path, seen, clean, marker):
     """Complaints about one capture from outside; kinds are counted into seen."""
     bad, frags = [], Reassembly()
@@ -146,7 +155,7 @@ def check_outside(path, seen, clean, marker):
             continue
         proto, _, _, body = found
         if proto != 17:
-            if clean and proto not in (0, 2, 58):
+            if clean and proto not in (0, 2, 58) and not (proto == 1 and quotes_ours(body)):
                 bad.append(f"{path}: frame {number} is IP protocol {proto}: {packet[:40].hex()}")
             continue
         name = classify(body[8:struct.unpack(">H", body[4:6])[0]]) if len(body) >= 8 else None

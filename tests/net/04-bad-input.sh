@@ -190,11 +190,12 @@ noise() {
 		s.settimeout(0.3)
 		heads = [b"", b"\1\0\0\0", b"\2\0\0\0", b"\3\0\0\0", b"\4\0\0\0", b"\x80\1\0\0", b"\x81\1\0\0", b"\x90\1\0\0",
 		         b"\xa0\1\1\0", b"\0\1\0\0\x21\x12\xa4\x42"]
-		sizes = [0, 1, 3, 4, 20, 31, 32, 64, 92, 148, 76, 256, 1400]
+		sizes = [1, 3, 4, 20, 31, 32, 64, 92, 148, 76, 256, 1400]
 		for _ in range(300):
 		    body = random.choice(heads)
 		    body = (body + random.randbytes(1400))[:random.choice(sizes)]
 		    s.sendto(body, (sys.argv[1], int(sys.argv[2])))
+		    s.sendto(b"", (sys.argv[1], int(sys.argv[2])))
 		try:
 		    print(s.recvfrom(2048))
 		    sys.exit(1)

@@ -32,13 +32,18 @@ shim() {
 }
 check "before Trino is up, /v1/info says starting" sh -c \
 	"ip netns exec ${LAB}w1 curl -s -m 5 http://localhost:8080/v1/info | grep -q '\"starting\":true'"
-check_wait 120 "the coordinator is found without being named" '[ "$(trino_active w1)" -ge 1 ]' "tail -n 3 $LAB_DIR/c1.log"
+check_wait 120 "the coordinator is found without being named" \
+	'[ "$(shim w1 -H "X-Trino-User: warren" http://localhost:8080/v1/query)" = 200 ]' "cat $LAB_DIR/body"
 check_wait 60 "w1's own Trino is up" \
 	'lab_exec w1 curl -s -m 5 http://localhost:8080/v1/status | grep -q 192.168.1.10'
 check_wait 60 "its wrong address is held back in words that reach its log" \
 	"grep -hqE 'node.internal-address' $LAB_DIR/w1.log $LAB_DIR/w1/data/var/log/*.log" \
 	"grep -ih announce $LAB_DIR/w1.log | tail -n 2"
-check "so it is not in the cluster" test "$(trino_sql c1 "$TRINO_NODES" 2>/dev/null | grep -c w1)" = 0
+services() {
+	lab_exec c1 curl -s -m 5 -H 'X-Trino-User: warren' http://localhost:8080/v1/service/trino/general
+}
+check_wait 30 "the coordinator knows itself" 'services | grep -q "\"nodeId\":\"c1\""' services
+check "and not the worker" test "$(services | grep -c '"nodeId":"w1"')" = 0
 
 lab_stop "${NODE_PID[w1]}"
 trino_node "$LAB_DIR/w1" worker
