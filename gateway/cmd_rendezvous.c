@@ -15,8 +15,9 @@ enum { MAX_ROUTES = 64, SECONDS_A_DAY = 86400, ULA_BITS = 64 };
 
 static const enum setting rendezvous_settings[] = { SET_LISTEN,	     SET_PUBLIC,    SET_NETWORK,
 						    SET_STATE,	     SET_PREFIX,    SET_ROUTE,
-						    SET_MAX_MEMBERS, SET_LEASE_TTL, SET_GSO,	     SET_AEAD,	    SET_LOG_LEVEL,
-						    SET_CONFIG,	     SETTING_COUNT };
+						    SET_MAX_MEMBERS, SET_LEASE_TTL, SET_GSO,
+						    SET_AEAD,	     SET_LOG_LEVEL, SET_CONFIG,
+						    SETTING_COUNT };
 
 static const enum setting token_settings[] = { SET_STATE, SETTING_COUNT };
 

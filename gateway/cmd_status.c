@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const enum setting status_settings[] = { SET_JSON,  SET_INTERFACE, SET_RUN_DIR,
-						SET_STATE, SETTING_COUNT };
+static const enum setting status_settings[] = { SET_JSON, SET_INTERFACE, SET_RUN_DIR, SET_STATE,
+						SETTING_COUNT };
 
 static const char status_usage[] =
 	"usage: warren status [--json] [--interface NAME]\n"

@@ -45,23 +45,23 @@ enum {
 /* Types of TLVs. */
 enum ctl_field {
 	CTL_WORKER_ID = 1,
-	CTL_RELEASE_NAME,      /* which warren runs there */
-	CTL_CANDIDATES,        /* (address[16], be16 port) each */
-	CTL_TRINO_PORTS,       /* be16 HTTP, be16 HTTPS */
+	CTL_RELEASE_NAME, /* which warren runs there */
+	CTL_CANDIDATES,	  /* (address[16], be16 port) each */
+	CTL_TRINO_PORTS,  /* be16 HTTP, be16 HTTPS */
 	CTL_TRINO_ENVIRONMENT,
 	CTL_TRINO_VERSION,
 	CTL_TRINO_COORDINATOR, /* u8: 1 yes */
-	CTL_LEASE,             /* be32 number, be64 granted, MAC[16] */
-	CTL_PSK,               /* [32] */
-	CTL_ADDRESSES,         /* IPv4 as mapped [16], IPv6 [16]; :: for none */
-	CTL_OBSERVED,          /* address[16], be16 port */
-	CTL_ROSTER,            /* be32 instance, be64 version */
-	CTL_NUMBER,            /* be32 */
-	CTL_RANGE,             /* be32 after, be32 up to */
-	CTL_ENTRY,             /* be32 number, key[32], PSK[32], TLVs */
-	CTL_GONE,              /* be32 numbers */
-	CTL_REFUSAL,           /* be16 code, u8 fatal, text */
-	CTL_ROUTES,            /* (u8 bits, address[16]) each; of an entry, or of the granted lease */
+	CTL_LEASE,	       /* be32 number, be64 granted, MAC[16] */
+	CTL_PSK,	       /* [32] */
+	CTL_ADDRESSES,	       /* IPv4 as mapped [16], IPv6 [16]; :: for none */
+	CTL_OBSERVED,	       /* address[16], be16 port */
+	CTL_ROSTER,	       /* be32 instance, be64 version */
+	CTL_NUMBER,	       /* be32 */
+	CTL_RANGE,	       /* be32 after, be32 up to */
+	CTL_ENTRY,	       /* be32 number, key[32], PSK[32], TLVs */
+	CTL_GONE,	       /* be32 numbers */
+	CTL_REFUSAL,	       /* be16 code, u8 fatal, text */
+	CTL_ROUTES, /* (u8 bits, address[16]) each; of an entry, or of the granted lease */
 	CTL_FIELD_END,
 };
 
@@ -86,7 +86,8 @@ struct ctl_msg {
 	uint8_t version, type, flags;
 	uint32_t request;
 	uint32_t has;
-	uint16_t unknown_critical; /* the field that made it DROP_CONTROL_VERSION; 0: the version did */
+	uint16_t
+		unknown_critical; /* the field that made it DROP_CONTROL_VERSION; 0: the version did */
 	char id[WORKER_ID_LEN];
 	char release[RELEASE_LEN];
 	struct trino_facts trino;
@@ -100,7 +101,7 @@ struct ctl_msg {
 	uint16_t code;
 	bool fatal;
 	char text[CTL_TEXT_LEN];
-	struct rd body;     /* all TLVs, for ctl_next_change() */
+	struct rd body; /* all TLVs, for ctl_next_change() */
 };
 
 /*

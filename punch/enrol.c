@@ -63,7 +63,7 @@ static void asked(struct enrol *e, struct request *rq, nsec now)
 }
 
 bool enrol_request_due(struct enrol *e, struct request *rq, nsec now, struct ctl_msg *m,
-		 struct enrol_output *out)
+		       struct enrol_output *out)
 {
 	if (!rq->active || rq->next > now)
 		return false;
@@ -183,9 +183,10 @@ static bool poll_register(struct enrol *e, nsec now, struct enrol_output *out)
 {
 	struct ctl_msg m = {
 		.type = CTL_REGISTER,
-		.has = CTL_BIT(CTL_WORKER_ID) | CTL_BIT(CTL_RELEASE_NAME) | CTL_BIT(CTL_CANDIDATES) |
-		       CTL_BIT(CTL_TRINO_PORTS) | CTL_BIT(CTL_TRINO_ENVIRONMENT) |
-		       CTL_BIT(CTL_TRINO_VERSION) | CTL_BIT(CTL_TRINO_COORDINATOR),
+		.has = CTL_BIT(CTL_WORKER_ID) | CTL_BIT(CTL_RELEASE_NAME) |
+		       CTL_BIT(CTL_CANDIDATES) | CTL_BIT(CTL_TRINO_PORTS) |
+		       CTL_BIT(CTL_TRINO_ENVIRONMENT) | CTL_BIT(CTL_TRINO_VERSION) |
+		       CTL_BIT(CTL_TRINO_COORDINATOR),
 		.trino = e->trino,
 		.ncandidates = e->ncandidates,
 		.lease = e->lease,

@@ -17,8 +17,9 @@ struct enrol;
 
 struct enrol_config {
 	const char *worker_id, *release; /* copied */
-	uint8_t key[32];                 /* our public key: an entry that claims it is ignored */
-	struct prefix prefix4, prefix6;  /* from the token: a lease or roster entry outside is refused */
+	uint8_t key[32];		 /* our public key: an entry that claims it is ignored */
+	struct prefix prefix4,
+		prefix6; /* from the token: a lease or roster entry outside is refused */
 };
 
 struct enrol *enrol_new(const struct enrol_config *cfg);
@@ -38,15 +39,15 @@ void enrol_release(struct enrol *e, nsec now);
 enum drop enrol_input(struct enrol *e, nsec now, const uint8_t *p, size_t len);
 
 enum enrol_event {
-	ENROL_SEND,       /* `bytes` of `len` to the rendezvous */
-	ENROL_GRANTED,    /* `lease`, `psk` (ours with the rendezvous from now on), `observed`; again on each change */
-	ENROL_REFUSED,    /* `text`; `fatal`: asking again is useless (id taken, range full, version) */
-	ENROL_REPLACED,   /* another key holds our id now, `text`: stop */
-	ENROL_MEMBER,     /* `entry` is new or changed */
-	ENROL_MEMBER_GONE,/* `number` */
-	ENROL_INTRODUCED, /* `number`, `candidates`: probe now */
-	ENROL_OBSERVED,   /* `observed`: where the rendezvous sees us now */
-	ENROL_SILENT,     /* no answer for 3 s: start a new handshake, look the name up again. Repeated every 5 s */
+	ENROL_SEND, /* `bytes` of `len` to the rendezvous */
+	ENROL_GRANTED, /* `lease`, `psk` (ours with the rendezvous from now on), `observed`; again on each change */
+	ENROL_REFUSED, /* `text`; `fatal`: asking again is useless (id taken, range full, version) */
+	ENROL_REPLACED,	   /* another key holds our id now, `text`: stop */
+	ENROL_MEMBER,	   /* `entry` is new or changed */
+	ENROL_MEMBER_GONE, /* `number` */
+	ENROL_INTRODUCED,  /* `number`, `candidates`: probe now */
+	ENROL_OBSERVED,	   /* `observed`: where the rendezvous sees us now */
+	ENROL_SILENT, /* no answer for 3 s: start a new handshake, look the name up again. Repeated every 5 s */
 	ENROL_RELEASED,
 };
 

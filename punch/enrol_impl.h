@@ -41,12 +41,12 @@ struct held {
 
 struct known {
 	struct roster_entry e;
-	uint32_t sweep;   /* the last full sweep that showed it */
-	bool live;        /* else it is gone, or only a place */
-	bool dirty;       /* the caller has not been told that it is live, or not */
-	bool reported;    /* the caller knows it */
+	uint32_t sweep; /* the last full sweep that showed it */
+	bool live;	/* else it is gone, or only a place */
+	bool dirty;	/* the caller has not been told that it is live, or not */
+	bool reported;	/* the caller knows it */
 	bool introduced;
-	uint32_t intro;   /* the last introduction's id */
+	uint32_t intro; /* the last introduction's id */
 };
 
 /*
@@ -60,8 +60,8 @@ struct roster {
 };
 
 struct sweep {
-	bool first, full, gap; /* gap: a page is missing, and was asked for */
-	uint32_t after, number; /* number of full sweeps */
+	bool first, full, gap;	 /* gap: a page is missing, and was asked for */
+	uint32_t after, number;	 /* number of full sweeps */
 	struct ctl_roster start; /* of its first page */
 };
 
@@ -84,10 +84,10 @@ struct enrol {
 	size_t ncandidates;
 	struct trino_facts trino;
 
-	bool up;         /* there was a session */
+	bool up; /* there was a session */
 	bool registered;
 	bool leaving;
-	bool stopped;    /* for good: refused, replaced or released */
+	bool stopped; /* for good: refused, replaced or released */
 	struct lease lease;
 	uint8_t psk[32];
 	struct endpoint observed;
@@ -146,6 +146,6 @@ bool enrol_connect_poll(struct enrol *e, nsec now, struct enrol_output *out);
 
 /* Writes a due request into `out`; false where it is not due. */
 bool enrol_request_due(struct enrol *e, struct request *rq, nsec now, struct ctl_msg *m,
-		 struct enrol_output *out);
+		       struct enrol_output *out);
 
 #endif

@@ -36,10 +36,11 @@ static bool lease_fits(const struct enrol *e, const struct lease *l)
 static void refuse_lease(struct enrol *e, nsec now, const struct lease *l)
 {
 	char ip[ADDR_STRLEN], ip6[ADDR_STRLEN];
-	snprintf(e->text, sizeof(e->text),
-		 "the rendezvous granted %s and %s, outside the join token's prefixes: its --prefix "
-		 "has changed, get a new token",
-		 addr_str(&l->ip, ip), addr_str(&l->ip6, ip6));
+	snprintf(
+		e->text, sizeof(e->text),
+		"the rendezvous granted %s and %s, outside the join token's prefixes: its --prefix "
+		"has changed, get a new token",
+		addr_str(&l->ip, ip), addr_str(&l->ip6, ip6));
 	refused(e, now, 0, true);
 }
 
@@ -140,7 +141,8 @@ static enum drop dispatch(struct enrol *e, nsec now, const struct ctl_msg *m)
 		if (!e->registered || e->leaving)
 			return DROP_FRAME_UNEXPECTED;
 		enrol_roster_note(e, now, &m->roster);
-		enrol_roster_ask(e, now); /* also when we know it: asking is what ends the telling */
+		enrol_roster_ask(e,
+				 now); /* also when we know it: asking is what ends the telling */
 		return DROP_NONE;
 	case CTL_INTRODUCE:
 		return e->leaving ? DROP_FRAME_UNEXPECTED : enrol_intro_input(e, now, m);
@@ -168,8 +170,7 @@ static void other_version(struct enrol *e, nsec now, const struct ctl_msg *m)
 		snprintf(e->text, sizeof(e->text),
 			 "the rendezvous speaks control version %u, this node version %u: update "
 			 "the %s",
-			 m->version, CTL_VERSION,
-			 m->version > CTL_VERSION ? "node" : "rendezvous");
+			 m->version, CTL_VERSION, m->version > CTL_VERSION ? "node" : "rendezvous");
 	refused(e, now, CTL_REFUSED_VERSION, !e->registered && !e->leaving);
 }
 

@@ -46,13 +46,17 @@ static void explain(sqlite3 *db, int rc, const char *path, char *err, size_t cap
 	switch (rc & 0xff) {
 	case SQLITE_BUSY:
 	case SQLITE_LOCKED:
-		snprintf(err, cap, "%s is in use by another rendezvous: stop it, or use another "
-				   "--state", path);
+		snprintf(err, cap,
+			 "%s is in use by another rendezvous: stop it, or use another "
+			 "--state",
+			 path);
 		break;
 	case SQLITE_NOTADB:
 	case SQLITE_CORRUPT:
-		snprintf(err, cap, "%s is damaged or no lease database: move it away, and members "
-				   "keep their addresses as long as they run", path);
+		snprintf(err, cap,
+			 "%s is damaged or no lease database: move it away, and members "
+			 "keep their addresses as long as they run",
+			 path);
 		break;
 	case SQLITE_FULL:
 		snprintf(err, cap, "%s cannot be written, the disk is full: free some space", path);
@@ -104,14 +108,13 @@ static int query_int(sqlite3 *db, const char *sql, int *out)
 	return rc;
 }
 
-static const char schema[] =
-	"CREATE TABLE lease ("
-	" number INTEGER PRIMARY KEY,"
-	" id TEXT NOT NULL UNIQUE,"
-	" key BLOB NOT NULL,"
-	" granted INTEGER NOT NULL,"
-	" seen INTEGER NOT NULL);"
-	"PRAGMA user_version = 1;";
+static const char schema[] = "CREATE TABLE lease ("
+			     " number INTEGER PRIMARY KEY,"
+			     " id TEXT NOT NULL UNIQUE,"
+			     " key BLOB NOT NULL,"
+			     " granted INTEGER NOT NULL,"
+			     " seen INTEGER NOT NULL);"
+			     "PRAGMA user_version = 1;";
 
 /* SQLITE_OK; SQLITE_MISMATCH: made by a newer release, *version says which. */
 static int make_schema(sqlite3 *db, int *version)
@@ -193,7 +196,8 @@ static int open_database(struct lease_store *s, const char *path, char *err, siz
 	if (rc == SQLITE_MISMATCH)
 		snprintf(err, cap,
 			 "%s was written by a newer release (schema %d; this one knows %d): update "
-			 "warren", path, version, SCHEMA_VERSION);
+			 "warren",
+			 path, version, SCHEMA_VERSION);
 	else if (rc != SQLITE_OK)
 		explain(s->db, rc, path, err, cap);
 	return rc == SQLITE_OK ? 0 : -EIO;
@@ -283,7 +287,8 @@ int lease_store_each(struct lease_store *s, int (*each)(void *ctx, const struct 
 	struct lease_record rec;
 	int rc = sqlite3_prepare_v2(s->db,
 				    "SELECT number, id, key, granted, seen FROM lease"
-				    " ORDER BY number", -1, &st, NULL);
+				    " ORDER BY number",
+				    -1, &st, NULL);
 	int stop = 0;
 	while (rc == SQLITE_OK && !stop) {
 		int step = sqlite3_step(st);

@@ -9,12 +9,12 @@
 #include "base/addr.h"
 
 enum {
-	WORKER_ID_LEN = 64,      /* with the NUL; Trino's node.id pattern [A-Za-z0-9][_A-Za-z0-9-]* */
+	WORKER_ID_LEN = 64, /* with the NUL; Trino's node.id pattern [A-Za-z0-9][_A-Za-z0-9-]* */
 	RELEASE_LEN = 24,
-	TRINO_TEXT_LEN = 32,     /* environment, version; cut to fit */
+	TRINO_TEXT_LEN = 32, /* environment, version; cut to fit */
 	MAX_CANDIDATES = 16,
 	MAX_MEMBER_ROUTES = 4,
-	CONTROL_MAX = 1200,      /* bytes of a control message */
+	CONTROL_MAX = 1200, /* bytes of a control message */
 };
 
 /*
@@ -44,9 +44,11 @@ struct trino_facts {
 struct lease {
 	member_number number;
 	struct addr ip, ip6;
-	uint8_t mac[16]; /* by the rendezvous, over number, id, key and grant time: to show to others */
+	uint8_t mac
+		[16]; /* by the rendezvous, over number, id, key and grant time: to show to others */
 	int64_t granted; /* seconds since 1970 */
-	struct prefix routes[MAX_MEMBER_ROUTES]; /* further prefixes that lead to us; outside the MAC */
+	struct prefix
+		routes[MAX_MEMBER_ROUTES]; /* further prefixes that lead to us; outside the MAC */
 	size_t nroutes;
 };
 

@@ -97,9 +97,8 @@ int64_t registrar_wall(const struct registrar *r, nsec now)
 
 int registrar_load(struct registrar *r, const struct lease_record *rec)
 {
-	if (!rec->number || rec->number > r->limit ||
-	    !memchr(rec->id, 0, sizeof(rec->id)) || !worker_id_valid(rec->id) ||
-	    sodium_is_zero(rec->key, 32))
+	if (!rec->number || rec->number > r->limit || !memchr(rec->id, 0, sizeof(rec->id)) ||
+	    !worker_id_valid(rec->id) || sodium_is_zero(rec->key, 32))
 		return -EINVAL;
 	struct slot *s = registrar_slot_at(r, rec->number);
 	if ((s && s->state != LEASE_FREE) || registrar_slot_find_id(r, rec->id))
@@ -218,11 +217,11 @@ static void refuse_version(struct registrar *r, const uint8_t key[static 32],
 	if (m->type >= CTL_GRANT)
 		return; /* an answer to an answer would go on for ever */
 	if (m->unknown_critical)
-		registrar_refuse(r, key, m->request, CTL_REFUSED_VERSION,
-				 "the rendezvous (warren %s, control version %u) does not know field "
-				 "%u of this message of control version %u: update the rendezvous",
-				 r->release, CTL_VERSION, m->unknown_critical & ~TLV_CRITICAL,
-				 m->version);
+		registrar_refuse(
+			r, key, m->request, CTL_REFUSED_VERSION,
+			"the rendezvous (warren %s, control version %u) does not know field "
+			"%u of this message of control version %u: update the rendezvous",
+			r->release, CTL_VERSION, m->unknown_critical & ~TLV_CRITICAL, m->version);
 	else
 		registrar_refuse(r, key, m->request, CTL_REFUSED_VERSION,
 				 "the rendezvous (warren %s) speaks control version %u, this node "
@@ -321,15 +320,6 @@ void registrar_stored(struct registrar *r, nsec now, uint64_t seq, bool failed)
 			return;
 		if (!failed || s->seq == seq)
 			registrar_lease_stored(r, now, s, failed);
-	}
-}
-
-void registrar_store_reset(struct registrar *r, nsec now)
-{
-	while (!node_alone(&r->inflight)) {
-		struct slot *s = container_of(r->inflight.next, struct slot, inflight);
-		node_remove(&s->inflight);
-		registrar_store(r, now, s, s->op);
 	}
 }
 

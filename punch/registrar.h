@@ -18,12 +18,13 @@ struct member_route { /* --route w3=10.77.200.0/24 */
 };
 
 struct registrar_config {
-	uint8_t secret[32];             /* of the rendezvous: lease MACs, pair PSKs, members' PSKs derive from it */
+	uint8_t secret
+		[32]; /* of the rendezvous: lease MACs, pair PSKs, members' PSKs derive from it */
 	struct prefix prefix4, prefix6; /* where addresses come from */
 	const struct member_route *routes;
 	size_t nroutes;
 	uint32_t max_members;
-	nsec lease_ttl;                 /* unseen for so long: freed */
+	nsec lease_ttl; /* unseen for so long: freed */
 	const char *release;
 };
 
@@ -54,7 +55,7 @@ enum drop registrar_input(struct registrar *r, nsec now, const uint8_t key[stati
 void registrar_alive(struct registrar *r, nsec now, const uint8_t key[static 32]);
 
 enum registrar_event {
-	REGISTRAR_SEND,   /* `bytes` of `len` to `key` over its session */
+	REGISTRAR_SEND,	  /* `bytes` of `len` to `key` over its session */
 	REGISTRAR_STORE,  /* write `record` under sequence number `seq` (number → row) */
 	REGISTRAR_FORGET, /* delete row `record.number`, sequence number `seq` */
 	REGISTRAR_MEMBER, /* `key` is member `record.number` from now on: relay for it, set its PSK */
@@ -79,12 +80,6 @@ nsec registrar_deadline(const struct registrar *r);
 /* All requests up to `seq` are committed. With failed: that one could not be (disk full): refuse in words. */
 void registrar_stored(struct registrar *r, nsec now, uint64_t seq, bool failed);
 
-/*
- * The store's process was started anew: what it had not confirmed is given out again, under new
- * sequence numbers. Answers to the old ones must not be passed on any more.
- */
-void registrar_store_reset(struct registrar *r, nsec now);
-
 /* Leases held, and members online. */
 size_t registrar_count(const struct registrar *r, size_t *online);
 
@@ -96,7 +91,7 @@ struct registrar_member_info {
 	nsec last_seen;
 	char release[RELEASE_LEN];
 };
-size_t registrar_members(const struct registrar *r, nsec now, size_t first, struct registrar_member_info *out,
-			 size_t cap);
+size_t registrar_members(const struct registrar *r, nsec now, size_t first,
+			 struct registrar_member_info *out, size_t cap);
 
 #endif

@@ -345,7 +345,7 @@ static void contend(struct registrar *r, nsec now, struct slot *s, const uint8_t
 }
 
 void registrar_claim_register(struct registrar *r, nsec now, const uint8_t key[static 32],
-		    const struct endpoint *from, const struct ctl_msg *m)
+			      const struct endpoint *from, const struct ctl_msg *m)
 {
 	struct former *f = registrar_former_find(r, key);
 	struct slot *s = registrar_slot_find_id(r, m->id);

@@ -23,11 +23,11 @@
 #include "punch/registrar.h"
 
 enum {
-	MAX_CLAIMS = 64,    /* challenges and take-overs at a time; more are told to wait */
-	MAX_INTROS = 4096,  /* pairs being introduced */
+	MAX_CLAIMS = 64,   /* challenges and take-overs at a time; more are told to wait */
+	MAX_INTROS = 4096, /* pairs being introduced */
 	INTRO_BUCKETS = 1024,
 	MAX_NOTICES = 128,
-	MAX_FORMER = 256,   /* replaced keys that are remembered, to be told */
+	MAX_FORMER = 256, /* replaced keys that are remembered, to be told */
 	PAGES_A_REQUEST = 8,
 	SEEN_EVERY = 3600, /* seconds: `seen` is written no more often */
 };
@@ -121,22 +121,22 @@ struct page_cursor {
 struct slot {
 	struct lease_record rec;
 	enum lease_state state;
-	bool loaded;     /* from the store, and its key was not heard since */
+	bool loaded;	 /* from the store, and its key was not heard since */
 	bool registered; /* said REGISTER since the start, and no RELEASE after it */
-	bool released;   /* said RELEASE, or took another id */
+	bool released;	 /* said RELEASE, or took another id */
 	bool online;
-	bool announced;  /* REGISTRAR_MEMBER was given for this key */
+	bool announced; /* REGISTRAR_MEMBER was given for this key */
 	nsec heard;
 	uint32_t request; /* of the last REGISTER or RELEASE */
 	struct facts facts;
-	uint64_t changed; /* roster version of its last change; 0: none since the start */
-	uint64_t asked;   /* roster version when it last began to ask for the roster, */
+	uint64_t changed;	/* roster version of its last change; 0: none since the start */
+	uint64_t asked;		/* roster version when it last began to ask for the roster, */
 	uint32_t asked_request; /* with this */
 	nsec changed_wait;
 	struct page_cursor page;
 	unsigned todo;
 	enum store_op op;
-	uint64_t seq;     /* 0: not given out yet */
+	uint64_t seq; /* 0: not given out yet */
 	nsec op_since;
 	int64_t seen_next; /* being written */
 	struct claim *claim;
@@ -149,7 +149,7 @@ struct intro {
 	struct intro *next; /* in its bucket, or of the free list */
 	member_number a, b;
 	uint32_t id;
-	unsigned step;      /* even: to a, odd: to b */
+	unsigned step; /* even: to a, odd: to b */
 	nsec start;
 	struct kind_timer timer;
 };
@@ -180,7 +180,7 @@ struct registrar {
 	uint8_t lease_key[32], hash_key[16];
 	nsec start;
 	int64_t wall;
-	bool used;    /* something was said: the roster's instance stands */
+	bool used; /* something was said: the roster's instance stands */
 	bool settled;
 
 	struct slot **slots; /* by number, 1..limit */
@@ -228,7 +228,7 @@ void registrar_table_free(struct registrar *r);
 /* registrar_claim.c: identity, the store's answers */
 void registrar_claim_init(struct registrar *r);
 void registrar_claim_register(struct registrar *r, nsec now, const uint8_t key[static 32],
-		    const struct endpoint *from, const struct ctl_msg *m);
+			      const struct endpoint *from, const struct ctl_msg *m);
 void registrar_claim_release(struct registrar *r, nsec now, struct slot *s, uint32_t request);
 /* A sign of life of the slot's key. */
 void registrar_claim_heard(struct registrar *r, nsec now, struct slot *s);
@@ -259,9 +259,11 @@ void registrar_roster_offline(struct registrar *r, nsec now, struct slot *s);
 
 /* registrar_intro.c */
 bool registrar_intro_init(struct registrar *r);
-void registrar_intro_connect(struct registrar *r, nsec now, struct slot *s, const struct ctl_msg *m);
+void registrar_intro_connect(struct registrar *r, nsec now, struct slot *s,
+			     const struct ctl_msg *m);
 /* One message of a due introduction. */
-bool registrar_intro_step(struct registrar *r, nsec now, struct intro *i, struct registrar_output *out);
+bool registrar_intro_step(struct registrar *r, nsec now, struct intro *i,
+			  struct registrar_output *out);
 
 /* registrar.c */
 void registrar_lease_mac(const struct registrar *r, const struct lease_record *rec,

@@ -78,8 +78,7 @@ static void add_candidate(struct registrar *r, struct ctl_msg *m, const struct e
 	    !candidate_valid(e, &r->cfg.prefix4, &r->cfg.prefix6))
 		return;
 	for (size_t i = 0; i < m->ncandidates; i++)
-		if (m->candidates[i].port == e->port &&
-		    addr_eq(&m->candidates[i].addr, &e->addr))
+		if (m->candidates[i].port == e->port && addr_eq(&m->candidates[i].addr, &e->addr))
 			return;
 	m->candidates[m->ncandidates++] = *e;
 }
@@ -101,7 +100,8 @@ static void tell(struct registrar *r, const struct slot *to, const struct slot *
 	registrar_send(out, to->rec.key, &m);
 }
 
-bool registrar_intro_step(struct registrar *r, nsec now, struct intro *i, struct registrar_output *out)
+bool registrar_intro_step(struct registrar *r, nsec now, struct intro *i,
+			  struct registrar_output *out)
 {
 	struct slot *a = registrar_slot_at(r, i->a), *b = registrar_slot_at(r, i->b);
 	unsigned step = i->step++;

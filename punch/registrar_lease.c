@@ -19,8 +19,8 @@ static void commit_claim(struct registrar *r, nsec now, struct slot *s)
 	s->facts = c->facts;
 	s->announced = false;
 	s->asked = 0;
-	s->todo &= ~(unsigned)(TODO_GRANT | TODO_CHANGED | TODO_PAGE | TODO_CHALLENGE |
-			       TODO_RELEASED);
+	s->todo &=
+		~(unsigned)(TODO_GRANT | TODO_CHANGED | TODO_PAGE | TODO_CHALLENGE | TODO_RELEASED);
 	registrar_claim_end(r, c);
 	registrar_claim_activate(r, now, s, true);
 }
@@ -66,9 +66,10 @@ static void committed(struct registrar *r, nsec now, struct slot *s, enum store_
 
 static void refuse_store(struct registrar *r, const uint8_t key[static 32], uint32_t request)
 {
-	registrar_refuse(r, key, request, CTL_REFUSED_STORE,
-			 "the rendezvous cannot keep the lease (its disk is full or failing; its log "
-			 "says which); asking again");
+	registrar_refuse(
+		r, key, request, CTL_REFUSED_STORE,
+		"the rendezvous cannot keep the lease (its disk is full or failing; its log "
+		"says which); asking again");
 }
 
 static void not_committed(struct registrar *r, struct slot *s, enum store_op op)
@@ -154,6 +155,5 @@ void registrar_lease_sweep(struct registrar *r, nsec now)
 		free_lease(r, now, s);
 		freed++;
 	}
-	registrar_timer(r, &r->sweep,
-			now + (freed == SWEEP_BATCH ? NSEC_PER_SEC : SWEEP_EVERY));
+	registrar_timer(r, &r->sweep, now + (freed == SWEEP_BATCH ? NSEC_PER_SEC : SWEEP_EVERY));
 }

@@ -20,8 +20,8 @@ enum field {
 	FIELD_NETWORK = 1,    /* text */
 	FIELD_PREFIX = 2,     /* u8 bits, address[16] */
 	FIELD_RENDEZVOUS = 3, /* be16 UDP port, be16 TCP port, host as text */
-	FIELD_KEY = 4,        /* [32] */
-	FIELD_TLS = 5,        /* [32] */
+	FIELD_KEY = 4,	      /* [32] */
+	FIELD_TLS = 5,	      /* [32] */
 	FIELD_ADMISSION = 6,  /* [32] */
 	FIELD_EXPIRES = 7,    /* be64 seconds since 1970 */
 	FIELD_ONLY_FOR = 8,   /* text */
@@ -33,8 +33,8 @@ static bool network_name_valid(const char *s)
 	size_t len = 0;
 	for (; s[len]; len++) {
 		char c = s[len];
-		bool alnum = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-			     (c >= '0' && c <= '9');
+		bool alnum =
+			(c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 		if (len >= NETWORK_NAME_LEN - 1)
 			return false;
 		if (!alnum && (len == 0 || (c != '_' && c != '.' && c != '-')))
@@ -49,8 +49,8 @@ static bool host_valid(const char *s)
 	size_t len = 0;
 	for (; s[len]; len++) {
 		char c = s[len];
-		bool alnum = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-			     (c >= '0' && c <= '9');
+		bool alnum =
+			(c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 		if (len >= TOKEN_HOST_LEN - 1 || (!alnum && !strchr("._-:", c)))
 			return false;
 	}
@@ -212,8 +212,7 @@ static bool is_space(char c)
 	return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-static enum token_error parse_trimmed(const char *s, size_t len, struct token *t,
-				      unsigned *version)
+static enum token_error parse_trimmed(const char *s, size_t len, struct token *t, unsigned *version)
 {
 	uint8_t bin[BINARY_MAX];
 	size_t n = 0;
@@ -258,7 +257,8 @@ const char *token_error_text(enum token_error e)
 	case TOKEN_OK:
 		return "the join token is good";
 	case TOKEN_NOT_A_TOKEN:
-		return "this is no join token: it must be the one line, beginning with warren1_, that "
+		return "this is no join token: it must be the one line, beginning with warren1_, "
+		       "that "
 		       "`warren token` prints on the rendezvous";
 	case TOKEN_TRUNCATED:
 		return "the join token is cut short or mistyped: copy the whole line that "

@@ -14,35 +14,36 @@ enum {
 	TOKEN_MAX_RENDEZVOUS = 4,
 	TOKEN_HOST_LEN = 256,
 	TOKEN_MAX_PREFIXES = 8,
-	NETWORK_NAME_LEN = 64, /* with the NUL; [A-Za-z0-9][A-Za-z0-9_.-]* */
+	NETWORK_NAME_LEN = 64,	    /* with the NUL; [A-Za-z0-9][A-Za-z0-9_.-]* */
 	TOKEN_FINGERPRINT_LEN = 17, /* hex, with the NUL */
 };
 
 struct token_rendezvous {
-	char host[TOKEN_HOST_LEN]; /* a name or an address */
+	char host[TOKEN_HOST_LEN];   /* a name or an address */
 	uint16_t udp_port, tcp_port; /* tcp 0: none */
 };
 
 struct token {
 	char network[NETWORK_NAME_LEN];
-	struct prefix prefixes[TOKEN_MAX_PREFIXES]; /* first IPv4, first IPv6 are where leases come from */
+	struct prefix prefixes
+		[TOKEN_MAX_PREFIXES]; /* first IPv4, first IPv6 are where leases come from */
 	size_t nprefixes;
 	struct token_rendezvous rendezvous[TOKEN_MAX_RENDEZVOUS];
 	size_t nrendezvous;
-	uint8_t key[32];          /* the rendezvous' static X25519 key */
-	uint8_t tls_sha256[32];   /* zeros: none */
-	uint8_t admission[32];    /* the PSK of the first handshake */
-	int64_t expires;          /* seconds since 1970, 0: never */
-	char only_for[64];        /* worker id that alone may be claimed with it; "" any */
+	uint8_t key[32];	/* the rendezvous' static X25519 key */
+	uint8_t tls_sha256[32]; /* zeros: none */
+	uint8_t admission[32];	/* the PSK of the first handshake */
+	int64_t expires;	/* seconds since 1970, 0: never */
+	char only_for[64];	/* worker id that alone may be claimed with it; "" any */
 };
 
 enum token_error {
 	TOKEN_OK,
-	TOKEN_NOT_A_TOKEN,   /* no such prefix or alphabet */
-	TOKEN_TRUNCATED,     /* cut short, or a typo: checksum */
-	TOKEN_VERSION,       /* a newer version: *version says which */
-	TOKEN_CRITICAL,      /* an unknown critical field */
-	TOKEN_INVALID,       /* a field with an impossible value, or one missing */
+	TOKEN_NOT_A_TOKEN, /* no such prefix or alphabet */
+	TOKEN_TRUNCATED,   /* cut short, or a typo: checksum */
+	TOKEN_VERSION,	   /* a newer version: *version says which */
+	TOKEN_CRITICAL,	   /* an unknown critical field */
+	TOKEN_INVALID,	   /* a field with an impossible value, or one missing */
 };
 
 /* White space around is ignored. Expiry is the caller's to check. */

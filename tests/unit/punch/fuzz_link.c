@@ -22,7 +22,7 @@ static struct {
 	uint64_t boot, counter, relay_counter;
 	unsigned nlast;
 	struct link_output last[LAST]; /* what was sent of late */
-	bool proven[256];              /* endpoint() of this byte answered at some time */
+	bool proven[256];	       /* endpoint() of this byte answered at some time */
 } f;
 
 static void check(bool ok)
@@ -83,7 +83,9 @@ static void peer_ping(struct rd *r)
 	uint8_t key[OUTER_KEY_LEN], flags = rd_u8(r);
 	uint32_t peer = 2 + (flags & 3);
 	struct outer_msg m = { .type = flags & 4 ? OUTER_TYPE_PONG : OUTER_TYPE_PING,
-			       .sender = peer, .receiver = SELF, .boot = f.boot,
+			       .sender = peer,
+			       .receiver = SELF,
+			       .boot = f.boot,
 			       .counter = f.counter++ };
 	if (flags & 8)
 		m.boot += rd_u8(r);
@@ -128,7 +130,8 @@ static void relayed(struct rd *r)
 	struct link *l;
 	size_t n;
 	uint8_t flags = rd_u8(r);
-	struct relay_msg m = { .destination = flags & 3, .source = (flags >> 2) & 3,
+	struct relay_msg m = { .destination = flags & 3,
+			       .source = (flags >> 2) & 3,
 			       .counter = flags & 64 ? rd_be32(r) : f.relay_counter++ };
 	p[RELAY_HEADER_LEN] = rd_u8(r);
 	relay_write(p, 32, &m, relay_key);
@@ -207,8 +210,9 @@ static void raw(struct rd *r)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static void (*const steps[])(struct rd *) = { peer_ping, peer_answers, relayed, come_and_go,
-						      relay_changes, introduce, time_passes, raw };
+	static void (*const steps[])(
+		struct rd *) = { peer_ping,	peer_answers, relayed,	   come_and_go,
+				 relay_changes, introduce,    time_passes, raw };
 	struct links_config cfg = { .self = SELF, .boot = 1000, .max_links = 3 };
 	struct rd r = rd_of(data, size_min(size, 4096));
 	sim_random_seed(7);

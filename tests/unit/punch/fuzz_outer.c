@@ -23,7 +23,8 @@ static void parse_signed(const uint8_t *data, size_t size, const uint8_t key[sta
 	blake2s_mac(key, OUTER_KEY_LEN, p, size - MAC_LEN, p + size - MAC_LEN);
 	if (outer_parse(p, size, key, &m))
 		return;
-	check(outer_write(&m, key, again, sizeof(again)) == size); /* TLVs become padding: as long */
+	check(outer_write(&m, key, again, sizeof(again)) ==
+	      size); /* TLVs become padding: as long */
 	check(outer_parse(again, size, key, &n) == DROP_NONE);
 	check(n.counter == m.counter && n.boot == m.boot && n.sender == m.sender);
 	check(endpoint_eq(&n.observed, &m.observed) && memcmp(n.txid, m.txid, TXID_LEN) == 0);

@@ -36,7 +36,8 @@ static void record_send(const struct link_output *out)
 	}
 	s->at = t.now;
 	s->path = out->path;
-	assert_int_equal(outer_parse(out->bytes + skip, out->len - skip, outer_key, &s->m), DROP_NONE);
+	assert_int_equal(outer_parse(out->bytes + skip, out->len - skip, outer_key, &s->m),
+			 DROP_NONE);
 	assert_true(s->m.sender == SELF && s->m.receiver == PEER && s->m.boot == BOOT);
 }
 
@@ -116,8 +117,11 @@ int done(void **state)
 
 struct outer_msg peer_msg(uint8_t type)
 {
-	return (struct outer_msg){ .type = type, .sender = PEER, .receiver = SELF,
-				   .boot = t.peer_boot, .counter = t.peer_counter++ };
+	return (struct outer_msg){ .type = type,
+				   .sender = PEER,
+				   .receiver = SELF,
+				   .boot = t.peer_boot,
+				   .counter = t.peer_counter++ };
 }
 
 enum drop input(const struct outer_msg *m, struct endpoint from, bool relayed)

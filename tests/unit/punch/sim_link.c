@@ -47,11 +47,13 @@ static void check_early(void)
 
 static void begin_fault(struct fault *f)
 {
-	static const char *const names[FAULT_KINDS] = { "node restarts", "rendezvous restarts",
-							"NAT forgets", "sites are cut apart",
-							"rendezvous is silent", "network change" };
+	static const char *const names[FAULT_KINDS] = {
+		"node restarts",       "rendezvous restarts",  "NAT forgets",
+		"sites are cut apart", "rendezvous is silent", "network change"
+	};
 	note("--- %s (%u, %u)", names[f->kind], f->a, f->b);
-	unsigned site_a = (unsigned)sim.net.hosts[f->a].site, site_b = (unsigned)sim.net.hosts[f->b].site;
+	unsigned site_a = (unsigned)sim.net.hosts[f->a].site,
+		 site_b = (unsigned)sim.net.hosts[f->b].site;
 	switch (f->kind) {
 	case RESTART_NODE:
 		net_new_port(&sim.net, f->a);
@@ -108,7 +110,8 @@ static void attack(void)
 	if (net_pick(&sim.net, 2))
 		c.from = evil;
 	if (net_pick(&sim.net, 2))
-		c.bytes[net_pick(&sim.net, (uint32_t)c.len)] ^= (uint8_t)(1 << net_pick(&sim.net, 8));
+		c.bytes[net_pick(&sim.net, (uint32_t)c.len)] ^=
+			(uint8_t)(1 << net_pick(&sim.net, 8));
 	net_inject(&sim.net, sim.now, &c.from, &c.to, c.bytes, c.len);
 }
 
@@ -150,8 +153,8 @@ static void draw_network(void)
 	}
 	for (unsigned i = 0; i < hosts; i++) {
 		bool alone = n->nsites == 0 || net_pick(n, 4);
-		unsigned site = alone ? net_add_site(n, (enum nat_kind)net_pick(n, NAT_KINDS)) :
-					net_pick(n, n->nsites);
+		unsigned site = alone ? net_add_site(n, (enum nat_kind)net_pick(n, NAT_KINDS))
+				      : net_pick(n, n->nsites);
 		net_add_host(n, site);
 	}
 	draw_faults();

@@ -158,8 +158,7 @@ static struct mapping *map_outward(struct net *n, nsec now, struct site *s,
 		if (m->last < oldest->last)
 			oldest = m;
 	}
-	*oldest = (struct mapping){ .inside = *inside, .to = *to,
-				    .port = free_port(n, s) };
+	*oldest = (struct mapping){ .inside = *inside, .to = *to, .port = free_port(n, s) };
 	return oldest;
 }
 

@@ -11,8 +11,14 @@
 
 #include "base/addr.h"
 
-enum nat_kind { NAT_NONE, NAT_FULL_CONE, NAT_ADDRESS_RESTRICTED, NAT_PORT_RESTRICTED, NAT_SYMMETRIC,
-		NAT_KINDS };
+enum nat_kind {
+	NAT_NONE,
+	NAT_FULL_CONE,
+	NAT_ADDRESS_RESTRICTED,
+	NAT_PORT_RESTRICTED,
+	NAT_SYMMETRIC,
+	NAT_KINDS
+};
 extern const char *const nat_names[NAT_KINDS];
 
 enum {

@@ -124,7 +124,8 @@ static void check_data(unsigned i, unsigned j, const struct path *path)
 	}
 	for (unsigned k = 0; k < PROVEN_KNOWN; k++) {
 		const struct known_proof *pr = &p->proven[k];
-		if (pr->when && sim.now - pr->when < 27 * SEC && endpoint_eq(&pr->at, &path->remote))
+		if (pr->when && sim.now - pr->when < 27 * SEC &&
+		    endpoint_eq(&pr->at, &path->remote))
 			return;
 	}
 	fail("node %u sends data for %u to %s, which proved nothing", i, j, text(&path->remote));
@@ -289,8 +290,8 @@ static void node_datagram(unsigned i, struct packet *pkt, uint8_t *p, size_t len
 		if (!relayed && !outer_peek(p, len, &sender, &receiver) && sender >= 1 &&
 		    sender <= sim.net.nhosts && sender != number_of(i))
 			learn_proof(i, sender - 1, pkt);
-		links_input(n->ls, sim.now, &pkt->from, &sim.net.hosts[i].inside.addr, 2, relayed, p,
-			    len);
+		links_input(n->ls, sim.now, &pkt->from, &sim.net.hosts[i].inside.addr, 2, relayed,
+			    p, len);
 	} else if (kind == OUTER_RELAY && !relayed) {
 		struct link *l;
 		uint8_t *inner;

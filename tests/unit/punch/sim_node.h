@@ -11,8 +11,17 @@
 #define EPOCH ((uint64_t)1800000000 * 1000000000) /* the wall clock at time 0 */
 
 /* first bytes that no single altered bit makes of a message of ours */
-enum { REGISTER = 0x6b, INTRODUCTION = 0x6d, CONNECT = 0x6e, CONTROL_LEN_MAX = 3 + 8 * 18,
-       DATA_LEN = 48, PINGS_KNOWN = 256, PROVEN_KNOWN = 64, CAPTURED = 32, SEEN = 3 };
+enum {
+	REGISTER = 0x6b,
+	INTRODUCTION = 0x6d,
+	CONNECT = 0x6e,
+	CONTROL_LEN_MAX = 3 + 8 * 18,
+	DATA_LEN = 48,
+	PINGS_KNOWN = 256,
+	PROVEN_KNOWN = 64,
+	CAPTURED = 32,
+	SEEN = 3
+};
 
 struct known_ping {
 	uint8_t txid[TXID_LEN];
@@ -45,8 +54,15 @@ struct node {
 	struct peer peers[MAX_HOSTS];
 };
 
-enum fault_kind { RESTART_NODE, RESTART_RENDEZVOUS, REBIND, BLOCK, SILENCE, NETWORK_CHANGE,
-		  FAULT_KINDS };
+enum fault_kind {
+	RESTART_NODE,
+	RESTART_RENDEZVOUS,
+	REBIND,
+	BLOCK,
+	SILENCE,
+	NETWORK_CHANGE,
+	FAULT_KINDS
+};
 
 struct fault {
 	enum fault_kind kind;
@@ -70,7 +86,6 @@ extern struct sim {
 	struct packet captured[CAPTURED];
 	unsigned ncaptured;
 } sim;
-
 
 void fail(const char *fmt, ...) PRINTF_LIKE(1, 2) __attribute__((noreturn));
 void note(const char *fmt, ...) PRINTF_LIKE(1, 2);

@@ -4,8 +4,6 @@
 
 #include <sodium.h>
 
-
-
 static void test_pong_moves_data(void **state)
 {
 	(void)state;
@@ -85,7 +83,8 @@ static void test_flipped_bits_change_nothing(void **state)
 	size_t n = outer_write(&m, outer_key, p, sizeof(p));
 	for (size_t bit = 0; bit < n * 8; bit++) {
 		p[bit / 8] ^= (uint8_t)(1 << bit % 8);
-		assert_int_not_equal(links_input(t.ls, t.now, &from, &at, 3, false, p, n), DROP_NONE);
+		assert_int_not_equal(links_input(t.ls, t.now, &from, &at, 3, false, p, n),
+				     DROP_NONE);
 		assert_true(uses_relay());
 		p[bit / 8] ^= (uint8_t)(1 << bit % 8);
 	}
@@ -187,9 +186,10 @@ static void test_never_probed(void **state)
 {
 	(void)state;
 	static const char *const bad[] = {
-		"0.0.0.0:5", "127.0.0.1:5", "224.0.0.1:5", "255.255.255.255:5", "240.1.2.3:5",
-		"169.254.1.1:5", "198.51.100.7:0", "[::]:5", "[::1]:5", "[ff02::1]:5",
-		"[fe80::1]:5", "0.1.2.3:5", "203.0.113.1:7777",
+		"0.0.0.0:5",	    "127.0.0.1:5",   "224.0.0.1:5",    "255.255.255.255:5",
+		"240.1.2.3:5",	    "169.254.1.1:5", "198.51.100.7:0", "[::]:5",
+		"[::1]:5",	    "[ff02::1]:5",   "[fe80::1]:5",    "0.1.2.3:5",
+		"203.0.113.1:7777",
 	};
 	set_relay();
 	run_for(SEC);
@@ -238,8 +238,10 @@ static void test_observed(void **state)
 		t.now += 30 * MS;
 		drain();
 		struct outer_msg again = pong_for(last_ping_to("198.51.100.7:1000"));
-		again.observed = i < 50 ? ep("198.51.100.1:4711") : i < 100 ? ep("127.0.0.1:9") :
-				 (struct endpoint){ .addr = local(), .port = (uint16_t)(i + 1) };
+		again.observed =
+			i < 50	  ? ep("198.51.100.1:4711")
+			: i < 100 ? ep("127.0.0.1:9")
+				  : (struct endpoint){ .addr = local(), .port = (uint16_t)(i + 1) };
 		input(&again, ep("198.51.100.7:1000"), false);
 		drain();
 		if (i == 99)
@@ -262,7 +264,8 @@ static void test_new_key(void **state)
 	assert_true(uses_relay());
 }
 
-static enum drop unwrap(uint32_t src, uint32_t dst, uint64_t counter, const char *from, uint8_t first)
+static enum drop unwrap(uint32_t src, uint32_t dst, uint64_t counter, const char *from,
+			uint8_t first)
 {
 	uint8_t p[RELAY_HEADER_LEN + 40] = { [RELAY_HEADER_LEN] = first }, *inner;
 	struct relay_msg m = { .source = src, .destination = dst, .counter = counter };
@@ -287,7 +290,8 @@ static void test_unwrap(void **state)
 	assert_int_equal(unwrap(PEER, SELF, 100, r, 4), DROP_RELAY_REPLAY);
 	assert_int_equal(unwrap(PEER, SELF, 99, r, 4), DROP_NONE);
 	assert_int_equal(unwrap(PEER, SELF, 101, "203.0.113.1:7778", 4), DROP_RELAY_REFUSED);
-	assert_int_equal(unwrap(SELF, PEER, 101, r, 4), DROP_RELAY_REFUSED); /* our own, sent back */
+	assert_int_equal(unwrap(SELF, PEER, 101, r, 4),
+			 DROP_RELAY_REFUSED); /* our own, sent back */
 	assert_int_equal(unwrap(PEER, SELF, 101, r, OUTER_TYPE_RELAY), DROP_RELAY_REFUSED);
 	assert_int_equal(unwrap(77, SELF, 102, r, 4), DROP_RELAY_UNKNOWN_MEMBER);
 	assert_int_equal(unwrap(PEER, SELF, 103, r, 4), DROP_NONE); /* none of it used up 103 */

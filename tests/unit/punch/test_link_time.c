@@ -142,9 +142,9 @@ static void test_hysteresis(void **state)
 		nsec first, second;
 		bool moves;
 	} cases[] = {
-		{ 20 * MS, 10 * MS, true },  { 20 * MS, 19 * MS, false },
+		{ 20 * MS, 10 * MS, true },    { 20 * MS, 19 * MS, false },
 		{ 2 * MS, 3 * MS / 2, false }, { 2 * MS, MS / 2, true },
-		{ 100 * MS, 91 * MS, false }, { 100 * MS, 89 * MS, true },
+		{ 100 * MS, 91 * MS, false },  { 100 * MS, 89 * MS, true },
 	};
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
 		links_free(t.ls);
@@ -355,7 +355,8 @@ static void answer_relayed(const struct link_output *out, uint64_t counter)
 	struct outer_msg m;
 	uint8_t p[OUTER_MAX];
 	assert_int_equal(outer_parse(out->bytes + RELAY_HEADER_LEN, out->len - RELAY_HEADER_LEN,
-				     outer_key, &m), DROP_NONE);
+				     outer_key, &m),
+			 DROP_NONE);
 	m.type = OUTER_TYPE_PONG;
 	m.sender = m.receiver;
 	m.receiver = SELF;

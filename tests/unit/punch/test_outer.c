@@ -42,8 +42,12 @@ static int setup(void **state)
 
 static struct outer_msg fixture_ping(uint64_t counter, uint16_t tlv_len)
 {
-	struct outer_msg m = { .type = OUTER_TYPE_PING, .sender = 7, .receiver = 9,
-			       .boot = BOOT, .counter = counter, .tlv_len = tlv_len };
+	struct outer_msg m = { .type = OUTER_TYPE_PING,
+			       .sender = 7,
+			       .receiver = 9,
+			       .boot = BOOT,
+			       .counter = counter,
+			       .tlv_len = tlv_len };
 	memcpy(m.txid, txid, TXID_LEN);
 	return m;
 }
@@ -129,7 +133,8 @@ static uint8_t *guarded(const uint8_t *p, size_t len)
 {
 	static uint8_t *pages;
 	if (!pages) {
-		pages = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		pages = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			     0);
 		assert_ptr_not_equal(pages, MAP_FAILED);
 		assert_int_equal(mprotect(pages + 4096, 4096, PROT_NONE), 0);
 	}
@@ -193,7 +198,8 @@ static void test_every_relay_bit(void **state)
 	for (size_t bit = 0; bit < n * 8; bit++) {
 		struct relay_msg m;
 		bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
-		bool ok = relay_peek(bytes, n, &m) == DROP_NONE && relay_mac_ok(bytes, n, relay_key);
+		bool ok =
+			relay_peek(bytes, n, &m) == DROP_NONE && relay_mac_ok(bytes, n, relay_key);
 		assert_int_equal(ok, bit / 8 >= RELAY_HEADER_LEN + RELAY_INNER_MIN);
 		bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
 	}
@@ -226,7 +232,10 @@ static void test_classify(void **state)
 		{ { 1, 1, 0, 8, 0x21, 0x12, 0xa4, 0x42 }, 28, OUTER_STUN, DROP_NONE },
 		{ { 1, 1, 0, 8, 0x21, 0x12, 0xa4, 0x42 }, 27, OUTER_NONE, DROP_OUTER_UNKNOWN_TYPE },
 		{ { 1, 1, 0, 8, 0x21, 0x12, 0xa4, 0x43 }, 28, OUTER_NONE, DROP_OUTER_UNKNOWN_TYPE },
-		{ { 0x41, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42 }, 20, OUTER_NONE, DROP_OUTER_UNKNOWN_TYPE },
+		{ { 0x41, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42 },
+		  20,
+		  OUTER_NONE,
+		  DROP_OUTER_UNKNOWN_TYPE },
 		{ { 0x80, 1 }, 76, OUTER_PING, DROP_NONE },
 		{ { 0x81, 1 }, 76, OUTER_PONG, DROP_NONE },
 		{ { 0x80, 1 }, 77, OUTER_NONE, DROP_OUTER_BAD_LENGTH },
@@ -243,7 +252,8 @@ static void test_classify(void **state)
 		uint8_t bytes[2000] = { 0 };
 		enum drop why;
 		memcpy(bytes, cases[i].head, 8);
-		enum outer_kind kind = outer_classify(guarded(bytes, cases[i].len), cases[i].len, &why);
+		enum outer_kind kind =
+			outer_classify(guarded(bytes, cases[i].len), cases[i].len, &why);
 		if (kind != cases[i].kind || why != cases[i].why)
 			fail_msg("case %u: kind %d, %s", i, (int)kind, drop_name(why));
 	}

@@ -233,7 +233,8 @@ static void test_full(void **state)
 	(void)state;
 	struct relay_server *s = relay_server_new(3, BOOT);
 	for (uint32_t i = 0; i < 3; i++)
-		assert_int_equal(relay_server_set(s, i * 16, key_a), 0); /* one chain of the table */
+		assert_int_equal(relay_server_set(s, i * 16, key_a),
+				 0); /* one chain of the table */
 	assert_int_equal(relay_server_set(s, 99, key_a), -ENOSPC);
 	assert_int_equal(relay_server_set(s, 16, key_b), 0);
 	relay_server_remove(s, 16);
