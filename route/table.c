@@ -51,7 +51,7 @@ static unsigned common_bits(const struct key *a, const struct key *b)
 /* Bit `i` from the top, i < 128: which child to take below a node of `i` bits. */
 static unsigned bit_at(const struct key *k, unsigned i)
 {
-	return (i < 64 ? k->hi >> (63 - i) : k->lo >> (127 - i)) & 1;
+	return (unsigned)((i < 64 ? k->hi >> (63 - i) : k->lo >> (127 - i)) & 1);
 }
 
 static bool holds(const struct node *n, const struct key *k)

@@ -190,7 +190,7 @@ static void kinds_of_addresses(void **ignored)
 
 static unsigned bit(const struct addr *a, unsigned i)
 {
-	return a->b[i / 8] >> (7 - i % 8) & 1u;
+	return (unsigned)a->b[i / 8] >> (7 - i % 8) & 1u;
 }
 
 static bool naive_contains(const struct prefix *p, const struct addr *a)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Heads and bodies: what is taken, what is refused, and what the next hop gets. */
-/* clang-format off: the tables are read line by line */
+/* The tables are read line by line. */
+/* clang-format off */
 #include "discovery/http_head.h"
 
 #include <http_parser.h>
