@@ -253,17 +253,35 @@ static int see_table(struct nl_msg *m, void *flags)
 	return NL_OK;
 }
 
-bool table_there(const char *name, uint32_t *flags)
+/* 0, or libnl's code: -NLE_OBJ_NOTFOUND where there is no such table. */
+static int ask_for_table(const char *name, uint32_t *flags)
 {
 	struct nfgenmsg nf = { .nfgen_family = NFPROTO_INET };
 	struct nl_sock *sk = nl_socket_alloc();
 	struct nl_msg *m = nlmsg_alloc_simple(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, 0);
-	must(nl_connect(sk, NETLINK_NETFILTER) == 0, "netlink");
 	must(nlmsg_append(m, &nf, sizeof(nf), NLMSG_ALIGNTO) == 0, "message");
 	must(nla_put_string(m, NFTA_TABLE_NAME, name) == 0, "message");
 	nl_socket_modify_cb(sk, NL_CB_VALID, NL_CB_CUSTOM, see_table, flags);
-	int nle = nl_send_sync(sk, m);
+	int nle = nl_connect(sk, NETLINK_NETFILTER);
+	if (nle == 0)
+		nle = nl_send_sync(sk, m);
+	else
+		nlmsg_free(m);
 	nl_socket_free(sk);
+	return nle;
+}
+
+bool table_there(const char *name, uint32_t *flags)
+{
+	int nle = ask_for_table(name, flags);
 	must(nle == 0 || nle == -NLE_OBJ_NOTFOUND, nl_geterror(nle));
 	return nle == 0;
+}
+
+bool nf_tables_here(void)
+{
+	int nle = ask_for_table("none", NULL);
+	if (nle != -NLE_OBJ_NOTFOUND)
+		fprintf(stderr, "no nf_tables here: %s\n", nl_geterror(nle));
+	return nle == -NLE_OBJ_NOTFOUND;
 }
