@@ -258,23 +258,45 @@ static void gateway_body(void *ctx, int chan)
 	gw_main(&a->gw, chan);
 }
 
-static void shim_body(void *ctx, int chan)
+static void wipe(struct app *a)
 {
-	struct app *a = ctx;
-	/* the shim holds no key, not even in memory that it never looks at */
 	state_wipe(&a->gw.state);
 	sodium_memzero(a->gw.private_key, sizeof(a->gw.private_key));
 	token_wipe(&a->gw.token);
+	wgconf_free(&a->conf);
+}
+
+static void shim_body(void *ctx, int chan)
+{
+	struct app *a = ctx;
+	wipe(a); /* the shim holds no key, not even in memory that it never looks at */
 	shim_main(&a->shim, chan);
 }
 
 static void helper_body(void *ctx, int chan)
 {
-	struct app *a = ctx;
-	state_wipe(&a->gw.state);
-	sodium_memzero(a->gw.private_key, sizeof(a->gw.private_key));
-	token_wipe(&a->gw.token);
+	wipe(ctx);
 	helper_main(chan);
+}
+
+/*
+ * What was parsed is not needed as text any more, here nor in /proc/PID/environ. The launcher keeps
+ * the token, a --key and a configuration's keys for the gateways that it may have to start again; the
+ * state's key each of them reads itself.
+ */
+static void forget_texts(struct app *a)
+{
+	static const char *const names[] = { "WARREN_JOIN", "WARREN_KEY" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		char *env = getenv(names[i]);
+		if (env)
+			sodium_memzero(env, strlen(env));
+	}
+	config_forget(&a->c, SET_JOIN);
+	config_forget(&a->c, SET_KEY);
+	sodium_memzero(a->gw.state.private_key, sizeof(a->gw.state.private_key));
+	sodium_memzero(a->gw.state.psk, sizeof(a->gw.state.psk));
 }
 
 static int prepare(struct app *a, const char *file)
@@ -306,10 +328,7 @@ static int launch(struct app *a, char *const *command)
 		.shim = a->gw.trino ? shim_body : NULL,
 		.helper = helper_body,
 	};
-	/* a secret in /proc/PID/environ would outlive its use */
-	char *env = getenv("WARREN_JOIN");
-	if (env)
-		sodium_memzero(env, strlen(env));
+	forget_texts(a);
 	return launcher_run(&lc);
 }
 
@@ -327,10 +346,7 @@ static int run(int argc, char **argv, const enum setting *allowed, bool with_com
 		usage_error("up takes one file, not also %s%s", a.c.args[1], "");
 	else if (prepare(&a, !with_command && a.c.nargs ? a.c.args[0] : NULL) == 0)
 		status = launch(&a, with_command ? a.c.args : NULL);
-	state_wipe(&a.gw.state);
-	sodium_memzero(a.gw.private_key, sizeof(a.gw.private_key));
-	token_wipe(&a.gw.token);
-	wgconf_free(&a.conf);
+	wipe(&a);
 	config_free(&a.c);
 	return status;
 }

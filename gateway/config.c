@@ -75,6 +75,7 @@ char *file_read(const char *path, size_t max)
 	FILE *f = fopen(path, "rbe");
 	if (!f)
 		return NULL;
+	setvbuf(f, NULL, _IONBF, 0); /* it may be a secret: no copy is left in a buffer */
 	char *text = calloc(1, max + 2);
 	size_t n = text ? fread(text, 1, max + 1, f) : 0;
 	int err = !text ? ENOMEM : ferror(f) ? EIO : n > max ? EFBIG : 0;
@@ -134,6 +135,14 @@ static int read_flag(struct config *c, int argc, char **argv, const enum setting
 	return put(c, s, argv[1]) < 0 ? -1 : 2;
 }
 
+/* `ps` shows the words of a command line to everybody. */
+static void hide_secret(char **argv, int words)
+{
+	char *v = words == 2 ? argv[1] : strchr(argv[0], '=') + 1;
+	if (*v != '@')
+		memset(v, '*', strlen(v));
+}
+
 static int read_flags(struct config *c, int argc, char **argv, const enum setting *allowed)
 {
 	int i = 0;
@@ -141,6 +150,8 @@ static int read_flags(struct config *c, int argc, char **argv, const enum settin
 		int took = read_flag(c, argc - i, argv + i, allowed);
 		if (took < 0)
 			return -1;
+		if (strncmp(argv[i], "--join", 6) == 0 || strncmp(argv[i], "--key", 5) == 0)
+			hide_secret(argv + i, took);
 		i += took;
 	}
 	if (i < argc && strcmp(argv[i], "--") == 0)
@@ -174,6 +185,7 @@ static int read_file(struct config *c, const char *path, const enum setting *all
 {
 	bool set[SETTING_COUNT];
 	char *text = file_read(path, 1 << 20), *rest = text;
+	size_t len = text ? strlen(text) : 0;
 	int err = 0;
 
 	if (!text)
@@ -182,6 +194,7 @@ static int read_file(struct config *c, const char *path, const enum setting *all
 		set[s] = c->value[s];
 	for (char *line; err == 0 && (line = strsep(&rest, "\r\n"));)
 		err = read_line(c, line, allowed, set);
+	explicit_bzero(text, len); /* it may hold the token */
 	free(text);
 	return err;
 }
@@ -199,14 +212,18 @@ int config_read(struct config *c, int argc, char **argv, const enum setting *all
 	return c->value[SET_CONFIG] ? read_file(c, c->value[SET_CONFIG], allowed) : 0;
 }
 
+void config_forget(struct config *c, enum setting s)
+{
+	if (c->value[s])
+		explicit_bzero(c->value[s], strlen(c->value[s]));
+	free(c->value[s]);
+	c->value[s] = NULL;
+}
+
 void config_free(struct config *c)
 {
-	for (enum setting s = 0; s < SETTING_COUNT; s++) {
-		if (c->value[s])
-			explicit_bzero(c->value[s], strlen(c->value[s]));
-		free(c->value[s]);
-		c->value[s] = NULL;
-	}
+	for (enum setting s = 0; s < SETTING_COUNT; s++)
+		config_forget(c, s);
 }
 
 const char *config_get(const struct config *c, enum setting s, const char *otherwise)

@@ -53,6 +53,9 @@ struct config {
 int config_read(struct config *c, int argc, char **argv, const enum setting *allowed);
 void config_free(struct config *c);
 
+/* Wipes a value that is not needed any more. */
+void config_forget(struct config *c, enum setting s);
+
 const char *config_get(const struct config *c, enum setting s, const char *otherwise);
 /* True for 1, true, yes, on; false for the opposites and unset. -1 with a line for anything else. */
 int config_bool(const struct config *c, enum setting s, bool *out);
@@ -65,7 +68,7 @@ int config_each(const struct config *c, enum setting s, int (*each)(void *ctx, c
 /* A line a setting for `warren COMMAND --help`. */
 void config_help(const enum setting *allowed);
 
-/* The whole of a small file, NUL-terminated; NULL with errno. To be freed. */
+/* The whole of a small file of at most `max` bytes, NUL-terminated; NULL with errno. To be freed. */
 char *file_read(const char *path, size_t max);
 
 #endif

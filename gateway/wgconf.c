@@ -188,8 +188,10 @@ static bool new_peer(struct wgconf *c)
 		struct wgconf_peer *more = calloc(cap, sizeof(*more));
 		if (!more)
 			return refuse(c, "out of memory%s", "");
-		if (c->peers)
+		if (c->peers) {
 			memcpy(more, c->peers, c->npeers * sizeof(*more));
+			sodium_memzero(c->peers, c->npeers * sizeof(*more));
+		}
 		free(c->peers);
 		c->peers = more;
 		c->cap = cap;
@@ -262,6 +264,7 @@ void wgconf_free(struct wgconf *c)
 bool wgconf_read(struct wgconf *c, const char *path)
 {
 	char *text = file_read(path, FILE_MAX), *rest = text;
+	size_t len = text ? strlen(text) : 0;
 	bool ok = text;
 
 	if (!text) {
@@ -270,7 +273,7 @@ bool wgconf_read(struct wgconf *c, const char *path)
 	}
 	for (char *line; ok && (line = strsep(&rest, "\n"));)
 		ok = wgconf_line(c, line);
-	sodium_memzero(text, strlen(text));
+	sodium_memzero(text, len);
 	free(text);
 	return ok && wgconf_finish(c);
 }
