@@ -9,6 +9,7 @@
 #include <pwd.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -75,6 +76,9 @@ static _Noreturn void body(char *const *argv, const struct passwd *pw,
 	else if (proc_drop_capabilities(-1) < 0)
 		log_error("cannot drop capabilities for the command");
 	else {
+		/* after the change of user, which clears it. Without us it has no network, and a second
+		 * one of its kind may be on its way */
+		prctl(PR_SET_PDEATHSIG, SIGTERM);
 		execvp(argv[0], argv);
 		log_error("cannot start %s: %s", argv[0], strerror(errno));
 	}
@@ -91,7 +95,7 @@ pid_t command_start(char *const *argv, const char *user, const struct command_en
 	if (!user && geteuid() == 0)
 		log_warn("the command runs as root (without capabilities); --user NAME changes "
 			 "that");
-	pid_t pid = fork();
+	pid_t pid = proc_fork();
 	if (pid < 0)
 		log_error("cannot start the command: %s", strerror(errno));
 	if (pid == 0)

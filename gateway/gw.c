@@ -78,7 +78,8 @@ static void on_up(struct gw *g)
 	const struct lease *l = &node_lease(g->node)->lease;
 
 	if (gw_net_up(g) < 0) {
-		gw_fatal(g, EXIT_CANNOT);
+		gw_cannot(g, EXIT_CANNOT);
+		loop_stop(&g->loop);
 		return;
 	}
 	g->up = true;
@@ -183,6 +184,7 @@ static void turn(void *ctx, nsec now)
 		g->next_roster = now + ROSTER_COALESCE;
 		gw_shim_roster(g);
 	}
+	gw_shim_turn(g);
 }
 
 static nsec deadline(void *ctx)
@@ -349,19 +351,14 @@ static int set_up(struct gw *g)
 	return err;
 }
 
-static void on_term(struct ev_loop *ev, ev_signal *w, int revents)
-{
-	(void)revents;
-	(void)w;
-	ev_break(ev, EVBREAK_ALL);
-}
-
 static void tear_down(struct gw *g)
 {
 	char path[300];
 
+	/* where we never came so far it is another's */
 	env_path(g, path);
-	unlink(path);
+	if (g->up)
+		unlink(path);
 	ctl_close(g->ctl);
 	if (g->kernel)
 		gw_net_close(g);
@@ -396,18 +393,19 @@ _Noreturn void gw_main(struct gw_config *cfg, int chan)
 	}
 	if (!ok || set_up(g) < 0) {
 		if (g) {
-			gw_fatal(g, EXIT_CANNOT);
+			gw_cannot(g, EXIT_CANNOT);
 			tear_down(g);
 		}
 		_exit(EXIT_CANNOT);
 	}
-	ev_signal_init(&g->term, on_term, SIGTERM);
-	ev_signal_start(g->loop.ev, &g->term);
+	signal(SIGTERM, SIG_IGN); /* it ends with the channel, when the launcher says so */
 	reserve_timestamps(g);
 	if (cfg->joining)
 		gw_net_candidates(g);
 	gw_io_start(g);
 	gw_chan_start(g);
+	if (!cfg->joining)
+		gw_tell_up(g);
 	loop_run(&g->loop);
 	tear_down(g);
 	state_wipe(&cfg->state);

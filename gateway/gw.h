@@ -55,7 +55,6 @@ struct gw {
 	struct ctl *ctl;
 	int chan, helper_fd, shim_fd, monitor_fd, lock_fd;
 	ev_io tun_io, udp_io, chan_io, helper_io, shim_io, monitor_io;
-	ev_signal term;
 	bool up, releasing, roster_changed;
 	nsec next_housekeeping, next_roster;
 	/* name look-ups under way, one per rendezvous of the token */
@@ -67,6 +66,7 @@ struct gw {
 	char shim_line[SHIM_LINE_MAX];
 	size_t shim_have;
 	bool shim_dropping; /* the line was too long: skipped to its end */
+	bool shim_wants;    /* the status */
 	char *shim_out;
 	size_t shim_out_len, shim_out_at;
 	struct vnet_hdr vnet;
@@ -98,10 +98,13 @@ void gw_net_candidates(struct gw *g);
 void gw_chan_start(struct gw *g);
 void gw_chan_close(struct gw *g);
 void gw_fatal(struct gw *g, int code); /* tells the launcher; the line is written already */
+void gw_cannot(struct gw *g, int code); /* the same where it may work at another try */
 void gw_tell_up(struct gw *g);
 void gw_tell_released(struct gw *g);
 void gw_resolve(struct gw *g);
 void gw_shim_roster(struct gw *g);
+/* Once a turn: a thousand questions at once get one answer, and do not hold up the data path. */
+void gw_shim_turn(struct gw *g);
 void gw_shim_line(struct gw *g, char *text, size_t len); /* takes `text` */
 
 /* status.c */

@@ -24,6 +24,12 @@ void gw_fatal(struct gw *g, int code)
 	tell_launcher(g, &m);
 }
 
+void gw_cannot(struct gw *g, int code)
+{
+	struct chan_msg m = { .kind = CHAN_CANNOT, .code = code };
+	tell_launcher(g, &m);
+}
+
 void gw_tell_released(struct gw *g)
 {
 	struct chan_msg m = { .kind = CHAN_RELEASED };
@@ -149,6 +155,15 @@ void gw_shim_roster(struct gw *g)
 		shim_object(g, "roster", gw_roster(g));
 }
 
+void gw_shim_turn(struct gw *g)
+{
+	if (!g->shim_wants || g->shim_out)
+		return;
+	g->shim_wants = false;
+	if (g->shim_fd >= 0)
+		shim_object(g, "status", gw_status(g));
+}
+
 static void copy_text(char *to, size_t cap, const char *from)
 {
 	snprintf(to, cap, "%s", from ? from : "");
@@ -169,7 +184,7 @@ static void on_trino(struct gw *g, json_t *t)
 	node_set_trino(g->node, g->loop.now, &f);
 	g->trino = f;
 	if (memcmp(&f, &before, sizeof(f)) != 0)
-		gw_shim_roster(g);
+		g->roster_changed = true;
 }
 
 static void on_shim_line(struct gw *g, const char *line, size_t len)
@@ -181,7 +196,7 @@ static void on_shim_line(struct gw *g, const char *line, size_t len)
 	if (trino)
 		on_trino(g, trino);
 	if (want && strcmp(want, "status") == 0)
-		shim_object(g, "status", gw_status(g));
+		g->shim_wants = true;
 	json_decref(o);
 }
 
@@ -239,6 +254,7 @@ static void on_shim_fd(struct gw *g, int fd)
 	free(g->shim_out);
 	g->shim_out = NULL;
 	g->shim_out_len = g->shim_out_at = g->shim_have = 0;
+	g->shim_dropping = g->shim_wants = false;
 	g->shim_fd = fd;
 	ev_io_init(&g->shim_io, on_shim, fd, EV_READ);
 	g->shim_io.data = g;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -43,8 +44,9 @@ struct launcher {
 	struct loop loop;
 	struct child child[CHILD_COUNT];
 	pid_t command;
-	bool command_started;
+	bool came_up, command_started;
 	nsec command_since;
+	char ip[ADDR_STRLEN]; /* that the command was started with */
 	enum phase phase;
 	nsec phase_until;
 	int status;
@@ -105,15 +107,22 @@ static void start_child(struct launcher *l, enum child_kind k)
 	int fds[2];
 
 	c->restart_at = NSEC_NEVER;
-	if (chan_pair(fds) < 0 || (c->pid = fork()) < 0) {
-		log_error("cannot start the %s: %s", child_names[k], strerror(errno));
+	int err = chan_pair(fds);
+	if (err == 0) {
+		c->pid = proc_fork();
+		if (c->pid == 0)
+			child_body(l, k, fds[1]);
+		err = c->pid < 0 ? -errno : 0;
+		close(fds[1]);
+		if (err)
+			close(fds[0]);
+	}
+	if (err) {
+		log_error("cannot start the %s: %s", child_names[k], strerror(-err));
 		c->pid = 0;
 		c->restart_at = l->loop.now + NSEC_PER_SEC;
 		return;
 	}
-	if (c->pid == 0)
-		child_body(l, k, fds[1]);
-	close(fds[1]);
 	c->chan = fds[0];
 	c->started = l->loop.now;
 	ev_io_init(&c->io, on_channel, c->chan, EV_READ);
@@ -136,9 +145,14 @@ static void enter(struct launcher *l, enum phase phase, nsec at_most)
 static void end_all(struct launcher *l)
 {
 	enter(l, PHASE_ENDING, STOP_TIME);
-	for (enum child_kind k = 0; k < CHILD_COUNT; k++)
-		if (l->child[k].pid)
-			kill(l->child[k].pid, SIGTERM);
+	/* those that work end with their channel, and heed no SIGTERM: an init system sends that to
+	 * every process at once, which is not the order of an end */
+	for (enum child_kind k = 0; k < CHILD_COUNT; k++) {
+		if (!l->child[k].pid)
+			continue;
+		shutdown(l->child[k].chan, SHUT_WR);
+		kill(l->child[k].pid, SIGTERM);
+	}
 }
 
 /* The command has ended, or there is none: give the lease back, then end. */
@@ -169,9 +183,20 @@ static void stop_with(struct launcher *l, int status)
 static void start_command(struct launcher *l, const struct chan_msg *up)
 {
 	struct command_env env = { .ip = up->ip, .ip6 = up->ip6, .worker_id = l->cfg->worker_id };
-	if (!l->cfg->command || l->command_started || l->phase != PHASE_RUNNING)
+	if (!l->cfg->command || l->phase != PHASE_RUNNING)
 		return;
+	if (l->command_started) {
+		if (strcmp(l->ip, up->ip) == 0)
+			return;
+		/* of a gateway that was started again and has lost its lease */
+		log_error("this node has the address %s now, its command was started with %s: "
+			  "stopping",
+			  up->ip, l->ip);
+		stop_with(l, EXIT_REPLACED);
+		return;
+	}
 	l->command_started = true;
+	snprintf(l->ip, sizeof(l->ip), "%s", up->ip);
 	l->command_since = l->loop.now;
 	l->command = command_start(l->cfg->command, l->cfg->user, &env);
 	if (l->command < 0) {
@@ -184,10 +209,16 @@ static void on_message(struct launcher *l, const struct chan_msg *m)
 {
 	switch (m->kind) {
 	case CHAN_UP:
+		l->came_up = true;
 		start_command(l, m);
 		break;
 	case CHAN_FATAL:
 		stop_with(l, m->code);
+		break;
+	case CHAN_CANNOT:
+		/* once the network was there, a start that fails is tried again like any other end */
+		if (!l->came_up)
+			stop_with(l, m->code);
 		break;
 	case CHAN_RELEASED:
 		if (l->phase == PHASE_RELEASING)
@@ -233,11 +264,11 @@ static void child_ended(struct launcher *l, enum child_kind k, int wstatus)
 {
 	struct child *c = &l->child[k];
 
-	/* its last words first */
+	/* its last words first; nobody may signal a process that is reaped */
+	c->pid = 0;
 	on_channel(l->loop.ev, &c->io, EV_READ);
 	ev_io_stop(l->loop.ev, &c->io);
 	close(c->chan);
-	c->pid = 0;
 	if (l->phase == PHASE_RELEASING && k == CHILD_GATEWAY)
 		end_all(l);
 	if (l->phase >= PHASE_RELEASING)
@@ -278,8 +309,11 @@ static void on_signal(struct ev_loop *ev, ev_signal *w, int revents)
 	else if (l->command)
 		kill(l->command, w->signum);
 	else if (w->signum == SIGTERM || w->signum == SIGINT || w->signum == SIGHUP ||
-		 w->signum == SIGQUIT)
+		 w->signum == SIGQUIT) {
+		if (l->cfg->command && !l->command_started && l->phase == PHASE_RUNNING)
+			l->status = 128 + w->signum; /* it never ran: that is no success */
 		release(l);
+	}
 }
 
 static bool all_ended(const struct launcher *l)

@@ -2,6 +2,7 @@
 #include "gateway/loop.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -105,6 +106,11 @@ void loop_stop(struct loop *l)
 
 void loop_close(struct loop *l)
 {
+	sigset_t all;
+
+	/* libev's signal handlers outlive the loop and would write into it. Only an end follows */
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, NULL);
 	if (l->ev)
 		ev_loop_destroy(l->ev);
 	if (l->timer_fd >= 0)

@@ -4,9 +4,11 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static const struct command {
 	const char *name, *help;
@@ -38,8 +40,20 @@ static void usage(FILE *f)
 		   "  WARREN_JOIN=TOKEN WORKER_ID=w1 warren up\n");
 }
 
+/* Started without 0, 1 or 2, the first descriptors of ours would be what a command prints into. */
+static void fill_standard(void)
+{
+	int fd;
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd < 2);
+	if (fd > 2)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
+	fill_standard();
 	if (sodium_init() < 0) {
 		fprintf(stderr, "warren: no source of random numbers\n");
 		return EXIT_CANNOT;

@@ -68,6 +68,19 @@ int chan_recv(int chan, struct chan_msg *m, int *fd)
 	return 1;
 }
 
+pid_t proc_fork(void)
+{
+	sigset_t all, before;
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &before);
+	pid_t pid = fork();
+	int err = errno;
+	if (pid != 0)
+		sigprocmask(SIG_SETMASK, &before, NULL);
+	errno = err;
+	return pid;
+}
+
 void proc_child(int keep)
 {
 	sigset_t none;

@@ -19,6 +19,9 @@ enum chan_kind {
 	/* gateway → launcher */
 	CHAN_UP,    /* ip, ip6: start the command */
 	CHAN_FATAL, /* code: end everything with this status; the line has been written */
+	/* gateway, shim → launcher */
+	CHAN_CANNOT, /* code: could not start, and ends. Fatal if it never worked before */
+	/* gateway → launcher */
 	CHAN_RELEASED,
 };
 
@@ -34,6 +37,11 @@ int chan_send(int chan, const struct chan_msg *m, int fd);
 /* 1 with *m and *fd (-1: none), 0 when there is nothing now, -1 at the end of the channel. */
 int chan_recv(int chan, struct chan_msg *m, int *fd);
 
+/*
+ * fork() for a child that begins with proc_child(). Signals wait meanwhile: one that arrived before the
+ * child has its own handlers would be taken by the parent's, and lost.
+ */
+pid_t proc_fork(void);
 /* In a fresh child: default signals, and no descriptor but 0, 1, 2 and `keep`. */
 void proc_child(int keep);
 /* Keeps the capability `cap` (a CAP_* number, -1: none) alone, no new privileges. 0 or -errno. */

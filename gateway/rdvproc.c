@@ -62,7 +62,9 @@ static _Noreturn void store_body(struct proc *p, int fd)
 	proc_child(fd);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_SET_NAME, "warren-store");
+	/* it ends with its channel, after the last commit */
 	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
 	snprintf(path, sizeof(path), "%s/leases.db", p->cfg->state.dir);
 	struct lease_store *s = lease_store_open(path, err, sizeof(err));
 	if (!s) {
@@ -166,13 +168,14 @@ static int start_store(struct proc *p)
 	p->store_restart = NSEC_NEVER;
 	if (err < 0)
 		return err;
-	p->store_pid = fork();
+	p->store_pid = proc_fork();
 	if (p->store_pid == 0)
 		store_body(p, fds[1]);
+	err = p->store_pid < 0 ? -errno : 0;
 	close(fds[1]);
-	if (p->store_pid < 0) {
+	if (err) {
 		close(fds[0]);
-		return -errno;
+		return err;
 	}
 	p->store_fd = fds[0];
 	for (struct pending *q = p->pending; q; q = q->next)

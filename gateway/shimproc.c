@@ -5,12 +5,12 @@
 
 #include <errno.h>
 #include <ev.h>
+#include <signal.h>
 #include <unistd.h>
 
 struct shimproc {
 	struct shim *shim;
 	ev_io chan_io;
-	ev_signal term;
 };
 
 static void on_chan(struct ev_loop *ev, ev_io *w, int revents)
@@ -27,17 +27,10 @@ static void on_chan(struct ev_loop *ev, ev_io *w, int revents)
 		ev_break(ev, EVBREAK_ALL);
 }
 
-static void on_term(struct ev_loop *ev, ev_signal *w, int revents)
-{
-	(void)w;
-	(void)revents;
-	ev_break(ev, EVBREAK_ALL);
-}
-
 _Noreturn void shim_main(const struct shim_config *cfg, int chan)
 {
 	struct shimproc p = { 0 };
-	struct chan_msg fatal = { .kind = CHAN_FATAL, .code = EXIT_CANNOT };
+	struct chan_msg cannot = { .kind = CHAN_CANNOT, .code = EXIT_CANNOT };
 	struct ev_loop *ev = ev_loop_new(EVFLAG_NOENV);
 	int err = ev ? shim_new(&p.shim, ev, cfg) : -ENOMEM;
 
@@ -51,14 +44,13 @@ _Noreturn void shim_main(const struct shim_config *cfg, int chan)
 	else if ((err = proc_become_nobody()) < 0 || (err = proc_drop_capabilities(-1)) < 0)
 		log_error("cannot drop the shim's privileges: %s", strerror(-err));
 	if (err < 0) {
-		chan_send(chan, &fatal, -1);
+		chan_send(chan, &cannot, -1);
 		_exit(EXIT_CANNOT);
 	}
 	ev_io_init(&p.chan_io, on_chan, chan, EV_READ);
 	p.chan_io.data = &p;
 	ev_io_start(ev, &p.chan_io);
-	ev_signal_init(&p.term, on_term, SIGTERM);
-	ev_signal_start(ev, &p.term);
+	signal(SIGTERM, SIG_IGN); /* it ends with the channel, when the launcher says so */
 	ev_run(ev, 0);
 	shim_free(p.shim);
 	ev_loop_destroy(ev);
