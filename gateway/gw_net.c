@@ -134,6 +134,18 @@ int gw_net_static(struct gw *g)
 	return err;
 }
 
+/*
+ * A route that holds the peer's own endpoint would lead the tunnel's datagrams into the tunnel. (What
+ * wg-quick does about that, marks and a table of its own, is not done here.)
+ */
+static bool swallows_endpoint(const struct peer *p, const struct prefix *prefix)
+{
+	struct path path;
+	bool known = peer_kind(p) == PEER_STATIC && peer_path(p, &path);
+	return known ? prefix_contains(prefix, &path.remote.addr)
+		     : peer_kind(p) == PEER_STATIC && prefix->bits == 0;
+}
+
 void gw_net_route(struct gw *g, struct peer *p, const struct prefix *prefix, bool add)
 {
 	const struct lease *l = &node_lease(g->node)->lease;
@@ -146,6 +158,12 @@ void gw_net_route(struct gw *g, struct peer *p, const struct prefix *prefix, boo
 		return;
 	if (!add) {
 		kernel_route_remove(g->kernel, prefix);
+		return;
+	}
+	if (swallows_endpoint(p, prefix)) {
+		log_warn("no route to %s: the peer's own endpoint is inside; route to it by hand, "
+			 "or narrow AllowedIPs",
+			 prefix_str(prefix, text));
 		return;
 	}
 	if (!v4 && mtu < MIN_IP6_MTU)
