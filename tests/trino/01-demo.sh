@@ -8,37 +8,39 @@
 cd "$(dirname "$0")/.." || exit 1
 . lib/check.sh
 
-# What a demo could leave on the machine: namespaces, interfaces, processes, folders.
-left() {
-	ip netns list | grep -E '^w[0-9]+-demo-'
-	ip -o link show | awk -F': ' '{ print $2 }' | grep -vxE "$LINKS"
-	pgrep -af 'warren-lab\.|io\.trino' | grep -v "$OTHERS"
-	find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'warren-lab.*' | grep -vF "$OTHERS"
-}
-
+# Its folders, and with them the command lines of all that it starts, lie in a place of its own.
+TMPDIR=$(mktemp -d)
+export TMPDIR
+chmod 755 "$TMPDIR" # the rendezvous is not root
+LOG=$TMPDIR/log
+trap 'rm -rf "$TMPDIR"' EXIT
 LINKS=$(ip -o link show | awk -F': ' '{ print $2 }' | paste -sd '|')
-OTHERS=$(find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'warren-lab.*' | head -n 1)
-OTHERS=${OTHERS:-no other lab is there}
-LOG=$(mktemp)
-trap 'rm -f "$LOG"' EXIT
 
+# nothing_left PID: what the demo with that process id could leave
 nothing_left() {
 	local what
-	what=$(left)
+	what=$(
+		ip netns list | grep "^w$1-demo-"
+		ip -o link show | awk -F': ' '{ print $2 }' | grep -vxE "$LINKS"
+		pgrep -af "$TMPDIR/"
+		find "$TMPDIR" -mindepth 1 ! -name log
+	)
 	echo "$what"
 	[ -z "$what" ]
 }
 
 # The steps as the demo announces them; each is one test.
 STEPS=('A small internet' 'joins with nothing but' 'Trino 476, unmodified' 'A join over 6 million rows' 'All of it worked')
-./demo.sh </dev/null >"$LOG" 2>&1
+./demo.sh </dev/null >"$LOG" 2>&1 &
+demo=$!
+wait $demo
 status=$?
 cat "$LOG"
 for ((i = 0; i < ${#STEPS[@]} - 1; i++)); do
 	check "step: ${STEPS[i]}" grep -q "${STEPS[i + 1]}" "$LOG"
 done
 check "the demo ends with status 0" test $status = 0
-check "the demo leaves nothing" nothing_left
+check "the demo leaves nothing" nothing_left $demo
 
 # Stopped with Trino half-way up, as by ^C
 setsid ./demo.sh </dev/null >"$LOG" 2>&1 &
@@ -52,5 +54,5 @@ kill -TERM -- -$demo
 wait $demo
 status=$?
 check "a stopped demo says so by its status: $status" test $status -gt 128
-check "a stopped demo leaves nothing" nothing_left
+check "a stopped demo leaves nothing" nothing_left $demo
 finish
