@@ -264,7 +264,7 @@ static void relay_out(struct rdv *r, const struct endpoint *to, const uint8_t *p
 {
 	struct udp_tx *tx = &r->relay_tx;
 	if (tx->len && tx->buf + tx->len == p && len <= tx->seg && tx->len % tx->seg == 0 &&
-	    endpoint_eq(&tx->to, to)) {
+	    tx->len + len <= UDP_GSO_MAX_BYTES && endpoint_eq(&tx->to, to)) {
 		tx->len += len;
 		return;
 	}
@@ -321,7 +321,11 @@ static void handshake(struct rdv *r, const struct path *from, const uint8_t *msg
 	enum drop why = wg_handshake_input(r->wg, r->now, msg, len, src, w.len, &reply);
 	if (why != DROP_NONE)
 		drop_count(&r->drops, why);
-	else if (reply.peer) {
+	else if (reply.session_up) {
+		/*
+		 * Message 2 answers one of ours, so it is new. Message 1 may be a recorded one, which
+		 * passes once after our restart: it says neither that its sender lives nor where.
+		 */
 		struct client *c = wg_peer_user(reply.peer);
 		c->at = *from;
 		registrar_alive(r->registrar, r->now, wg_peer_public(reply.peer));

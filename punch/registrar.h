@@ -51,7 +51,10 @@ member_number registrar_number(const struct registrar *r, const uint8_t key[stat
 /* A control payload of `key`, whose session's packet came from `from`. `only_for`: "" or the id that its token allows. */
 enum drop registrar_input(struct registrar *r, nsec now, const uint8_t key[static 32],
 			  const struct endpoint *from, const uint8_t *p, size_t len);
-/* Any other sign of life of this key (a handshake, relayed data): answers a challenge too. */
+/*
+ * Any other sign of life of this key: answers a challenge too. Only what cannot be a replay: not
+ * message 1 of a handshake, whose timestamps a restart forgets.
+ */
 void registrar_alive(struct registrar *r, nsec now, const uint8_t key[static 32]);
 
 enum registrar_event {
