@@ -282,6 +282,7 @@ static enum drop consume_response(const struct input *in, struct wg_peer *p)
 	memcpy(&m, in->msg, sizeof(m));
 	if (!read_response(p, &m, s)) {
 		session_free(p, s);
+		in->reply->mismatch = p;
 		return DROP_WG_BAD_HANDSHAKE;
 	}
 	s->remote = load_le32(m.sender.b);
@@ -403,7 +404,7 @@ enum drop wg_handshake_input(struct wg *wg, nsec now, const uint8_t *msg, size_t
 	};
 
 	reply->len = 0;
-	reply->peer = NULL;
+	reply->peer = reply->mismatch = NULL;
 	reply->session_up = false;
 	uint32_t type = classify(msg, len);
 	if (!type)

@@ -120,6 +120,7 @@ struct wg_reply {
 	size_t len;	      /* 0: nothing to send. Else it goes where the message came from */
 	struct wg_peer *peer; /* whom an accepted message is from; NULL for a cookie reply sent */
 	bool session_up;      /* a session that may send came to be: staged packets can go */
+	struct wg_peer *mismatch; /* DROP_WG_BAD_HANDSHAKE of message 2: whose answer did not fit */
 };
 
 /*
