@@ -192,9 +192,19 @@ static int member_routes(struct node *n, struct peer *p)
 	return err;
 }
 
+/* A key holds one number at a time: where it has a new one, the old one is over at once. */
+static void drop_former(struct node *n, const uint8_t key[static 32])
+{
+	struct wg_peer *wg = wg_peer_find(n->wg, key);
+	struct peer *p = wg ? wg_peer_user(wg) : NULL;
+	if (p && p->kind == PEER_MEMBER)
+		peer_free(p);
+}
+
 static void member_add(struct node *n, nsec now, const struct roster_entry *e)
 {
 	uint8_t key[32];
+	drop_former(n, e->key);
 	struct peer *p = peer_new(n, PEER_MEMBER, e->key);
 	if (!p) {
 		node_drop(n, NULL, DROP_QUEUE_FULL);
