@@ -20,7 +20,6 @@ enum { LOCK_TRIES = 50, LOCK_WAIT_US = 20000 };
 
 #define HOUSEKEEPING (5 * NSEC_PER_SEC)
 #define ROSTER_COALESCE (250 * NSEC_PER_MSEC)
-#define TIMESTAMP_RESERVE (60 * NSEC_PER_SEC)
 
 static void save_state(struct gw *g)
 {
@@ -44,12 +43,9 @@ static void reserve_timestamps(struct gw *g)
 	struct state *s = &g->cfg->state;
 	int64_t last = wg_timestamp_last(node_wg(g->node));
 	int64_t wall = g->loop.now + g->loop.wall_offset;
-	int64_t used = last > wall ? last : wall;
 
-	if (s->timestamp - used > TIMESTAMP_RESERVE / 2)
-		return;
-	s->timestamp = used + TIMESTAMP_RESERVE;
-	save_state(g);
+	if (state_reserve(s, last > wall ? last : wall))
+		save_state(g);
 }
 
 static void env_path(const struct gw *g, char out[static 300])
@@ -315,8 +311,7 @@ static int make_node(struct gw *g)
 	};
 	int64_t wall = g->loop.now + g->loop.wall_offset;
 
-	/* greater at each start even where the clock stepped back: the reserve never does */
-	nc.boot = (uint64_t)(wall > g->cfg->state.timestamp ? wall : g->cfg->state.timestamp);
+	nc.boot = state_boot(&g->cfg->state, wall);
 	memcpy(nc.private_key, g->cfg->state.private_key, 32);
 	g->node = node_new(&nc, g->loop.now);
 	sodium_memzero(&nc, sizeof(nc));

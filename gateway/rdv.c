@@ -434,6 +434,11 @@ const struct relay_server *rdv_relay(const struct rdv *r)
 	return r->relay;
 }
 
+int64_t rdv_timestamp_last(const struct rdv *r)
+{
+	return wg_timestamp_last(r->wg);
+}
+
 const uint8_t *rdv_public_key(const struct rdv *r)
 {
 	return wg_public_key(r->wg);

@@ -46,6 +46,7 @@ const struct drops *rdv_drops(const struct rdv *r);
 struct drops *rdv_drops_edit(struct rdv *r);
 const struct registrar *rdv_registrar(const struct rdv *r);
 const struct relay_server *rdv_relay(const struct rdv *r);
+int64_t rdv_timestamp_last(const struct rdv *r); /* TAI64N: at least the floor */
 const uint8_t *rdv_public_key(const struct rdv *r);
 
 #endif

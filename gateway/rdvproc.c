@@ -21,7 +21,6 @@
 enum { RX_SLOTS = 8, TURN_BYTES = 1 << 20, MEMBERS_AT_ONCE = 64 };
 #define STORE_RESTART (500 * NSEC_PER_MSEC)
 #define HOUSEKEEPING (10 * NSEC_PER_SEC)
-#define TIMESTAMP_RESERVE (60 * NSEC_PER_SEC)
 
 struct pending {
 	struct pending *next;
@@ -312,16 +311,13 @@ static char *status_text(void *ctx)
 static void housekeeping(struct proc *p, nsec now)
 {
 	struct state *s = &p->cfg->state;
-	int64_t wall;
+	int64_t wall, last = rdv_timestamp_last(p->rdv);
 
 	p->next_housekeeping = now + HOUSEKEEPING;
 	p->loop.wall_offset = loop_wall_offset();
 	rdv_set_wall(p->rdv, p->loop.wall_offset);
 	wall = now + p->loop.wall_offset;
-	if (s->timestamp - wall > TIMESTAMP_RESERVE / 2)
-		return;
-	s->timestamp = (wall > s->timestamp ? wall : s->timestamp) + TIMESTAMP_RESERVE;
-	if (state_save(s) < 0)
+	if (state_reserve(s, last > wall ? last : wall) && state_save(s) < 0)
 		log_warn("cannot write the state in %s", s->dir);
 }
 
@@ -378,7 +374,7 @@ static int make_core(struct proc *p)
 	c->io = (struct rdv_io){ .ctx = p, .udp = send_udp, .store = on_store_request };
 	c->aead = p->cfg->aead;
 	c->timestamp_floor = p->cfg->state.timestamp;
-	c->boot = (uint64_t)(wall > c->timestamp_floor ? wall : c->timestamp_floor);
+	c->boot = state_boot(&p->cfg->state, wall);
 	p->rdv = rdv_new(c, p->loop.now);
 	if (!p->rdv)
 		log_error("out of memory");

@@ -23,6 +23,8 @@ enum {
 	STATE_PSK = 5,
 };
 
+#define RESERVE (60 * NSEC_PER_SEC)
+
 static const uint8_t magic[] = { 'w', 'a', 'r', 'r', 'e', 'n', ' ', 's' };
 
 size_t state_encode(const struct state *s, uint8_t *out, size_t cap)
@@ -184,6 +186,20 @@ int state_load(struct state *s, const char *dir)
 		return err;
 	wg_key_generate(s->private_key);
 	return state_save(s);
+}
+
+uint64_t state_boot(const struct state *s, int64_t wall)
+{
+	int64_t boot = wall > s->timestamp ? wall : s->timestamp;
+	return boot > 0 ? (uint64_t)boot : 0;
+}
+
+bool state_reserve(struct state *s, int64_t used)
+{
+	if (s->timestamp - used > RESERVE / 2)
+		return false;
+	s->timestamp = used + RESERVE;
+	return true;
 }
 
 void state_wipe(struct state *s)

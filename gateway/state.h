@@ -29,6 +29,16 @@ int state_load(struct state *s, const char *dir);
 int state_save(const struct state *s);
 void state_wipe(struct state *s);
 
+/*
+ * Nothing that was sent may be sent again by a later start, though the clock step back or the process
+ * be killed at once: what the next minute may use is reserved ahead. `wall` and `used` are nanoseconds since 1970;
+ * `used` is the greatest of what was sent and the clock.
+ */
+/* The boot id of a start: greater than at any before, once state_reserve() was called in each. */
+uint64_t state_boot(const struct state *s, int64_t wall);
+/* True where the reserve was moved and is to be saved. */
+MUST_CHECK bool state_reserve(struct state *s, int64_t used);
+
 /* The bytes of the file; for tests and the fuzzer. 0 where they do not fit. */
 size_t state_encode(const struct state *s, uint8_t *out, size_t cap);
 int state_decode(struct state *s, const uint8_t *p, size_t len);
