@@ -13,6 +13,8 @@ enum {
 	FRAME_CONTROL = 0xa0,
 };
 #define STRANGER_TIME (30 * NSEC_PER_SEC)
+/* Of one that has not shown yet that it knows the admission secret: it makes room first. */
+#define UNPROVEN_TIME (10 * NSEC_PER_SEC)
 #define MEMBER_SILENCE (300 * NSEC_PER_SEC)
 
 /* One key's session. A member's lease lives in the registrar, longer than this. */
@@ -76,7 +78,7 @@ static struct wg_peer *adopt(void *user, const uint8_t pub[static WG_KEY_LEN])
 		return NULL;
 	}
 	wg_peer_set_psk(c->wg, r->admission);
-	c->expires = r->now + STRANGER_TIME;
+	c->expires = r->now + UNPROVEN_TIME;
 	c->next = r->clients;
 	if (c->next)
 		c->next->link_in = &c->next;
