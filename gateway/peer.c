@@ -3,6 +3,7 @@
 #include "gateway/node_internal.h"
 
 #include <errno.h>
+#include <sodium.h>
 #include <stdlib.h>
 
 struct peer *peer_new(struct node *n, enum peer_kind kind, const uint8_t key[static 32])
@@ -46,6 +47,7 @@ void peer_free(struct peer *p)
 	*p->link_in = p->next;
 	if (p->next)
 		p->next->link_in = p->link_in;
+	sodium_memzero(&p->entry, sizeof(p->entry)); /* the pair's PSK is in it */
 	free(p);
 }
 

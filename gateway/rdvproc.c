@@ -52,6 +52,16 @@ struct proc {
 
 static void start_udp(struct proc *p);
 
+/* The child's copies: who reads a database needs no key. */
+static void forget_secrets(struct proc *p)
+{
+	rdv_free(p->rdv);
+	p->rdv = NULL;
+	sodium_memzero(&p->cfg->core, sizeof(p->cfg->core));
+	token_wipe(&p->cfg->token);
+	state_wipe(&p->cfg->state);
+}
+
 static _Noreturn void store_body(struct proc *p, int fd)
 {
 	char path[300], err[200];
@@ -65,6 +75,7 @@ static _Noreturn void store_body(struct proc *p, int fd)
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
 	snprintf(path, sizeof(path), "%s/leases.db", p->cfg->state.dir);
+	forget_secrets(p);
 	struct lease_store *s = lease_store_open(path, err, sizeof(err));
 	if (!s) {
 		log_error("the leases in %s: %s", path, err);

@@ -3,12 +3,15 @@
  * A member's copy of the roster. It is swept in pages, in the order of numbers; the version kept is
  * that of the sweep's first page, so that whatever changed meanwhile is asked for once more.
  */
+#include <sodium.h>
 #include <stdlib.h>
 
 #include "punch/enrol_impl.h"
 
 void enrol_roster_free(struct roster *ro)
 {
+	if (ro->v) /* the PSKs of all pairs are in it */
+		sodium_memzero(ro->v, ro->cap * sizeof(*ro->v));
 	free(ro->v);
 	memset(ro, 0, sizeof(*ro));
 }
