@@ -14,6 +14,8 @@
 enum { RENDEZVOUS_NUMBER = 0 };
 #define TRY_EVERY (3 * NSEC_PER_SEC)
 #define MISMATCH_EVERY (200 * NSEC_PER_MSEC)
+/* Responders take an initiation of a peer every 20 ms: near the rendezvous the answer is sooner here. */
+#define MISMATCH_RETRY (50 * NSEC_PER_MSEC)
 #define RESOLVE_EVERY (300 * NSEC_PER_SEC)
 #define RESOLVE_FIRST_RETRY (2 * NSEC_PER_SEC)
 #define SECOND_INITIATOR_WAIT (500 * NSEC_PER_MSEC)
@@ -57,6 +59,7 @@ int join_start(struct node *n, nsec now, const struct node_config *cfg)
 	choose_psk(j);
 	j->next_resolve = now;
 	j->next_try = now;
+	j->retry_at = NSEC_NEVER;
 	return 0;
 }
 
@@ -120,6 +123,7 @@ const struct endpoint *node_rendezvous(const struct node *n)
 void join_session_up(struct node *n, nsec now)
 {
 	n->join.tries = 0;
+	n->join.retry_at = NSEC_NEVER;
 	enrol_session_up(n->join.enrol, now);
 }
 
@@ -147,9 +151,18 @@ static void try_next(struct node *n, nsec now)
 void join_mismatch(struct node *n, nsec now)
 {
 	struct join *j = &n->join;
-	if (!j->on || !j->own_psk || wg_can_send(j->rendezvous->wg, now) || now < j->next_mismatch)
+	/* a session of before its restart, over which it is silent now, is none */
+	bool works = wg_can_send(j->rendezvous->wg, now) && j->tries == 0;
+	if (!j->on || !j->own_psk || works || now < j->next_mismatch)
 		return;
 	j->next_mismatch = now + MISMATCH_EVERY;
+	j->retry_at = now + MISMATCH_RETRY;
+}
+
+static void retry(struct node *n, nsec now)
+{
+	struct join *j = &n->join;
+	j->retry_at = NSEC_NEVER;
 	j->next_try = now + TRY_EVERY;
 	j->tries++;
 	choose_psk(j);
@@ -407,6 +420,8 @@ void join_tick(struct node *n, nsec now)
 			try_next(n, now);
 		sweep_gone(n, now);
 	}
+	if (now >= j->retry_at)
+		retry(n, now);
 	while (enrol_poll(j->enrol, now, &out))
 		handle(n, now, &out);
 }
@@ -416,7 +431,8 @@ nsec join_deadline(const struct node *n)
 	const struct join *j = &n->join;
 	if (!j->on)
 		return NSEC_NEVER;
-	return nsec_min(nsec_min(j->next_resolve, j->next_try), enrol_deadline(j->enrol));
+	nsec at = nsec_min(nsec_min(j->next_resolve, j->next_try), j->retry_at);
+	return nsec_min(at, enrol_deadline(j->enrol));
 }
 
 void node_set_candidates(struct node *n, nsec now, const struct endpoint *c, size_t count)

@@ -78,7 +78,7 @@ struct join {
 	size_t count, current;
 	bool own_psk;	/* we hold a member PSK, in lease.psk */
 	unsigned tries; /* handshakes since the last session */
-	nsec next_try, next_resolve, next_mismatch;
+	nsec next_try, next_resolve, next_mismatch, retry_at;
 	struct node_lease_info lease;
 	struct endpoint local[MAX_CANDIDATES], observed;
 	size_t nlocal;
