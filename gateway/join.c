@@ -187,18 +187,22 @@ static struct peer *member_find(struct node *n, member_number number)
 	return l ? link_user(l) : NULL;
 }
 
+/* A member's own address is its alone; but what a configuration file says stands. */
+static int member_route(struct node *n, struct peer *p, const struct prefix *host)
+{
+	const struct peer *owner = route_table_exact(n->routes, host);
+	return owner && owner->kind == PEER_STATIC ? 0 : peer_route(p, host);
+}
+
 static int member_routes(struct node *n, struct peer *p)
 {
 	const struct token *t = &n->join.token;
-	struct prefix host;
-
 	p->ip = member_addr(first_prefix(t, true), p->entry.number);
 	p->ip6 = member_addr(first_prefix(t, false), p->entry.number);
-	host = prefix_host(&p->ip);
-	int err = peer_route(p, &host);
-	host = prefix_host(&p->ip6);
+	const struct prefix host = prefix_host(&p->ip), host6 = prefix_host(&p->ip6);
+	int err = member_route(n, p, &host);
 	if (err == 0)
-		err = peer_route(p, &host);
+		err = member_route(n, p, &host6);
 	for (size_t i = 0; err == 0 && i < p->entry.nroutes; i++)
 		if (!route_table_exact(n->routes, &p->entry.routes[i]))
 			err = peer_route(p, &p->entry.routes[i]);
@@ -239,6 +243,16 @@ static void member_add(struct node *n, nsec now, const struct roster_entry *e)
 	wg_peer_initiate(n->wg, p->wg, now, first ? 0 : SECOND_INITIATOR_WAIT);
 }
 
+/* The pair has another PSK: the outer messages' key follows from it. */
+static void member_keys(struct peer *p, const struct roster_entry *e)
+{
+	uint8_t key[32];
+	wg_peer_set_psk(p->wg, e->pair_psk);
+	wg_peer_derive(p->wg, "warren outer", key);
+	link_set_key(p->link, key);
+	sodium_memzero(key, sizeof(key));
+}
+
 static void member_set(struct node *n, nsec now, const struct roster_entry *e)
 {
 	struct peer *p = member_find(n, e->number);
@@ -252,7 +266,7 @@ static void member_set(struct node *n, nsec now, const struct roster_entry *e)
 	}
 	if (p) {
 		if (sodium_memcmp(p->entry.pair_psk, e->pair_psk, 32) != 0)
-			wg_peer_set_psk(p->wg, e->pair_psk);
+			member_keys(p, e);
 		p->entry = *e;
 	} else {
 		member_add(n, now, e);

@@ -69,6 +69,30 @@ static void test_member_cannot_take_an_address(void **state)
 	world_free(w);
 }
 
+/* What the operator wrote into a configuration file, no roster takes away. */
+static void test_configured_address_stays(void **state)
+{
+	static const uint8_t laptop[32] = { 9, 9, 9 };
+	struct world *w = world_new();
+	struct host *a = world_node(w, 0, "a", 1, NULL), *b;
+	struct prefix second;
+	(void)state;
+	world_run(w, 3 * NSEC_PER_SEC);
+	struct peer *p = node_static_add(a->node, w->now, laptop, NULL, NULL, 0);
+	assert_true(p && prefix_parse("10.77.0.2/32", &second));
+	assert_int_equal(node_static_route(a->node, p, &second), 0);
+	b = world_node(w, 1, "b", 2, NULL);
+	world_run(w, 3 * NSEC_PER_SEC);
+	struct addr ip = world_ip(b);
+	assert_true(addr_eq(&ip, &second.addr));
+	world_send(a, world_ip(a), ip);
+	world_send(b, ip, world_ip(a));
+	world_run(w, NSEC_PER_SEC);
+	assert_int_equal(a->packets + b->packets, 0);
+	assert_int_equal(world_drops(a, DROP_INNER_SPOOFED), 1);
+	world_free(w);
+}
+
 /* A frame of `h` to the peer with this key, over their session. */
 static void send_frame(struct host *h, const uint8_t *key, const struct endpoint *to,
 		       const uint8_t *frame, uint32_t len)
@@ -306,6 +330,7 @@ int main(void)
 		cmocka_unit_test(test_two_members_talk),
 		cmocka_unit_test(test_member_reaches_only_the_receiver),
 		cmocka_unit_test(test_member_cannot_take_an_address),
+		cmocka_unit_test(test_configured_address_stays),
 		cmocka_unit_test(test_member_is_no_rendezvous),
 		cmocka_unit_test(test_replayed_initiation_is_no_sign_of_life),
 		cmocka_unit_test(test_living_node_keeps_its_id),
