@@ -88,14 +88,25 @@ char *file_read(const char *path, size_t max)
 	return text;
 }
 
+void config_forget(struct config *c, enum setting s)
+{
+	if (c->value[s])
+		explicit_bzero(c->value[s], strlen(c->value[s]));
+	free(c->value[s]);
+	c->value[s] = NULL;
+}
+
 /* A second value of the same source is added behind a comma. */
 static int put(struct config *c, enum setting s, const char *v)
 {
-	char *old = c->value[s], *joined;
-	int n = old ? asprintf(&joined, "%s,%s", old, v) : asprintf(&joined, "%s", v);
-	if (n < 0)
+	const char *old = c->value[s];
+	size_t size = (old ? strlen(old) + 1 : 0) + strlen(v) + 1;
+	char *joined = malloc(size); /* asprintf() would leave a copy of a secret in a buffer */
+
+	if (!joined)
 		return -1;
-	free(old);
+	snprintf(joined, size, "%s%s%s", old ? old : "", old ? "," : "", v);
+	config_forget(c, s);
 	c->value[s] = joined;
 	return 0;
 }
@@ -210,14 +221,6 @@ int config_read(struct config *c, int argc, char **argv, const enum setting *all
 			return -1;
 	}
 	return c->value[SET_CONFIG] ? read_file(c, c->value[SET_CONFIG], allowed) : 0;
-}
-
-void config_forget(struct config *c, enum setting s)
-{
-	if (c->value[s])
-		explicit_bzero(c->value[s], strlen(c->value[s]));
-	free(c->value[s]);
-	c->value[s] = NULL;
 }
 
 void config_free(struct config *c)
