@@ -324,6 +324,69 @@ static void test_stranger_gets_a_cookie_alone(void **state)
 	world_free(w);
 }
 
+enum { FLOOD = 300, FLOOD_PORT = 10000 };
+static struct wg *flood[FLOOD];
+
+static void flood_sends(struct world *w, unsigned i)
+{
+	struct endpoint from;
+	struct wg_output out;
+	assert_true(endpoint_parse("100.66.0.0:1", &from));
+	from.port = (uint16_t)(FLOOD_PORT + i);
+	store_be16(from.addr.b + 14, (uint16_t)i); /* each address has its own share */
+	while (wg_poll(flood[i], w->now, &out))
+		if (out.event == WG_EVENT_SEND)
+			world_inject(w, &from, &w->rdv_at, out.bytes, out.len);
+}
+
+/* Each of the flood takes its cookie and comes back with it. */
+static bool flood_answers(struct world *w, struct datagram *d)
+{
+	unsigned i = d->to.port - (unsigned)FLOOD_PORT;
+	struct wg_reply reply;
+	if (i >= FLOOD || d->len != WG_COOKIE_LEN)
+		return true;
+	assert_int_equal(wg_handshake_input(flood[i], w->now, d->bytes, d->len, w->rdv_at.addr.b,
+					    16, &reply),
+			 DROP_NONE);
+	flood_sends(w, i);
+	return true;
+}
+
+static void flood_begins(struct world *w, unsigned i)
+{
+	struct wg_config cfg = { .max_peers = 1, .aead = aead_choose(NULL) };
+	uint8_t priv[32];
+	flood[i] = wg_new(&cfg);
+	assert_non_null(flood[i]);
+	wg_key_generate(priv);
+	wg_set_private_key(flood[i], priv);
+	wg_set_wall_offset(flood[i], WORLD_WALL);
+	wg_peer_initiate(flood[i], wg_peer_add(flood[i], w->token.key, NULL), w->now, 0);
+	flood_sends(w, i);
+}
+
+/* More strangers than there is room for do not push out one that has shown the admission secret. */
+static void test_flood_of_strangers(void **state)
+{
+	struct world *w = world_new();
+	struct host *a = world_node(w, 0, "a", 1, NULL);
+	(void)state;
+	w->slow_store = true;
+	world_run(w, 500 * NSEC_PER_MSEC);
+	w->tap = flood_answers;
+	for (unsigned i = 0; i < FLOOD; i++)
+		flood_begins(w, i);
+	world_run(w, 500 * NSEC_PER_MSEC);
+	assert_true(rdv_drops(w->rdv)->n[DROP_WG_COOKIE_SENT] >= FLOOD);
+	w->slow_store = false;
+	world_run(w, 50 * NSEC_PER_MSEC);
+	assert_true(a->up);
+	for (unsigned i = 0; i < FLOOD; i++)
+		wg_free(flood[i]);
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -340,6 +403,7 @@ int main(void)
 		cmocka_unit_test(test_wrong_admission_secret),
 		cmocka_unit_test(test_member_cannot_disturb_rejoining),
 		cmocka_unit_test(test_stranger_gets_a_cookie_alone),
+		cmocka_unit_test(test_flood_of_strangers),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

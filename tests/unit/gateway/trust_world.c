@@ -47,9 +47,10 @@ static void deliver(struct world *w, struct datagram *d)
 static void tick(struct world *w)
 {
 	if (w->rdv) {
-		if (w->stored)
+		if (w->stored && !w->slow_store) {
 			rdv_stored(w->rdv, w->now, w->stored, false);
-		w->stored = 0;
+			w->stored = 0;
+		}
 		rdv_tick(w->rdv, w->now);
 	}
 	for (unsigned i = 0; i < WORLD_NODES; i++)

@@ -51,6 +51,7 @@ struct world {
 	/* the store: rows, and requests that are answered in the next turn */
 	struct lease_record rows[WORLD_LEASES];
 	uint64_t stored;
+	bool slow_store; /* nothing is committed for now */
 	unsigned first, count;
 	struct datagram *queue[WORLD_QUEUE];
 	/* sees each datagram on its way; false takes it out */
