@@ -109,8 +109,9 @@ static void send_frame(struct host *h, const uint8_t *key, const struct endpoint
 /* CTL_REPLACED with a reason: from the rendezvous it would stop the node's command. */
 static void test_member_is_no_rendezvous(void **state)
 {
-	static const uint8_t replaced[] = { FRAME_CONTROL, 1, 0x43, 0, 0,   0,	 0, 0,
-					    0,		   17, 0,   7, 0, 2, 1, 'b', 'y', 'e', '!' };
+	static const uint8_t replaced[] = {
+		FRAME_CONTROL, 1, 0x43, 0, 0, 0, 0, 0, 0, 17, 0, 7, 0, 2, 1, 'b', 'y', 'e', '!'
+	};
 	struct world *w = world_new();
 	struct host *a = world_node(w, 0, "a", 1, NULL), *b = world_node(w, 1, "b", 2, NULL);
 	(void)state;

@@ -141,8 +141,8 @@ static void node_sends(void *ctx, const struct udp_tx *tx, unsigned n)
 	if (h->unplugged)
 		return;
 	for (unsigned i = 0; i < n; i++)
-		h->to_rendezvous += tx[i].len == WG_INITIATION_LEN &&
-				    endpoint_eq(&tx[i].to, &h->w->rdv_at);
+		h->to_rendezvous +=
+			tx[i].len == WG_INITIATION_LEN && endpoint_eq(&tx[i].to, &h->w->rdv_at);
 	push_all(h->w, &h->at, tx, n);
 }
 
