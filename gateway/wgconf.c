@@ -48,12 +48,20 @@ static bool number(const char *v, unsigned long max, unsigned long *out)
 	return !errno && !*end && *out <= max;
 }
 
+static char *trim(char *s)
+{
+	s += strspn(s, " \t\r");
+	size_t len = strlen(s);
+	while (len && strchr(" \t\r", s[len - 1]))
+		s[--len] = 0;
+	return s;
+}
+
 /* Calls `each` for the comma-separated parts, spaces trimmed. */
 static bool list(struct wgconf *c, char *v, bool (*each)(struct wgconf *c, const char *part))
 {
 	for (char *part; (part = strsep(&v, ","));) {
-		part += strspn(part, " \t");
-		part[strcspn(part, " \t")] = 0;
+		part = trim(part);
 		if (*part && !each(c, part))
 			return false;
 	}
@@ -199,15 +207,6 @@ static bool new_peer(struct wgconf *c)
 	memset(&c->peers[c->npeers++], 0, sizeof(*c->peers));
 	c->section = WGCONF_PEER;
 	return true;
-}
-
-static char *trim(char *s)
-{
-	s += strspn(s, " \t\r");
-	size_t len = strlen(s);
-	while (len && strchr(" \t\r", s[len - 1]))
-		s[--len] = 0;
-	return s;
 }
 
 bool wgconf_line(struct wgconf *c, const char *line)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Whole gateways and a rendezvous in one process: the cores of gateway/ over sim_internet.h, with
- * virtual time and without a kernel. sim_world.c turns the crank, sim_traffic.c is what Trino would
+ * virtual time and without a kernel. sim_world.c and sim_rdv.c turn the crank, sim_traffic.c is what Trino would
  * be: it sends inner packets into the TUNs and checks each byte that comes out.
  *
  * What must hold at every moment is checked here and ends a case at once (sim_fail()):
@@ -19,7 +19,7 @@
 #define SEC NSEC_PER_SEC
 #define MSEC NSEC_PER_MSEC
 
-enum { STORE_PENDING = 256, STORE_ROWS = 64 };
+enum { STORE_PENDING = 256, STORE_ROWS = 64, SIM_MEMBERS = 32 };
 
 struct sim;
 
@@ -122,6 +122,7 @@ void sim_start(struct sim_host *h, enum restart how); /* a running one is killed
 void sim_stop(struct sim_host *h);
 void sim_rdv_start(struct sim *s);
 void sim_rdv_stop(struct sim *s);
+void sim_store_turn(struct sim *s);
 void sim_run(struct sim *s, nsec duration);
 void sim_tick_host(struct sim_host *h);
 struct sim_host *sim_by_number(struct sim *s, member_number number);

@@ -7,7 +7,7 @@
 
 #include "tests/unit/punch/sim_random.h"
 
-enum { RX_SLOTS = 8, SPINS_MAX = 5000, MAX_MEMBERS = 32 };
+enum { RX_SLOTS = 8, SPINS_MAX = 5000 };
 
 #define RESOLVE_TIME (20 * MSEC)
 #define RESTART_TIME (1 * SEC) /* of the supervisor */
@@ -258,7 +258,7 @@ void sim_start(struct sim_host *h, enum restart how)
 		.aead = aead_choose("libcrypto"),
 		.worker_id = h->id,
 		.release = "sim",
-		.max_peers = MAX_MEMBERS,
+		.max_peers = SIM_MEMBERS,
 		.udp_gso = h->index % 2,
 		.token = &s->token,
 	};
@@ -286,82 +286,6 @@ void sim_start(struct sim_host *h, enum restart how)
 	const struct port_of_host *at = &s->net.hosts[h->index];
 	struct endpoint c[2] = { at->inside, at->inside6 };
 	node_set_candidates(h->node, s->now, c, at->inside6.port ? 2 : 1);
-}
-
-/* --- the rendezvous' surroundings --- */
-
-static void on_rdv_udp(void *ctx, const struct udp_tx *tx, unsigned n)
-{
-	struct sim *s = ctx;
-	for (unsigned i = 0; i < n; i++)
-		net_send(&s->net, s->now, AT_RENDEZVOUS, &tx[i]);
-}
-
-static void on_store(void *ctx, const struct store_request *req)
-{
-	struct sim *s = ctx;
-	assert(s->npending < STORE_PENDING);
-	s->pending[s->npending++] =
-		(struct store_pending){ .at = s->now + s->store_delay, .req = *req };
-}
-
-static void store_apply(struct sim *s, const struct store_request *req)
-{
-	member_number number = req->record.number;
-	assert(number && number < STORE_ROWS);
-	if (req->kind == STORE_PUT)
-		s->rows[number] = req->record;
-	else
-		s->rows[number].number = 0;
-}
-
-static void store_turn(struct sim *s)
-{
-	while (s->npending && s->pending[0].at <= s->now) {
-		struct store_request req = s->pending[0].req;
-		memmove(s->pending, s->pending + 1, --s->npending * sizeof(s->pending[0]));
-		if (!s->store_fails)
-			store_apply(s, &req);
-		if (s->rdv)
-			rdv_stored(s->rdv, s->now, req.seq, s->store_fails);
-	}
-}
-
-void sim_rdv_start(struct sim *s)
-{
-	struct rdv_config cfg = {
-		.io = { .ctx = s, .udp = on_rdv_udp, .store = on_store },
-		.aead = aead_choose("libcrypto"),
-		.boot = (uint64_t)(s->now + s->rdv_wall),
-		.registrar = { .prefix4 = s->token.prefixes[0],
-			       .prefix6 = s->token.prefixes[1],
-			       .max_members = MAX_MEMBERS,
-			       .lease_ttl = 30 * 86400 * SEC,
-			       .release = "sim" },
-	};
-	sim_log(s, "the rendezvous starts");
-	sim_rdv_stop(s);
-	memcpy(cfg.private_key, s->rdv_key, 32);
-	memcpy(cfg.admission, s->token.admission, 32);
-	memset(cfg.registrar.secret, 0x5e, sizeof(cfg.registrar.secret));
-	s->rdv = rdv_new(&cfg, s->now);
-	assert(s->rdv);
-	rdv_set_wall(s->rdv, s->rdv_wall);
-	for (unsigned i = 1; i < STORE_ROWS; i++)
-		if (s->rows[i].number && rdv_load(s->rdv, &s->rows[i]) < 0)
-			sim_fail(s, "the rendezvous does not take its own lease %u", i);
-}
-
-/* What was on its way to the disk may have come there, or not. */
-void sim_rdv_stop(struct sim *s)
-{
-	rdv_free(s->rdv);
-	s->rdv = NULL;
-	memset(&s->rdv_drops_told, 0, sizeof(s->rdv_drops_told));
-	unsigned keep = s->npending ? net_pick(&s->net, s->npending + 1) : 0;
-	for (unsigned i = 0; i < keep; i++)
-		store_apply(s, &s->pending[i].req);
-	s->npending = 0;
 }
 
 /* --- the crank --- */
@@ -475,7 +399,7 @@ static void turn(struct sim *s)
 	bool heard[MAX_HOSTS + 1] = { false };
 
 	receive(s, heard);
-	store_turn(s);
+	sim_store_turn(s);
 	for (unsigned i = 0; i < s->nhosts; i++) {
 		struct sim_host *h = &s->hosts[i];
 		if (!h->node && h->restart_at <= s->now)
