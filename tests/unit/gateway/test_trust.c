@@ -186,7 +186,9 @@ static void test_key_under_another_id(void **state)
 	(void)state;
 	world_run(w, 3 * NSEC_PER_SEC);
 	struct addr before = world_ip(b);
-	b = world_node(w, 1, "other", 2, node_lease(b->node)->psk);
+	uint8_t psk[32];
+	memcpy(psk, node_lease(b->node)->psk, 32);
+	b = world_node(w, 1, "other", 2, psk);
 	world_run(w, 10 * NSEC_PER_SEC);
 	assert_true(b->up);
 	struct addr after = world_ip(b);
