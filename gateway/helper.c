@@ -2,6 +2,7 @@
 #include "gateway/helper.h"
 #include "gateway/proc.h"
 
+#include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -40,13 +41,14 @@ static bool answer(int fd)
 	ssize_t n = recv(fd, &q, sizeof(q), 0);
 
 	if (n <= 0)
-		return false;
+		return n < 0 && (errno == EAGAIN || errno == EINTR);
 	if (n != sizeof(q))
 		return true;
 	q.host[sizeof(q.host) - 1] = 0;
 	a.id = q.id;
 	a.count = resolve(q.host, q.port, a.at);
-	return send(fd, &a, sizeof(a), MSG_NOSIGNAL) == sizeof(a);
+	/* a gateway that is too busy to read asks again; giving up would leave it without us */
+	return send(fd, &a, sizeof(a), MSG_NOSIGNAL) == sizeof(a) || errno == EAGAIN;
 }
 
 _Noreturn void helper_main(int chan)
@@ -57,7 +59,7 @@ _Noreturn void helper_main(int chan)
 
 	if (proc_become_nobody() < 0 || proc_drop_capabilities(-1) < 0)
 		_exit(EXIT_CANNOT);
-	while (poll(p, 2, -1) >= 0) {
+	while (poll(p, 2, -1) >= 0 || errno == EINTR) {
 		if (p[0].revents) {
 			int got = chan_recv(chan, &m, &fd);
 			if (got < 0)
