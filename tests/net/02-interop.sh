@@ -109,9 +109,8 @@ moves_and_restarts() {
 	lab_exec $w ping -c1 -W2 10.9.0.1 >/dev/null
 	lab_in $g ip -4 addr flush dev eth0
 	lab_in $g ip addr add 203.0.113.199/24 dev eth0
-	lab_exec $g ping -c1 -W2 10.9.0.2 >/dev/null
-	check_wait 10 "warren follows wireguard-go to another address" \
-		"status $w '.peers[0].endpoint' | grep -q 203.0.113.199" "status $w .peers"
+	check_wait 20 "warren follows wireguard-go to another address" \
+		"lab_exec $g ping -c1 -W1 10.9.0.2; status $w '.peers[0].endpoint' | grep -q 203.0.113.199" "status $w .peers"
 	check "and goes on talking" lab_exec $w ping -c3 -i 0.2 -W2 10.9.0.1
 	lab_stop "${NODE_PID[$w]}"
 	lab_spawn $w "$LAB_DIR/$w.log" "$WARREN" up "$LAB_DIR/$w.conf"
