@@ -90,6 +90,7 @@ struct sim {
 	struct token token;
 	nsec rdv_wall;
 	struct drops rdv_drops_told;
+	void (*rdv_tap)(const struct udp_tx *tx); /* sees what the rendezvous sends; may be NULL */
 	/* the store's process */
 	struct store_pending {
 		nsec at;
@@ -106,7 +107,8 @@ struct sim {
 	} excuses[128];
 	unsigned nexcuses;
 	uint64_t udp_came, tcp_came, direct_came;
-	bool silent_tun; /* a packet out of a TUN is a failure now */
+	bool silent_tun;   /* a packet out of a TUN is a failure now */
+	unsigned deaf_tun; /* the host of this index + 1 takes anything; 0: none */
 };
 
 /* --- sim_world.c --- */

@@ -7,8 +7,11 @@
 static void on_rdv_udp(void *ctx, const struct udp_tx *tx, unsigned n)
 {
 	struct sim *s = ctx;
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < n; i++) {
+		if (s->rdv_tap)
+			s->rdv_tap(&tx[i]);
 		net_send(&s->net, s->now, AT_RENDEZVOUS, &tx[i]);
+	}
 }
 
 static void on_store(void *ctx, const struct store_request *req)

@@ -321,6 +321,8 @@ void traffic_came(struct sim_host *h, const struct gro_write *w)
 	static uint8_t ip[PACKET_MAX + 1];
 	uint32_t len = 0;
 
+	if (h->sim->deaf_tun == h->index + 1)
+		return;
 	h->tun_writes++;
 	h->tun_merged += w->packets > 1;
 	if (h->sim->silent_tun)

@@ -158,6 +158,7 @@ static void test_words(void **state)
 static void test_refusals(void **state)
 {
 	struct config c;
+	char wanted[160];
 	(void)state;
 	assert_int_equal(read_words(&c, WORDS("--fish")), -1);
 	assert_string_equal(said, "warren: no such option here: --fish (try --help)\n");
@@ -174,12 +175,20 @@ static void test_refusals(void **state)
 	config_free(&c);
 	put("WORKER_ID=a\nWARREN_FISH=1\n");
 	assert_int_equal(read_words(&c, WORDS("--config", file)), -1);
-	assert_string_equal(said, "warren: the configuration file sets something unknown: "
-				  "WARREN_FISH\n");
+	snprintf(wanted, sizeof(wanted),
+		 "warren: %s: line 2: there is no such setting: WARREN_FISH\n", file);
+	assert_string_equal(said, wanted);
 	config_free(&c);
-	put("WORKER_ID a\n");
+	put("# a comment\r\n\r\nwarren1_AQEEcHJvZA\r\n"); /* a token without its name is not told */
 	assert_int_equal(read_words(&c, WORDS("--config", file)), -1);
-	one_line();
+	snprintf(wanted, sizeof(wanted), "warren: %s: line 3: this is not NAME=VALUE\n", file);
+	assert_string_equal(said, wanted);
+	config_free(&c);
+	put("\033[2J=1\n"); /* nor what a terminal would act on */
+	assert_int_equal(read_words(&c, WORDS("--config", file)), -1);
+	snprintf(wanted, sizeof(wanted),
+		 "warren: %s: line 1: there is no such setting: (not text)\n", file);
+	assert_string_equal(said, wanted);
 	config_free(&c);
 }
 

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A whole node that has joined, in a small network (sim.h): the input is a program of datagrams from
+ * anywhere, recorded ones with changes, time, packets from the TUN, and what a lying member or a lying
+ * rendezvous puts into its authenticated session. Nothing may come out of a TUN that an honest
+ * member did not put into one, nothing may be taken for another's, nobody may be called for ever.
+ */
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "gateway/node_internal.h"
+#include "sim.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum { VICTIM, LIAR, HOSTS, STEPS_MAX = 200 };
+
+static struct sim s;
+static bool lied; /* the rendezvous: its words are believed, so the network may fall apart */
+
+static struct endpoint place(uint8_t b)
+{
+	const struct port_of_host *h = s.net.hosts;
+	switch (b % 6) {
+	case 0:
+		return s.net.rendezvous;
+	case 1:
+		return h[VICTIM].inside;
+	case 2:
+		return h[LIAR].inside;
+	case 3:
+		return s.net.rendezvous6;
+	default:
+		return (struct endpoint){ .addr = addr_v4_u32(0xc0000200u + b), .port = 1 + b };
+	}
+}
+
+static void to_victim(struct endpoint from, uint8_t *bytes, uint32_t len, uint32_t seg)
+{
+	struct udp_rx rx = { .buf = bytes,
+			     .len = len,
+			     .seg = seg,
+			     .from = from,
+			     .local = s.net.hosts[VICTIM].inside.addr,
+			     .ifindex = 2 };
+	if (s.hosts[VICTIM].node)
+		node_udp(s.hosts[VICTIM].node, s.now, &rx, 1);
+}
+
+/* Any bytes, in its own memory so that ASan sees one byte too many. */
+static void raw(struct rd *r)
+{
+	struct endpoint from = place(rd_u8(r));
+	uint32_t len = rd_be16(r) % 600, seg = rd_u8(r);
+	uint8_t *bytes = malloc(len ? len : 1);
+	if (!bytes)
+		return;
+	rd_bytes(r, bytes, len);
+	to_victim(from, bytes, len, seg ? seg : len);
+	free(bytes);
+}
+
+static void recorded(struct rd *r)
+{
+	const struct datagram *d = s.net.captured[rd_u8(r) % CAPTURED];
+	uint8_t how = rd_u8(r);
+	struct endpoint from = how & 1 && d ? d->from : place(rd_u8(r));
+	uint32_t len = d ? d->len : 0;
+	if (how & 2)
+		len = (uint32_t)size_min(len, rd_be16(r));
+	uint8_t *bytes = malloc(len ? len : 1);
+	if (!bytes)
+		return;
+	if (d)
+		memcpy(bytes, d->bytes, len);
+	for (uint8_t i = how >> 2 & 3; len && i; i--)
+		bytes[rd_be16(r) % len] ^= rd_u8(r);
+	to_victim(from, bytes, len, len);
+	free(bytes);
+}
+
+static void time_passes(struct rd *r)
+{
+	uint8_t what = rd_u8(r);
+	sim_run(&s, (nsec)1 << (what & 0x1f) << 4);
+}
+
+static void tun(struct rd *r)
+{
+	struct vnet_hdr h;
+	uint32_t len = rd_be16(r) % 300;
+	uint8_t *ip = malloc(len ? len : 1), what = rd_u8(r);
+	if (!ip)
+		return;
+	rd_bytes(r, &h, sizeof(h));
+	rd_bytes(r, ip, len);
+	/* with an address that leads somewhere, else most end at once; to whom nobody may believe it */
+	if (what & 1 && len >= 20) {
+		struct addr liar = member_addr(&s.token.prefixes[0], s.hosts[LIAR].owns);
+		ip[0] = 0x45;
+		memcpy(ip + 12, what & 2 ? liar.b + 12 : ip + 12, 4);
+		memcpy(ip + 16, liar.b + 12, 4);
+	}
+	if (s.hosts[VICTIM].node) {
+		/* the liar checks nothing: whatever it gets is not our business here */
+		node_tun(s.hosts[VICTIM].node, s.now, &h, ip, len);
+	}
+	free(ip);
+}
+
+static void honest(struct rd *r)
+{
+	uint8_t what = rd_u8(r);
+	struct sim_host *a = &s.hosts[what & 1], *b = &s.hosts[~what & 1];
+	if (what & 2)
+		traffic_tcp(a, b, what & 4, 1 + (uint32_t)rd_be16(r) % 20000, 1320);
+	else
+		traffic_udp(a, b);
+}
+
+/* Any plaintext in the liar's session: frames, and packets that lie about their addresses. */
+static void lie(struct rd *r)
+{
+	struct sim_host *l = &s.hosts[LIAR];
+	struct peer *p = sim_peer(l, &s.hosts[VICTIM]);
+	uint8_t text[300];
+	uint32_t len = rd_be16(r) % sizeof(text);
+	rd_bytes(r, text, len);
+	uint8_t what = rd_u8(r);
+	if (what & 1 && len >= 28) {
+		/* looks like IPv4, from somewhere that is not the liar's */
+		text[0] = 0x45;
+		store_be16(text + 2, (uint16_t)len);
+		text[12] = 10;
+		text[13] = 77;
+		text[14] = 1;
+	}
+	/* its own address as a source would be no lie */
+	struct addr src = addr_v4(text + 12), own = member_addr(&s.token.prefixes[0], l->owns);
+	bool true_v4 = len >= 20 && text[0] >> 4 == 4 && addr_eq(&src, &own);
+	if (!p || !p->wg || true_v4 || (len >= 1 && text[0] >> 4 == 6))
+		return;
+	if (peer_path(p, &(struct path){ 0 }))
+		(void)out_control(p, s.now, text, len);
+}
+
+static void rendezvous_lies(struct rd *r)
+{
+	uint8_t text[400];
+	uint32_t len = rd_be16(r) % sizeof(text);
+	struct node *n = s.hosts[VICTIM].node;
+	rd_bytes(r, text, len);
+	if (!n)
+		return;
+	lied = true;
+	(void)join_control(n, s.now, text, len);
+}
+
+static void change(struct rd *r)
+{
+	struct node *n = s.hosts[VICTIM].node;
+	uint8_t what = rd_u8(r);
+	struct endpoint e[4];
+	for (unsigned i = 0; i < ARRAY_SIZE(e); i++)
+		e[i] = place(rd_u8(r));
+	if (!n)
+		return;
+	switch (what % 5) {
+	case 0:
+		node_network_changed(n, s.now);
+		break;
+	case 1:
+		node_set_candidates(n, s.now, e, what >> 4 & 3);
+		break;
+	case 2:
+		node_resolved(n, s.now, e, what >> 4 & 3);
+		break;
+	case 3:
+		node_flush(n, s.now);
+		break;
+	case 4:
+		sim_start(&s.hosts[what >> 4 & 1], START_SAME);
+		break;
+	}
+}
+
+static void setup(void)
+{
+	sim_init(&s, 11);
+	for (unsigned i = 0; i < HOSTS; i++)
+		sim_add(&s, net_add_site(&s.net, NAT_NONE), false);
+	sim_rdv_start(&s);
+	for (unsigned i = 0; i < HOSTS; i++)
+		sim_start(&s.hosts[i], START_SAME);
+	traffic_settle(&s, 10 * SEC);
+	if (!sim_ok(&s))
+		abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static void (*const steps[])(struct rd *) = { raw,    recorded, time_passes,	 tun,
+						      honest, lie,	rendezvous_lies, change };
+	struct rd r = rd_of(data, size_min(size, 4096));
+
+	if (sodium_init() < 0)
+		abort();
+	lied = false;
+	setup();
+	s.deaf_tun = LIAR + 1;
+	for (unsigned i = 0; i < STEPS_MAX && r.left; i++) {
+		steps[rd_u8(&r) % ARRAY_SIZE(steps)](&r);
+		for (unsigned k = 0; k < HOSTS; k++)
+			sim_tick_host(&s.hosts[k]);
+		if (!sim_ok(&s) && !lied) {
+			fprintf(stderr, "%s\n", s.failure);
+			abort();
+		}
+		s.failure[0] = 0;
+	}
+	sim_free(&s);
+	return 0;
+}

@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One node with stock peers, as a WireGuard configuration makes them: roaming, allowed IPs, keepalive,
+ * packets that wait for a session, padding, MTUs. Datagrams go over at once; time is the test's.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include <sodium.h>
+#include <stdlib.h>
+
+#include "gateway/node_internal.h"
+#include "tests/unit/tun/packets.h"
+
+enum { ENDS = 3, WIRE = 4096, INNER = 512 };
+
+struct sent {
+	unsigned from;
+	struct udp_tx tx;
+	uint8_t *bytes;
+};
+
+static struct end {
+	struct node *node;
+	uint8_t priv[32], pub[32];
+	struct endpoint at;
+	bool deaf; /* nothing reaches it */
+	/* what came out of its TUN, as far as it was not merged */
+	unsigned came;
+	uint8_t last[INNER];
+	uint32_t order[1024];
+} ends[ENDS];
+
+static nsec now;
+static struct sent wire[WIRE];
+static unsigned nwire, wire_done;
+static unsigned datagrams, last_len; /* of all ends */
+
+static void on_udp(void *ctx, const struct udp_tx *tx, unsigned n)
+{
+	const struct end *e = ctx;
+	for (unsigned i = 0; i < n; i++) {
+		assert_true(nwire < WIRE);
+		struct sent *s = &wire[nwire++];
+		*s = (struct sent){ .from = (unsigned)(e - ends), .tx = tx[i] };
+		s->bytes = malloc(tx[i].len);
+		assert_non_null(s->bytes);
+		memcpy(s->bytes, tx[i].buf, tx[i].len);
+		datagrams += (tx[i].len + tx[i].seg - 1) / tx[i].seg;
+		last_len = tx[i].len;
+	}
+}
+
+static void on_tun(void *ctx, const struct gro_write *w)
+{
+	struct end *e = ctx;
+	assert_int_equal(w->packets, 1); /* these packets are of different flows */
+	uint32_t len = 0;
+	for (int i = 1; i < w->iovcnt; i++) {
+		size_t n = size_min(w->iov[i].iov_len, INNER - size_min(len, INNER));
+		memcpy(e->last + size_min(len, INNER), w->iov[i].iov_base, n);
+		len += (uint32_t)w->iov[i].iov_len;
+	}
+	uint32_t l4 = packet_l4(e->last);
+	if (e->came < ARRAY_SIZE(e->order))
+		e->order[e->came] = load_be16(e->last + l4);
+	e->came++;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	now = 1000 * NSEC_PER_SEC;
+	datagrams = 0;
+	for (unsigned i = 0; i < ENDS; i++) {
+		struct end *e = &ends[i];
+		memset(e, 0, sizeof(*e));
+		memset(e->priv, (int)i + 1, 32);
+		wg_key_public(e->priv, e->pub);
+		e->at = (struct endpoint){ .addr = addr_v4_u32(0xcb007100 + i), .port = 51820 };
+		struct node_config cfg = { .io = { .ctx = e, .udp = on_udp, .tun = on_tun },
+					   .aead = aead_choose("libcrypto"),
+					   .max_peers = 8 };
+		memcpy(cfg.private_key, e->priv, 32);
+		e->node = node_new(&cfg, now);
+		if (!e->node)
+			return -1;
+		node_set_wall(e->node, (nsec)1760000000 * NSEC_PER_SEC);
+	}
+	return 0;
+}
+
+static void wire_clear(void)
+{
+	for (unsigned i = 0; i < nwire; i++)
+		free(wire[i].bytes);
+	nwire = wire_done = 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < ENDS; i++)
+		node_free(ends[i].node);
+	wire_clear();
+	return 0;
+}
+
+static void deliver(const struct sent *s)
+{
+	for (unsigned i = 0; i < ENDS; i++) {
+		if (ends[i].deaf || !endpoint_eq(&ends[i].at, &s->tx.to))
+			continue;
+		struct udp_rx rx = { .buf = s->bytes,
+				     .len = s->tx.len,
+				     .seg = s->tx.seg,
+				     .from = ends[s->from].at,
+				     .local = ends[i].at.addr };
+		node_udp(ends[i].node, now, &rx, 1);
+	}
+}
+
+/* All that is on its way arrives, and what that causes. */
+static void settle(void)
+{
+	for (unsigned quiet = 0; quiet < 2; quiet++) {
+		for (unsigned i = 0; i < ENDS; i++)
+			node_tick(ends[i].node, now);
+		while (wire_done < nwire) {
+			deliver(&wire[wire_done++]);
+			quiet = 0;
+		}
+	}
+	wire_clear();
+}
+
+static void pass(nsec time)
+{
+	for (nsec until = now + time; now < until; now += NSEC_PER_SEC / 10)
+		settle();
+}
+
+static struct peer *add(unsigned i, unsigned to, bool knows_where, unsigned keepalive,
+			const char *allowed)
+{
+	struct prefix p;
+	struct peer *peer = node_static_add(ends[i].node, now, ends[to].pub, NULL,
+					    knows_where ? &ends[to].at : NULL, keepalive);
+	assert_non_null(peer);
+	assert_true(prefix_parse(allowed, &p));
+	assert_int_equal(node_static_route(ends[i].node, peer, &p), 0);
+	return peer;
+}
+
+/* A UDP packet into the TUN of `i`; each of another flow. */
+static void send_inner(unsigned i, const char *src, const char *dst, uint16_t sport,
+		       uint32_t payload)
+{
+	static const struct vnet_hdr plain;
+	static uint8_t ip[PACKET_MAX];
+	struct spec sp = { .udp = true, .payload = payload, .sport = sport };
+	struct addr s, d;
+	assert_true(addr_parse(src, &s) && addr_parse(dst, &d));
+	uint32_t len = packet_build(&sp, ip);
+	memcpy(ip + 12, s.b + 12, 4);
+	memcpy(ip + 16, d.b + 12, 4);
+	packet_fix_sums(ip, len);
+	node_tun(ends[i].node, now, &plain, ip, len);
+	node_flush(ends[i].node, now);
+}
+
+static uint64_t drops(unsigned i, enum drop why)
+{
+	return node_drops(ends[i].node)->n[why];
+}
+
+/* 0 (10.0.0.1) and 1 (10.0.0.2) know each other; 0 knows where 1 is. */
+static struct peer *pair(void)
+{
+	struct peer *p = add(0, 1, true, 0, "10.0.0.2/32");
+	add(1, 0, false, 0, "10.0.0.1/32");
+	return p;
+}
+
+/* --- where peers are --- */
+
+static void test_called_and_answers(void **state)
+{
+	(void)state;
+	pair();
+	/* 1 does not know where 0 is: its packet waits until 0 calls */
+	send_inner(1, "10.0.0.2", "10.0.0.1", 1, 10);
+	settle();
+	assert_int_equal(datagrams, 0);
+	send_inner(0, "10.0.0.1", "10.0.0.2", 2, 10);
+	settle();
+	assert_int_equal(ends[1].came, 1);
+	assert_int_equal(ends[0].came, 1);
+	assert_int_equal(drops(0, DROP_INNER_SPOOFED), 0);
+}
+
+static void test_roaming(void **state)
+{
+	struct path path;
+	struct peer *of1;
+	(void)state;
+	pair();
+	send_inner(0, "10.0.0.1", "10.0.0.2", 1, 10);
+	settle();
+	of1 = node_peer_next(ends[1].node, NULL);
+	assert_true(peer_path(of1, &path));
+	assert_true(endpoint_eq(&path.remote, &ends[0].at));
+
+	struct endpoint before = ends[0].at;
+	ends[0].at.port = 4444;
+	assert_true(peer_path(of1, &path) && endpoint_eq(&path.remote, &before));
+	send_inner(0, "10.0.0.1", "10.0.0.2", 2, 10);
+	settle();
+	assert_true(peer_path(of1, &path) && endpoint_eq(&path.remote, &ends[0].at));
+	assert_true(addr_eq(&path.local, &ends[1].at.addr));
+	send_inner(1, "10.0.0.2", "10.0.0.1", 3, 10);
+	settle();
+	assert_int_equal(ends[0].came, 1);
+}
+
+/* Copies, changed or not, from elsewhere move nobody. */
+static void test_no_roaming_by_a_thief(void **state)
+{
+	static uint8_t copy[2048];
+	struct path path;
+	(void)state;
+	pair();
+	send_inner(0, "10.0.0.1", "10.0.0.2", 1, 10);
+	settle();
+	struct peer *of1 = node_peer_next(ends[1].node, NULL);
+	send_inner(0, "10.0.0.1", "10.0.0.2", 2, 10);
+	uint32_t len = wire[nwire - 1].tx.len;
+	memcpy(copy, wire[nwire - 1].bytes, len);
+	settle();
+	for (uint32_t i = 0; i <= len; i++) {
+		uint8_t bytes[2048];
+		memcpy(bytes, copy, len);
+		if (i < len)
+			bytes[i] ^= 0x40;
+		struct udp_rx rx = { .buf = bytes, .len = len, .seg = len, .from = ends[2].at };
+		node_udp(ends[1].node, now, &rx, 1);
+	}
+	assert_true(peer_path(of1, &path) && endpoint_eq(&path.remote, &ends[0].at));
+	assert_int_equal(ends[1].came, 2);
+	assert_int_equal(drops(1, DROP_WG_REPLAY), 1);
+}
+
+/* --- whose an address is --- */
+
+static void test_longest_prefix(void **state)
+{
+	(void)state;
+	add(0, 1, true, 0, "10.0.0.0/8");
+	add(0, 2, true, 0, "10.1.0.0/16");
+	add(1, 0, true, 0, "10.9.9.9/32");
+	add(2, 0, true, 0, "10.9.9.9/32");
+	send_inner(0, "10.9.9.9", "10.1.2.3", 1, 10);
+	settle();
+	assert_int_equal(ends[2].came, 1);
+	send_inner(0, "10.9.9.9", "10.2.2.3", 2, 10);
+	settle();
+	assert_int_equal(ends[1].came, 1);
+	send_inner(0, "10.9.9.9", "11.0.0.1", 3, 10);
+	assert_int_equal(drops(0, DROP_NO_ROUTE), 1);
+	/* the source decides in the same way: what is 2's, 1 may not claim */
+	send_inner(1, "10.3.0.1", "10.9.9.9", 4, 10);
+	settle();
+	assert_int_equal(ends[0].came, 1);
+	send_inner(1, "10.1.2.3", "10.9.9.9", 5, 10);
+	settle();
+	assert_int_equal(ends[0].came, 1);
+	assert_int_equal(drops(0, DROP_INNER_SPOOFED), 1);
+	/* a prefix given to another peer is no longer the first one's, as `wg set` has it */
+	struct prefix p;
+	assert_true(prefix_parse("10.1.0.0/16", &p));
+	struct peer *one = node_peer_next(ends[0].node, node_peer_next(ends[0].node, NULL));
+	assert_memory_equal(peer_key(one), ends[1].pub, 32);
+	assert_int_equal(node_static_route(ends[0].node, one, &p), 0);
+	send_inner(0, "10.9.9.9", "10.1.2.3", 6, 10);
+	settle();
+	assert_int_equal(ends[1].came, 2);
+	assert_int_equal(ends[2].came, 1);
+}
+
+static void test_keys_that_cannot_be_peers(void **state)
+{
+	static const uint8_t low_order[32];
+	(void)state;
+	pair();
+	assert_null(node_static_add(ends[0].node, now, ends[1].pub, NULL, NULL, 0));
+	assert_null(node_static_add(ends[0].node, now, ends[0].pub, NULL, NULL, 0));
+	assert_null(node_static_add(ends[0].node, now, low_order, NULL, NULL, 0));
+	assert_null(node_lease(ends[0].node)->up ? ends[0].node : NULL);
+}
+
+static void test_malformed(void **state)
+{
+	static const struct vnet_hdr plain;
+	static uint8_t ip[64];
+	(void)state;
+	pair();
+	for (uint32_t len = 0; len < 20; len++) {
+		ip[0] = 0x45;
+		node_tun(ends[0].node, now, &plain, ip, len);
+	}
+	ip[0] = 0x60;
+	node_tun(ends[0].node, now, &plain, ip, 39);
+	ip[0] = 0x15;
+	node_tun(ends[0].node, now, &plain, ip, 64);
+	assert_int_equal(drops(0, DROP_TUN_MALFORMED), 22);
+	settle();
+	assert_int_equal(datagrams, 0);
+}
+
+/* --- time --- */
+
+static void test_keepalive(void **state)
+{
+	(void)state;
+	add(0, 1, true, 25, "10.0.0.2/32");
+	add(1, 0, false, 0, "10.0.0.1/32");
+	pass(NSEC_PER_SEC); /* it calls by itself, so that a NAT opens */
+	struct path path;
+	assert_true(peer_path(node_peer_next(ends[1].node, NULL), &path));
+	datagrams = 0;
+	pass(90 * NSEC_PER_SEC);
+	assert_int_equal(datagrams, 3);
+	assert_int_equal(last_len, WG_OVERHEAD);
+}
+
+static void test_silence_without_keepalive(void **state)
+{
+	(void)state;
+	pair();
+	send_inner(0, "10.0.0.1", "10.0.0.2", 1, 10);
+	settle();
+	pass(30 * NSEC_PER_SEC); /* one keepalive of the receiver, as the paper's 6.5 has it */
+	datagrams = 0;
+	pass(600 * NSEC_PER_SEC);
+	assert_int_equal(datagrams, 0);
+}
+
+/* --- packets that wait --- */
+
+static void test_stage_limits(void **state)
+{
+	struct peer *p = pair();
+	(void)state;
+	ends[1].deaf = true;
+	for (uint16_t i = 0; i < STAGE_PACKETS; i++)
+		send_inner(0, "10.0.0.1", "10.0.0.2", (uint16_t)(i + 1), 10);
+	assert_int_equal(drops(0, DROP_QUEUE_FULL), 0);
+	send_inner(0, "10.0.0.1", "10.0.0.2", 999, 10);
+	assert_int_equal(drops(0, DROP_QUEUE_FULL), 1);
+	assert_int_equal(peer_drops(p)->n[DROP_QUEUE_FULL], 1);
+	settle();
+	ends[1].deaf = false;
+	pass(7 * NSEC_PER_SEC); /* the second try */
+	assert_int_equal(ends[1].came, STAGE_PACKETS);
+	for (uint32_t i = 0; i < STAGE_PACKETS; i++)
+		assert_int_equal(ends[1].order[i], i + 1);
+}
+
+static void test_stage_bytes(void **state)
+{
+	(void)state;
+	pair();
+	ends[1].deaf = true;
+	for (uint16_t i = 0; i < 8; i++) /* 4 of them fill 256 KiB, less 28 bytes each */
+		send_inner(0, "10.0.0.1", "10.0.0.2", (uint16_t)(i + 1), 65500 - 28);
+	assert_int_equal(drops(0, DROP_QUEUE_FULL), 4);
+}
+
+static void test_stage_expires(void **state)
+{
+	(void)state;
+	pair();
+	ends[1].deaf = true;
+	for (uint16_t i = 0; i < 5; i++)
+		send_inner(0, "10.0.0.1", "10.0.0.2", (uint16_t)(i + 1), 10);
+	pass(85 * NSEC_PER_SEC);
+	assert_int_equal(drops(0, DROP_STAGED_EXPIRED), 0);
+	pass(15 * NSEC_PER_SEC);
+	assert_int_equal(drops(0, DROP_STAGED_EXPIRED), 5);
+	/* and a new packet starts it all again */
+	ends[1].deaf = false;
+	send_inner(0, "10.0.0.1", "10.0.0.2", 77, 10);
+	settle();
+	assert_int_equal(ends[1].came, 1);
+	assert_int_equal(ends[1].order[0], 77);
+}
+
+/* --- sizes --- */
+
+static void test_padding(void **state)
+{
+	(void)state;
+	pair();
+	send_inner(0, "10.0.0.1", "10.0.0.2", 1, 10);
+	settle();
+	for (uint32_t len = 28; len <= 1430; len++) {
+		uint32_t padded = (len + 15) / 16 * 16;
+		/* never beyond the inner MTU, and a packet beyond it is not padded at all */
+		if (padded > 1420)
+			padded = len > 1420 ? len : 1420;
+		send_inner(0, "10.0.0.1", "10.0.0.2", (uint16_t)len, len - 28);
+		settle();
+		assert_int_equal(last_len, padded + 32);
+		assert_int_equal(ends[1].came, len - 26);
+		assert_int_equal(load_be16(ends[1].last + 2), len);
+	}
+}
+
+static void test_mtu(void **state)
+{
+	static const struct {
+		uint32_t path, v4, v6;
+	} cases[] = { { 1500, 1420, 1420 }, { 1499, 1420, 1419 }, { 1480, 1420, 1400 },
+		      { 1479, 1419, 1399 }, { 1400, 1340, 1320 }, { 1280, 1220, 1200 },
+		      { 657, 597, 577 },    { 656, 596, 576 },	  { 637, 577, 576 },
+		      { 636, 576, 576 },    { 100, 576, 576 },	  { 0, 576, 576 },
+		      { 9000, 1420, 1420 } };
+	struct endpoint at6 = { .port = 1 };
+	(void)state;
+	struct peer *p4 = pair();
+	memset(at6.addr.b, 0x20, 16);
+	struct peer *p6 = node_static_add(ends[0].node, now, ends[2].pub, NULL, &at6, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint32_t before = peer_mtu(p4);
+		assert_int_equal(peer_set_path_mtu(p4, cases[i].path), before != cases[i].v4);
+		assert_int_equal(peer_mtu(p4), cases[i].v4);
+		assert_false(peer_set_path_mtu(p4, cases[i].path));
+		peer_set_path_mtu(p6, cases[i].path);
+		assert_int_equal(peer_mtu(p6), cases[i].v6);
+		/* what is full fits the path: IP, UDP, data header and tag around it */
+		if (cases[i].path >= 656)
+			assert_true(peer_mtu(p6) + 40 + 8 + 32 <= cases[i].path);
+	}
+	/* a member's packets may go by the relay at any time: its header is left free */
+	p4->kind = PEER_MEMBER;
+	peer_set_path_mtu(p4, 1500);
+	assert_int_equal(peer_mtu(p4), 1420 - RELAY_HEADER_LEN);
+	p4->kind = PEER_STATIC;
+}
+
+/* A super-packet is cut at the peer's MTU, also where the kernel asked for larger segments. */
+static void test_super_packet_is_cut(void **state)
+{
+	static uint8_t ip[PACKET_MAX];
+	struct vnet_hdr h;
+	struct spec sp = { .payload = 30000, .seq = 1 };
+	struct addr s, d;
+	(void)state;
+	struct peer *p = pair();
+	send_inner(0, "10.0.0.1", "10.0.0.2", 1, 10);
+	settle();
+	peer_set_path_mtu(p, 1280);
+	uint32_t len = packet_build_super(&sp, 1380, ip, &h);
+	assert_true(addr_parse("10.0.0.1", &s) && addr_parse("10.0.0.2", &d));
+	memcpy(ip + 12, s.b + 12, 4);
+	memcpy(ip + 16, d.b + 12, 4);
+	datagrams = 0;
+	node_tun(ends[0].node, now, &h, ip, len);
+	node_flush(ends[0].node, now);
+	assert_int_equal(nwire, 1); /* one send of many */
+	assert_int_equal(wire[0].tx.seg, 1220 + 32);
+	assert_int_equal(datagrams, (30000 + 1179) / 1180);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_called_and_answers),
+		T(test_roaming),
+		T(test_no_roaming_by_a_thief),
+		T(test_longest_prefix),
+		T(test_keys_that_cannot_be_peers),
+		T(test_malformed),
+		T(test_keepalive),
+		T(test_silence_without_keepalive),
+		T(test_stage_limits),
+		T(test_stage_bytes),
+		T(test_stage_expires),
+		T(test_padding),
+		T(test_mtu),
+		T(test_super_packet_is_cut),
+	};
+	if (sodium_init() < 0)
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
