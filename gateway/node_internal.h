@@ -24,7 +24,6 @@ enum {
 /* An inner packet that waits for a session. */
 struct staged {
 	struct staged *next;
-	nsec since;
 	struct vnet_hdr vnet;
 	uint32_t len;
 	uint8_t bytes[];
@@ -122,7 +121,7 @@ static inline void node_tell(struct node *n, const struct node_note *note)
 /* peer.c */
 struct peer *peer_new(struct node *n, enum peer_kind kind, const uint8_t key[static 32]);
 void peer_free(struct peer *p);
-void peer_stage(struct peer *p, nsec now, const struct vnet_hdr *h, const uint8_t *ip, size_t len);
+void peer_stage(struct peer *p, const struct vnet_hdr *h, const uint8_t *ip, size_t len);
 void peer_unstage(struct peer *p, nsec now); /* a session is up: all goes out */
 void peer_drop_staged(struct peer *p, enum drop why);
 int peer_route(struct peer *p, const struct prefix *prefix); /* table and kernel */

@@ -44,7 +44,7 @@ static void stage_run(struct run *r, nsec now)
 {
 	static const struct vnet_hdr plain;
 	for (uint32_t i = 0; i < r->count; i++)
-		peer_stage(r->peer, now, &plain, r->buf + i * r->stride + r->head, r->len[i]);
+		peer_stage(r->peer, &plain, r->buf + i * r->stride + r->head, r->len[i]);
 	wg_peer_initiate(r->peer->node->wg, r->peer->wg, now, 0);
 }
 
@@ -183,7 +183,7 @@ void node_tun(struct node *n, nsec now, const struct vnet_hdr *h, const uint8_t 
 		return;
 	}
 	if (!wg_can_send(p->wg, now) || !peer_path(p, &path)) {
-		peer_stage(p, now, h, ip, len);
+		peer_stage(p, h, ip, len);
 		wg_peer_initiate(n->wg, p->wg, now, 0);
 		return;
 	}

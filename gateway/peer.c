@@ -93,7 +93,7 @@ void peer_unroute_all(struct peer *p)
 	route_table_remove_owner(p->node->routes, p);
 }
 
-void peer_stage(struct peer *p, nsec now, const struct vnet_hdr *h, const uint8_t *ip, size_t len)
+void peer_stage(struct peer *p, const struct vnet_hdr *h, const uint8_t *ip, size_t len)
 {
 	struct staged *s;
 	if (p->staged_packets >= STAGE_PACKETS || p->staged_bytes + len > STAGE_BYTES ||
@@ -102,7 +102,6 @@ void peer_stage(struct peer *p, nsec now, const struct vnet_hdr *h, const uint8_
 		return;
 	}
 	s->next = NULL;
-	s->since = now;
 	s->vnet = *h;
 	s->len = (uint32_t)len;
 	memcpy(s->bytes, ip, len);
