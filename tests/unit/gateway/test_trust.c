@@ -289,6 +289,26 @@ static void test_member_cannot_disturb_rejoining(void **state)
 	world_free(w);
 }
 
+static bool detour(struct world *w, struct datagram *d)
+{
+	if (endpoint_eq(&d->from, &w->rdv_at))
+		assert_true(endpoint_parse("192.0.2.66:666", &d->from));
+	return true;
+}
+
+/* Who forwards the rendezvous' datagrams from elsewhere does not draw the node's there. */
+static void test_rendezvous_stays_where_its_name_says(void **state)
+{
+	struct world *w = world_new();
+	struct host *a = world_node(w, 0, "a", 1, NULL);
+	(void)state;
+	world_run(w, 3 * NSEC_PER_SEC);
+	w->tap = detour;
+	world_run(w, 30 * NSEC_PER_SEC);
+	assert_true(endpoint_eq(node_rendezvous(a->node), &w->rdv_at));
+	world_free(w);
+}
+
 /* --- a stranger at the rendezvous --- */
 
 static unsigned replies;
@@ -385,6 +405,10 @@ static void test_flood_of_strangers(void **state)
 	w->slow_store = false;
 	world_run(w, 50 * NSEC_PER_MSEC);
 	assert_true(a->up);
+	/* and who comes next finds room */
+	struct host *b = world_node(w, 1, "b", 2, NULL);
+	world_run(w, 3 * NSEC_PER_SEC);
+	assert_true(b->up);
 	for (unsigned i = 0; i < FLOOD; i++)
 		wg_free(flood[i]);
 	world_free(w);
@@ -405,6 +429,7 @@ int main(void)
 		cmocka_unit_test(test_rendezvous_that_lost_its_leases),
 		cmocka_unit_test(test_wrong_admission_secret),
 		cmocka_unit_test(test_member_cannot_disturb_rejoining),
+		cmocka_unit_test(test_rendezvous_stays_where_its_name_says),
 		cmocka_unit_test(test_stranger_gets_a_cookie_alone),
 		cmocka_unit_test(test_flood_of_strangers),
 	};

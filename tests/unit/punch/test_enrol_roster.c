@@ -15,6 +15,10 @@ static void test_entries_that_are_not_believed(void **state)
 	r[5].nroutes = 4;
 	for (size_t i = 0; i < 4; i++)
 		assert_true(prefix_parse(routes[i], &r[5].routes[i]));
+	/* a part of the network may lie behind a member, but not the part that we are in */
+	r[0].nroutes = 2;
+	assert_true(prefix_parse("10.77.0.0/24", &r[0].routes[0]));
+	assert_true(prefix_parse("10.77.1.0/24", &r[0].routes[1]));
 	join();
 	roster(r, 6, 0, 5001);
 	/* our id, our number, our key, a number outside the prefix: none of them */
@@ -24,6 +28,8 @@ static void test_entries_that_are_not_believed(void **state)
 	assert_int_equal(out[1].entry.nroutes, 1);
 	char s[PREFIX_STRLEN];
 	assert_string_equal(prefix_str(&out[1].entry.routes[0], s), "10.99.0.0/24");
+	assert_int_equal(out[0].entry.nroutes, 1);
+	assert_string_equal(prefix_str(&out[0].entry.routes[0], s), "10.77.1.0/24");
 	(void)state;
 }
 
