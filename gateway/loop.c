@@ -72,6 +72,7 @@ static void before_wait(struct ev_loop *ev, ev_prepare *w, int revents)
 int loop_init(struct loop *l, void *ctx, void (*turn)(void *, nsec), nsec (*deadline)(void *))
 {
 	memset(l, 0, sizeof(*l));
+	signal(SIGPIPE, SIG_IGN); /* the log's reader may go away: that ends nobody's network */
 	l->ctx = ctx;
 	l->turn = turn;
 	l->deadline = deadline;
