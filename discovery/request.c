@@ -45,7 +45,8 @@ static void refuse_raw(struct conn *c, const char *why)
 {
 	unsigned more;
 	if (log_allowed(&c->s->splice_limit, shim_now(), &more))
-		log_warn("closed a connection of %s: %s (%u more like it)", raw_name(c), why, more);
+		log_warn("closed a connection of %s: %s (and %u before it)", raw_name(c), why,
+			 more);
 	c->s->count.splices_closed++;
 	conn_kill(c);
 }

@@ -49,13 +49,14 @@ static bool read_member(const json_t *obj, struct member *m)
 bool roster_read(struct roster *r, const json_t *obj)
 {
 	const json_t *list = json_object_get(obj, "members");
-	struct roster new = { .seen = true };
+	struct roster new = { 0 };
 	copy_text(obj, "self", new.self, sizeof(new.self));
 	copy_text(obj, "coordinator_id", new.coordinator_id, sizeof(new.coordinator_id));
 	new.ip = read_addr(obj, "ip");
 	new.ip6 = read_addr(obj, "ip6");
 	if (addr_is_any(&new.ip))
 		new.ip = new.ip6;
+	new.seen = !addr_is_any(&new.ip); /* without an address it still waits for its lease */
 	if (!json_is_array(list) || json_array_size(list) > ROSTER_MAX)
 		return false;
 	new.members = calloc(json_array_size(list) + 1, sizeof(*new.members));

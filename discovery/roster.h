@@ -21,7 +21,7 @@ struct member {
 };
 
 struct roster {
-	bool seen; /* the feed gave one */
+	bool seen; /* the feed gave one, and this node has its address */
 	char self[NAME_SIZE], coordinator_id[NAME_SIZE];
 	struct addr ip, ip6;
 	struct member *members;

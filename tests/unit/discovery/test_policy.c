@@ -218,11 +218,15 @@ static void coordinators(void **state)
 	assert_null(roster_coordinator(&r, NULL, why));
 	assert_non_null(strstr(why, "a, b"));
 	assert_non_null(strstr(why, "TRINO_COORDINATOR_ID"));
-	assert_true(read_feed(&r, "{\"self\":\"w1\",\"coordinator_id\":\"b\",\"members\":["
-				  "{\"id\":\"a\",\"ip\":\"10.77.0.1\",\"coordinator\":true},"
-				  "{\"id\":\"b\",\"ip\":\"10.77.0.3\"}]}"));
+	assert_true(read_feed(
+		&r, "{\"self\":\"w1\",\"ip\":\"10.77.0.2\",\"coordinator_id\":\"b\","
+		    "\"members\":[{\"id\":\"a\",\"ip\":\"10.77.0.1\",\"coordinator\":true},"
+		    "{\"id\":\"b\",\"ip\":\"10.77.0.3\"}]}"));
 	assert_string_equal(roster_coordinator(&r, NULL, why)->id, "b"); /* the feed's word */
-	assert_true(read_feed(&r, "{\"self\":\"w1\",\"members\":[]}"));
+	assert_true(read_feed(&r, "{\"self\":\"w1\",\"ip\":null,\"members\":[]}"));
+	assert_null(roster_coordinator(&r, "c1", why)); /* it waits for its lease */
+	assert_non_null(strstr(why, "not joined"));
+	assert_true(read_feed(&r, "{\"self\":\"w1\",\"ip\":\"10.77.0.2\",\"members\":[]}"));
 	assert_null(roster_coordinator(&r, NULL, why));
 	assert_non_null(strstr(why, "coordinator=true"));
 	roster_free(&r);
