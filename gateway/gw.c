@@ -162,10 +162,13 @@ static void housekeeping(struct gw *g, nsec now)
 	reserve_timestamps(g);
 	node_enrol_info(g->node, &e);
 	if (g->cfg->joining && !e.registered && e.last_answer == 0 && g->refused_limit) {
+		const struct token_rendezvous *r = &g->cfg->token.rendezvous[0];
 		unsigned left_out;
 		if (log_allowed(g->refused_limit, now, &left_out))
-			log_warn("no answer from the rendezvous of %s yet: trying on",
-				 g->cfg->token.network);
+			log_warn("no answer from the rendezvous of %s at %s port %u yet, "
+				 "trying on: is it running, does UDP reach it, is the "
+				 "token its own?",
+				 g->cfg->token.network, r->host, r->udp_port);
 	}
 }
 
@@ -362,6 +365,8 @@ static void tear_down(struct gw *g)
 		node_free(g->node);
 	gw_io_close(g);
 	if (g->lock_fd >= 0) {
+		if (g->releasing && g->cfg->state.ephemeral)
+			state_remove(&g->cfg->state);
 		lock_path(g, path);
 		unlink(path);
 		close(g->lock_fd);

@@ -77,7 +77,9 @@ static void on_answer(struct gw *g, const struct resolve_answer *a)
 	if (g->resolve_left)
 		return;
 	if (g->nresolved == 0)
-		log_warn("the rendezvous' name cannot be looked up: trying again");
+		log_warn("no address for the rendezvous' name %s: trying again; see to this host's "
+			 "name servers, or name an address in the rendezvous' --public",
+			 g->cfg->token.rendezvous[0].host);
 	node_resolved(g->node, g->loop.now, g->resolved, g->nresolved);
 }
 

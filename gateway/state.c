@@ -158,6 +158,14 @@ int state_save(const struct state *s)
 	return err;
 }
 
+void state_remove(const struct state *s)
+{
+	char path[300];
+	state_path(s, path);
+	unlink(path);
+	rmdir(s->dir);
+}
+
 static int read_identity(struct state *s)
 {
 	uint8_t bytes[STATE_MAX];

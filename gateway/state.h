@@ -27,6 +27,8 @@ struct state {
  */
 int state_load(struct state *s, const char *dir);
 int state_save(const struct state *s);
+/* Takes an ephemeral one away. */
+void state_remove(const struct state *s);
 void state_wipe(struct state *s);
 
 /*

@@ -95,10 +95,11 @@ static void refuse_taken(struct registrar *r, const struct slot *s, const struct
 {
 	char hex[9];
 	sodium_bin2hex(hex, sizeof(hex), s->rec.key, 4);
-	registrar_refuse(r, c->key, c->request, CTL_REFUSED_TAKEN,
-			 "worker id %s is taken by a living node (key %s…): give this node another "
-			 "WORKER_ID, or stop the other one",
-			 s->rec.id, hex);
+	registrar_refuse(
+		r, c->key, c->request, CTL_REFUSED_TAKEN,
+		"worker id %s is taken by a living node (key %s...): give this node another "
+		"WORKER_ID, or stop the other one",
+		s->rec.id, hex);
 }
 
 /* The lease moves to the claimant, as soon as the store has it. */
