@@ -55,16 +55,18 @@ static void path_text(const struct config *c, const char *who, char out[static 1
 	free(text);
 }
 
+/* Also an address of no member that is listed may be meant: one behind a member, or a static peer's. */
 static bool find_address(const struct config *c, const char *who, struct addr *out)
 {
-	if (addr_parse(who, out))
-		return true;
 	char *text = status_ask(c);
 	json_t *status = text ? json_loads(text, 0, NULL) : NULL;
 	const char *ip = json_string_value(json_object_get(find_peer(status, who), "ip"));
-	bool ok = ip && addr_parse(ip, out);
+	const char *self = json_string_value(json_object_get(status, "worker_id"));
+	bool ok = text && addr_parse(ip ? ip : who, out);
 
-	if (text && !ok)
+	if (text && !ok && self && strcmp(self, who) == 0)
+		fprintf(stderr, "warren: %s is this node itself\n", who);
+	else if (text && !ok)
 		fprintf(stderr, "warren: there is no member %s (`warren status` lists them)\n",
 			who);
 	json_decref(status);

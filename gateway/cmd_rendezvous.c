@@ -64,13 +64,9 @@ static int add_public(void *ctx, const char *part)
 
 static bool is_private(const struct addr *a)
 {
-	static const char *const ranges[] = { "10.0.0.0/8",    "172.16.0.0/12", "192.168.0.0/16",
-					      "100.64.0.0/10", "fc00::/7",	"fe80::/10" };
-	struct prefix p;
-	for (size_t i = 0; i < ARRAY_SIZE(ranges); i++)
-		if (prefix_parse(ranges[i], &p) && prefix_contains(&p, a))
-			return true;
-	return addr_is_any(a) || addr_is_loopback(a);
+	struct prefix host = prefix_host(a);
+	return prefix_is_private(&host) || addr_is_link_local(a) || addr_is_any(a) ||
+	       addr_is_loopback(a);
 }
 
 /* Where members reach us: what --public says, or the listen address where that is public itself. */
@@ -109,12 +105,16 @@ static int add_route(void *ctx, const char *part)
 	if (routes->n < MAX_ROUTES && eq && (size_t)(eq - part) < sizeof(r->id)) {
 		memcpy(r->id, part, (size_t)(eq - part));
 		r->id[eq - part] = 0;
-		if (worker_id_valid(r->id) && prefix_parse(eq + 1, &r->prefix)) {
+		if (worker_id_valid(r->id) && prefix_parse(eq + 1, &r->prefix) &&
+		    prefix_is_private(&r->prefix)) {
 			routes->n++;
 			return 0;
 		}
 	}
-	fprintf(stderr, "warren: --route %s: it must be ID=CIDR\n", part);
+	fprintf(stderr,
+		"warren: --route %s: it must be ID=CIDR, at most %d of them, each a private range "
+		"(10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10 or fc00::/7)\n",
+		part, MAX_ROUTES);
 	return -1;
 }
 
@@ -181,13 +181,15 @@ static int write_token(struct rdvproc_config *rc)
 	if (err < 0)
 		fprintf(stderr, "warren: cannot write the token: %s\n",
 			n ? strerror(-err)
-			  : "the network's name or a --public address is impossible");
+			  : "--network takes letters, digits, _ . and -, at most 63, and --public "
+			    "a host name or an address");
 	return err;
 }
 
 static int read_settings(const struct config *c, struct rdvproc_config *rc, struct routes *routes)
 {
 	const char *listen = config_get(c, SET_LISTEN, "0.0.0.0:7777");
+	const char *network = config_get(c, SET_NETWORK, "warren");
 	unsigned long members, days;
 	bool gso;
 
@@ -195,8 +197,9 @@ static int read_settings(const struct config *c, struct rdvproc_config *rc, stru
 		fprintf(stderr, "warren: --listen %s: it must be IP:PORT\n", listen);
 		return -1;
 	}
-	snprintf(rc->token.network, sizeof(rc->token.network), "%s",
-		 config_get(c, SET_NETWORK, "warren"));
+	/* one that is too long becomes one that is not valid, and not a shorter one */
+	if (strlen(network) < sizeof(rc->token.network))
+		memcpy(rc->token.network, network, strlen(network) + 1);
 	if (set_public(c, rc) < 0 || set_prefix(c, rc) < 0 ||
 	    config_each(c, SET_ROUTE, add_route, routes) < 0 ||
 	    config_number(c, SET_MAX_MEMBERS, 1, 100000, 1000, &members) < 0 ||

@@ -57,7 +57,8 @@ static char *read_secret(const char *v, const char *what)
 {
 	char *text = *v == '@' ? file_read(v + 1, TOKEN_TEXT_MAX) : strdup(v);
 	if (!text)
-		usage_error("cannot read %s from the file %s", what, v + 1);
+		fprintf(stderr, "warren: cannot read %s from the file %s: %s\n", what, v + 1,
+			strerror(errno));
 	else if (*v == '@')
 		text[strcspn(text, "\r\n")] = 0;
 	return text;
@@ -132,6 +133,11 @@ static int read_trino(struct app *a)
 		return usage_error("%s%s",
 				   "TRINO_LOCAL_PORT and TRINO_PROXY_PORT are the same port: the "
 				   "shim and Trino cannot share it",
+				   "");
+	if (a->gw.trino && (https == proxy || https == trino))
+		return usage_error("%s%s",
+				   "TRINO_HTTPS_PORT is the port of TRINO_LOCAL_PORT or "
+				   "TRINO_PROXY_PORT: each of the three needs its own",
 				   "");
 	if (coordinator && !worker_id_valid(coordinator))
 		return usage_error("TRINO_COORDINATOR_ID \"%s\" is no worker id%s", coordinator,

@@ -172,13 +172,29 @@ static int read_flags(struct config *c, int argc, char **argv, const enum settin
 	return 0;
 }
 
-static int read_line(struct config *c, char *line, const enum setting *allowed, bool *set)
+/* What is wrong with a line of the file; never its text, which may be a secret without its name. */
+static int bad_line(const struct config *c, unsigned number, const char *what, const char *name)
+{
+	fprintf(stderr, "warren: %s: line %u: %s%s\n", c->value[SET_CONFIG], number, what, name);
+	return -1;
+}
+
+static bool printable(const char *s)
+{
+	for (; *s; s++)
+		if (*s <= ' ' || *s > '~')
+			return false;
+	return true;
+}
+
+static int read_line(struct config *c, char *line, unsigned number, const enum setting *allowed,
+		     bool *set)
 {
 	char *eq = strchr(line, '=');
 	if (!*line || *line == '#')
 		return 0;
 	if (!eq)
-		return bad("the configuration file has a line that is not NAME=VALUE: %s", line);
+		return bad_line(c, number, "this is not NAME=VALUE", "");
 	*eq = 0;
 	for (enum setting s = 0; s < SETTING_COUNT; s++) {
 		if (!settings[s].env || strcmp(settings[s].env, line) != 0)
@@ -189,7 +205,15 @@ static int read_line(struct config *c, char *line, const enum setting *allowed, 
 				return put(c, s, eq + 1);
 		return 0;
 	}
-	return bad("the configuration file sets something unknown: %s", line);
+	return bad_line(c, number,
+			"there is no such setting: ", printable(line) ? line : "(not text)");
+}
+
+static int bad_file(const char *path)
+{
+	fprintf(stderr, "warren: cannot read the configuration file %s: %s\n", path,
+		strerror(errno));
+	return -1;
 }
 
 static int read_file(struct config *c, const char *path, const enum setting *allowed)
@@ -197,14 +221,17 @@ static int read_file(struct config *c, const char *path, const enum setting *all
 	bool set[SETTING_COUNT];
 	char *text = file_read(path, 1 << 20), *rest = text;
 	size_t len = text ? strlen(text) : 0;
+	unsigned number = 0;
 	int err = 0;
 
 	if (!text)
-		return bad("cannot read the configuration file %s", path);
+		return bad_file(path);
 	for (enum setting s = 0; s < SETTING_COUNT; s++)
 		set[s] = c->value[s];
-	for (char *line; err == 0 && (line = strsep(&rest, "\r\n"));)
-		err = read_line(c, line, allowed, set);
+	for (char *line; err == 0 && (line = strsep(&rest, "\n"));) {
+		line[strcspn(line, "\r")] = 0;
+		err = read_line(c, line, ++number, allowed, set);
+	}
 	explicit_bzero(text, len); /* it may hold the token */
 	free(text);
 	return err;

@@ -53,6 +53,8 @@ static void fill_standard(void)
 
 int main(int argc, char **argv)
 {
+	char help[] = "--help";
+
 	fill_standard();
 	if (sodium_init() < 0) {
 		fprintf(stderr, "warren: no source of random numbers\n");
@@ -62,7 +64,12 @@ int main(int argc, char **argv)
 		usage(stderr);
 		return EXIT_USAGE;
 	}
-	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+	if (strcmp(argv[1], "help") == 0 && argc > 2) {
+		argv[1] = argv[2]; /* `help run` is `run --help` */
+		argv[2] = help;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+	    strcmp(argv[1], "help") == 0) {
 		usage(stdout);
 		return 0;
 	}
