@@ -21,7 +21,7 @@
 
 enum { STEPS = 3, DIED = 77 };
 
-static char dir[64], identity[96];
+static char dir[64], identity[128];
 
 /* --- the disk, which dies or fails at the step that is asked for --- */
 
@@ -94,7 +94,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	char path[128];
+	char path[160];
 	(void)state;
 	unlink(identity);
 	snprintf(path, sizeof(path), "%s.new", identity);
@@ -357,7 +357,7 @@ static void test_save_that_fails(void **state)
 	disk_plan(DISK_FULL, 1);
 	assert_int_equal(state_save(&fresh), -ENOSPC);
 	assert_true(old_remains(&old, &fresh));
-	char path[128];
+	char path[160];
 	snprintf(path, sizeof(path), "%s.new", identity);
 	assert_int_equal(access(path, F_OK), -1);
 }
