@@ -199,6 +199,18 @@ bool prefix_overlaps(const struct prefix *a, const struct prefix *b)
 	return a->bits < b->bits ? prefix_contains(a, &b->addr) : prefix_contains(b, &a->addr);
 }
 
+bool prefix_is_private(const struct prefix *p)
+{
+	static const char *const ranges[] = { "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16",
+					      "100.64.0.0/10", "fc00::/7" };
+	struct prefix r;
+	for (size_t i = 0; i < ARRAY_SIZE(ranges); i++)
+		if (prefix_parse(ranges[i], &r) && p->bits >= r.bits &&
+		    prefix_contains(&r, &p->addr))
+			return true;
+	return false;
+}
+
 struct prefix prefix_of(const struct addr *a, uint8_t bits)
 {
 	struct prefix p = { .addr = *a, .bits = bits };

@@ -54,6 +54,8 @@ const char *prefix_str(const struct prefix *p, char out[static PREFIX_STRLEN]);
 uint8_t prefix_bits128(const struct prefix *p);
 bool prefix_contains(const struct prefix *p, const struct addr *a);
 bool prefix_overlaps(const struct prefix *a, const struct prefix *b);
+/* All of it for private use: RFC 1918, RFC 6598 (shared), RFC 4193 (unique local). */
+bool prefix_is_private(const struct prefix *p);
 struct prefix prefix_of(const struct addr *a, uint8_t bits); /* host bits cleared */
 struct prefix prefix_host(const struct addr *a);	     /* /32 or /128 */
 

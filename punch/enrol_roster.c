@@ -90,15 +90,14 @@ static struct known *insert(struct roster *ro, member_number number)
 	return &ro->v[i];
 }
 
+/* Private ranges alone: a rendezvous that was taken over must not lead the Internet's to a member. */
 static bool route_valid(const struct enrol *e, const struct prefix *p)
 {
 	const struct prefix *own = addr_is_v4(&p->addr) ? &e->prefix4 : &e->prefix6;
 	/* a part of the network's range may lie behind a member, the whole of it may not */
 	bool inside = prefix_overlaps(p, own) && p->bits > own->bits;
-	return p->bits && !addr_is_any(&p->addr) && !addr_is_loopback(&p->addr) &&
-	       !addr_is_multicast(&p->addr) && !addr_is_link_local(&p->addr) &&
-	       (inside || !prefix_overlaps(p, own)) && !prefix_contains(p, &e->lease.ip) &&
-	       !prefix_contains(p, &e->lease.ip6);
+	return prefix_is_private(p) && (inside || !prefix_overlaps(p, own)) &&
+	       !prefix_contains(p, &e->lease.ip) && !prefix_contains(p, &e->lease.ip6);
 }
 
 /* What is left of the rendezvous' word after we looked at it; false: nothing. */

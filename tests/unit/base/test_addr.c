@@ -331,18 +331,35 @@ static void socket_addresses(void **ignored)
 	assert_true(endpoint_eq(&e, &got)); /* left as it was */
 }
 
+static void test_private(void **unused)
+{
+	static const struct {
+		const char *prefix;
+		bool private;
+	} cases[] = {
+		{ "10.0.0.0/8", true },	    { "10.77.200.0/24", true }, { "10.0.0.0/7", false },
+		{ "0.0.0.0/0", false },	    { "0.0.0.0/1", false },	{ "172.16.0.0/12", true },
+		{ "172.32.0.0/16", false }, { "192.168.1.0/25", true }, { "192.169.0.0/24", false },
+		{ "100.64.0.0/10", true },  { "8.8.8.8/32", false },	{ "169.254.0.0/16", false },
+		{ "127.0.0.0/8", false },   { "fd00:1::/32", true },	{ "fc00::/6", false },
+		{ "2001:db8::/32", false }, { "fe80::/10", false },	{ "::/0", false },
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct prefix p;
+		assert_true(prefix_parse(cases[i].prefix, &p));
+		assert_int_equal(prefix_is_private(&p), cases[i].private);
+	}
+	(void)unused;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(addr_texts),
-		cmocka_unit_test(endpoint_texts),
-		cmocka_unit_test(prefix_texts),
-		cmocka_unit_test(kinds_of_addresses),
-		cmocka_unit_test(prefixes_against_the_oracle),
-		cmocka_unit_test(texts_both_ways),
-		cmocka_unit_test(order_and_numbers),
-		cmocka_unit_test(on_the_wire),
-		cmocka_unit_test(socket_addresses),
+		cmocka_unit_test(test_private),	      cmocka_unit_test(addr_texts),
+		cmocka_unit_test(endpoint_texts),     cmocka_unit_test(prefix_texts),
+		cmocka_unit_test(kinds_of_addresses), cmocka_unit_test(prefixes_against_the_oracle),
+		cmocka_unit_test(texts_both_ways),    cmocka_unit_test(order_and_numbers),
+		cmocka_unit_test(on_the_wire),	      cmocka_unit_test(socket_addresses),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
