@@ -335,6 +335,7 @@ static int launch(struct app *a, char *const *command)
 		.helper = helper_body,
 	};
 	forget_texts(a);
+	proc_keep_private();
 	return launcher_run(&lc);
 }
 

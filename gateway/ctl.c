@@ -129,8 +129,8 @@ static bool served(const struct sockaddr_un *un)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	/* EAGAIN: so many wait there already that a connect() would wait too */
-	bool yes = fd >= 0 && (connect(fd, (const struct sockaddr *)un, sizeof(*un)) == 0 ||
-			       errno == EAGAIN);
+	bool yes = fd >= 0 &&
+		   (connect(fd, (const struct sockaddr *)un, sizeof(*un)) == 0 || errno == EAGAIN);
 	if (fd >= 0)
 		close(fd);
 	return yes;

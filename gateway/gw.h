@@ -97,7 +97,7 @@ void gw_net_candidates(struct gw *g);
 /* gw_chan.c: launcher, helper and shim */
 void gw_chan_start(struct gw *g);
 void gw_chan_close(struct gw *g);
-void gw_fatal(struct gw *g, int code); /* tells the launcher; the line is written already */
+void gw_fatal(struct gw *g, int code);	/* tells the launcher; the line is written already */
 void gw_cannot(struct gw *g, int code); /* the same where it may work at another try */
 void gw_tell_up(struct gw *g);
 void gw_tell_released(struct gw *g);

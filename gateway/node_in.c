@@ -149,7 +149,8 @@ static void handshake(struct node *n, nsec now, struct link *via, const struct a
 	enum drop why = wg_handshake_input(n->wg, now, msg, len, src, w.len, &reply);
 	struct peer *p = reply.peer ? wg_peer_user(reply.peer) : NULL;
 	/* a member's wrong answer must not disturb what we have with the rendezvous */
-	if (reply.mismatch && ((struct peer *)wg_peer_user(reply.mismatch))->kind == PEER_RENDEZVOUS)
+	if (reply.mismatch &&
+	    ((struct peer *)wg_peer_user(reply.mismatch))->kind == PEER_RENDEZVOUS)
 		join_mismatch(n, now);
 	if (why != DROP_NONE)
 		node_drop(n, p, why);

@@ -108,6 +108,13 @@ int proc_drop_capabilities(int cap)
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
 }
 
+void proc_keep_private(void)
+{
+#ifndef WARREN_SANITIZED /* the sanitizer's leak check is a debugger */
+	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+#endif
+}
+
 int proc_become_nobody(void)
 {
 	if (geteuid() != 0)

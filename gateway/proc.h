@@ -46,6 +46,11 @@ pid_t proc_fork(void);
 void proc_child(int keep);
 /* Keeps the capability `cap` (a CAP_* number, -1: none) alone, no new privileges. 0 or -errno. */
 int proc_drop_capabilities(int cap);
+/*
+ * No core file and no debugger of the same user: keys and tokens are in here. An exec undoes it, so the
+ * command is not concerned.
+ */
+void proc_keep_private(void);
 /* Becomes nobody where we are root. 0 or -errno. */
 int proc_become_nobody(void);
 

@@ -440,6 +440,7 @@ int rdvproc_run(struct rdvproc_config *cfg)
 
 	p.pending_end = &p.pending;
 	p.udp.fd = -1;
+	proc_keep_private();
 	if (loop_init(&p.loop, &p, turn, deadline) < 0)
 		return EXIT_CANNOT;
 	static_assert(ARRAY_SIZE(signals) == ARRAY_SIZE(p.signals), "one watcher a signal");
