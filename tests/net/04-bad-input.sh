@@ -21,7 +21,7 @@ rv_start
 picture() {
 	lab_in victim ip -o link show | sed 's/^[0-9]*: //; s/@.*//; s/ .*//'
 	lab_in victim ip -o addr show | awk '{ print $2, $4 }' | grep -v fe80::
-	lab_in victim ip route show table all
+	lab_in victim ip -4 route show table all
 	lab_in victim ip -6 route show table all | grep -v 'fe80::\|ff00::'
 	lab_in victim ip rule show
 	(cd "$LAB_DIR/node/victim/run" && find . -mindepth 1 ! -path ./warren | sort)

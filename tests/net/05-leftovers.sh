@@ -26,7 +26,7 @@ lab_in a ip route add unreachable 10.99.0.0/16 metric 4294967295
 picture() {
 	lab_in "$1" ip -o link show | sed 's/^[0-9]*: //; s/@.*//; s/ .*//'
 	lab_in "$1" ip -o addr show | awk '{ print $2, $4 }' | grep -v 'fe80::'
-	lab_in "$1" ip route show table all | grep -v 'fe80::\|ff00::'
+	lab_in "$1" ip -4 route show table all
 	lab_in "$1" ip -6 route show table all | grep -v 'fe80::\|ff00::'
 	lab_in "$1" ip rule show
 	lab_in "$1" ip -6 rule show

@@ -53,6 +53,7 @@ done
 kill -TERM -- -$demo
 wait $demo
 status=$?
+tail -n 15 "$LOG"
 check "a stopped demo says so by its status: $status" test $status -gt 128
 check "a stopped demo leaves nothing" nothing_left $demo
 finish
