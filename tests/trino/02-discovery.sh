@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# timeout: 420
+# timeout: 700
 # alone: Java machines fill two cores
 #
 # What a real Trino 476 makes of the shim: no coordinator is named and it is found; a worker that
@@ -32,7 +32,7 @@ shim() {
 }
 check "before Trino is up, /v1/info says starting" sh -c \
 	"ip netns exec ${LAB}w1 curl -s -m 5 http://localhost:8080/v1/info | grep -q '\"starting\":true'"
-check_wait 120 "the coordinator is found without being named" \
+check_wait 240 "the coordinator is found without being named" \
 	'[ "$(shim w1 -H "X-Trino-User: warren" http://localhost:8080/v1/query)" = 200 ]' "cat $LAB_DIR/body"
 check_wait 60 "w1's own Trino is up" \
 	'lab_exec w1 curl -s -m 5 http://localhost:8080/v1/status | grep -q 192.168.1.10'
@@ -48,7 +48,7 @@ check "and not the worker" test "$(services | grep -c '"nodeId":"w1"')" = 0
 lab_stop "${NODE_PID[w1]}"
 trino_node "$LAB_DIR/w1" worker
 node_start w1 TRINO_MODE=true -- "${W1_CMD[@]}"
-check_wait 120 "with the right address it is" '[ "$(trino_active c1)" = 2 ]' "tail -n 3 $LAB_DIR/w1.log"
+check_wait 240 "with the right address it is" '[ "$(trino_active c1)" = 2 ]' "tail -n 3 $LAB_DIR/w1.log"
 check "its uri is its virtual address" grep -q "w1,http://$(node_ip w1):8081" <(trino_sql w1 "$TRINO_NODES")
 check "the listing of the shim" grep -q "$(node_ip w1)" <(lab_exec w1 curl -s -m 5 http://localhost:8080/v1/announcement)
 check "a foreign host name is refused" test "$(shim w1 -H 'Host: evil.example' http://127.0.0.1:8080/v1/info)" = 421
