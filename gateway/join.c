@@ -153,10 +153,10 @@ void join_mismatch(struct node *n, nsec now)
 	struct join *j = &n->join;
 	/* a session of before its restart, over which it is silent now, is none */
 	bool works = wg_can_send(j->rendezvous->wg, now) && j->tries == 0;
-	if (!j->on || !j->own_psk || works || now < j->next_mismatch)
+	if (!j->on || !j->own_psk || works || j->retry_at != NSEC_NEVER)
 		return;
-	j->next_mismatch = now + MISMATCH_EVERY;
-	j->retry_at = now + MISMATCH_RETRY;
+	j->retry_at = nsec_max(now + MISMATCH_RETRY, j->next_mismatch);
+	j->next_mismatch = j->retry_at + MISMATCH_EVERY;
 }
 
 static void retry(struct node *n, nsec now)

@@ -225,6 +225,31 @@ static void test_roaming(void **state)
 	assert_int_equal(ends[0].came, 1);
 }
 
+/* What was read from the TUN before the peer moved goes where it was, what comes after where it is. */
+static void test_roaming_within_a_turn(void **state)
+{
+	static const struct vnet_hdr plain;
+	static uint8_t ip[PACKET_MAX];
+	struct spec sp = { .udp = true, .payload = 10 };
+	(void)state;
+	pair();
+	send_inner(0, "10.0.0.1", "10.0.0.2", 1, 10);
+	settle();
+	uint32_t len = packet_build(&sp, ip);
+	memcpy(ip + 12, (const uint8_t[]){ 10, 0, 0, 2, 10, 0, 0, 1 }, 8);
+	struct endpoint before = ends[0].at;
+	ends[0].at.port = 4444;
+	send_inner(0, "10.0.0.1", "10.0.0.2", 2, 10);
+	node_tun(ends[1].node, now, &plain, ip, len);
+	deliver(&wire[0]);
+	node_tun(ends[1].node, now, &plain, ip, len);
+	node_flush(ends[1].node, now);
+	assert_int_equal(nwire, 3);
+	assert_true(endpoint_eq(&wire[1].tx.to, &before));
+	assert_true(endpoint_eq(&wire[2].tx.to, &ends[0].at));
+	assert_int_equal(wire[1].tx.len, wire[2].tx.len);
+}
+
 /* Copies, changed or not, from elsewhere move nobody. */
 static void test_no_roaming_by_a_thief(void **state)
 {
@@ -397,6 +422,31 @@ static void test_stage_expires(void **state)
 	assert_int_equal(ends[1].order[0], 77);
 }
 
+/* The session may be too old by the time that a batch is sealed: its packets wait for the next one. */
+static void test_session_ends_before_the_flush(void **state)
+{
+	static const struct vnet_hdr plain;
+	static uint8_t ip[PACKET_MAX];
+	struct spec sp = { .udp = true, .payload = 10 };
+	(void)state;
+	pair();
+	send_inner(0, "10.0.0.1", "10.0.0.2", 1, 10);
+	settle();
+	for (uint16_t i = 0; i < 3; i++) {
+		sp.sport = (uint16_t)(i + 10);
+		uint32_t len = packet_build(&sp, ip);
+		memcpy(ip + 12, (const uint8_t[]){ 10, 0, 0, 1, 10, 0, 0, 2 }, 8);
+		packet_fix_sums(ip, len);
+		node_tun(ends[0].node, now, &plain, ip, len);
+	}
+	now += 200 * NSEC_PER_SEC;
+	node_flush(ends[0].node, now);
+	settle();
+	assert_int_equal(ends[1].came, 4);
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(ends[1].order[i + 1], i + 10);
+}
+
 /* --- sizes --- */
 
 static void test_padding(void **state)
@@ -480,6 +530,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_called_and_answers),
 		T(test_roaming),
+		T(test_roaming_within_a_turn),
 		T(test_no_roaming_by_a_thief),
 		T(test_longest_prefix),
 		T(test_keys_that_cannot_be_peers),
@@ -489,6 +540,7 @@ int main(void)
 		T(test_stage_limits),
 		T(test_stage_bytes),
 		T(test_stage_expires),
+		T(test_session_ends_before_the_flush),
 		T(test_padding),
 		T(test_mtu),
 		T(test_super_packet_is_cut),
