@@ -215,13 +215,37 @@ static bool lock_file(const char *path, int *fd)
 	return false;
 }
 
+/* One that was killed a moment ago may still be on its way out. */
+static bool wait_for_lock(const char *path, int *fd)
+{
+	for (unsigned i = 0; i < LOCK_TRIES; i++) {
+		if (lock_file(path, fd))
+			return true;
+		usleep(LOCK_WAIT_US);
+	}
+	return false;
+}
+
+static void unlock(const char *path, int fd)
+{
+	if (fd < 0)
+		return;
+	unlink(path);
+	close(fd);
+}
+
 static void lock_path(const struct gw *g, char out[static 300])
 {
 	snprintf(out, 300, "%s/%s.lock", g->cfg->run_dir, g->cfg->interface);
 }
 
-/* One gateway for an interface name, whatever it does with the socket file. */
-static int take_lock(struct gw *g)
+static void state_lock_path(const struct gw *g, char out[static 300])
+{
+	snprintf(out, 300, "%s/lock", g->cfg->state.dir);
+}
+
+/* One gateway for an interface name, and one for a key. */
+static int take_locks(struct gw *g)
 {
 	char path[300];
 	int err = make_dir(g->cfg->run_dir, 0755);
@@ -231,15 +255,19 @@ static int take_lock(struct gw *g)
 		return err;
 	}
 	lock_path(g, path);
-	/* one that was killed a moment ago may still be on its way out */
-	for (unsigned i = 0; i < LOCK_TRIES; i++) {
-		if (lock_file(path, &g->lock_fd))
-			return 0;
-		usleep(LOCK_WAIT_US);
+	if (!wait_for_lock(path, &g->lock_fd)) {
+		log_error("another gateway runs interface %s already (%s): choose another "
+			  "--interface",
+			  g->cfg->interface, path);
+		return -EBUSY;
 	}
-	log_error("another gateway runs interface %s already (%s): choose another --interface",
-		  g->cfg->interface, path);
-	return -EBUSY;
+	state_lock_path(g, path);
+	if (!wait_for_lock(path, &g->state_lock_fd)) {
+		log_error("another gateway uses the state in %s: each needs a --state of its own",
+			  g->cfg->state.dir);
+		return -EBUSY;
+	}
+	return 0;
 }
 
 static int open_ctl(struct gw *g)
@@ -328,7 +356,7 @@ static int make_node(struct gw *g)
 
 static int set_up(struct gw *g)
 {
-	int err = take_lock(g);
+	int err = take_locks(g);
 	if (err == 0)
 		err = reload_state(g);
 	if (err == 0)
@@ -364,13 +392,12 @@ static void tear_down(struct gw *g)
 	if (g->node)
 		node_free(g->node);
 	gw_io_close(g);
-	if (g->lock_fd >= 0) {
-		if (g->releasing && g->cfg->state.ephemeral)
-			state_remove(&g->cfg->state);
-		lock_path(g, path);
-		unlink(path);
-		close(g->lock_fd);
-	}
+	state_lock_path(g, path);
+	unlock(path, g->state_lock_fd);
+	if (g->state_lock_fd >= 0 && g->releasing && g->cfg->state.ephemeral)
+		state_remove(&g->cfg->state);
+	lock_path(g, path);
+	unlock(path, g->lock_fd);
 	loop_close(&g->loop);
 }
 
@@ -384,7 +411,8 @@ _Noreturn void gw_main(struct gw_config *cfg, int chan)
 	if (ok) {
 		g->cfg = cfg;
 		g->chan = chan;
-		g->helper_fd = g->shim_fd = g->monitor_fd = g->lock_fd = g->tun.fd = g->udp.fd = -1;
+		g->helper_fd = g->shim_fd = g->monitor_fd = g->lock_fd = g->state_lock_fd =
+			g->tun.fd = g->udp.fd = -1;
 		g->refused_limit = &no_answer;
 		ok = loop_init(&g->loop, g, turn, deadline) == 0;
 		no_answer.every = 5 * NSEC_PER_SEC; /* nothing to complain of before that */

@@ -53,7 +53,7 @@ struct gw {
 	struct kernel_routes *kernel;
 	struct guard *guard; /* or NULL: this kernel has none */
 	struct ctl *ctl;
-	int chan, helper_fd, shim_fd, monitor_fd, lock_fd;
+	int chan, helper_fd, shim_fd, monitor_fd, lock_fd, state_lock_fd;
 	ev_io tun_io, udp_io, chan_io, helper_io, shim_io, monitor_io;
 	bool up, releasing, roster_changed;
 	nsec next_housekeeping, next_roster;
