@@ -187,8 +187,6 @@ void case_path_dies(struct sim *s)
 	grown_up(s, 2 + net_pick(&s->net, 3));
 	for (unsigned i = 0; i < 2; i++) {
 		sim_log(s, "the direct paths die");
-		for (unsigned k = 0; k < s->nhosts; k++) /* IPv6 goes the same ways */
-			s->net.hosts[k].inside6.port = 0;
 		traffic_storm(s, SEC);
 		block(s, true);
 		live(s, DEATH_NOTICED);
