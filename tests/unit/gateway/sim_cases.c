@@ -220,6 +220,18 @@ void case_symmetric(struct sim *s)
 	sim_run(s, 2 * SEC);
 }
 
+/*
+ * A node that went over to the rendezvous' IPv6 address while it was cut off stays there. Nobody sees
+ * its new IPv4 mapping then, so who has no IPv6 may have to use the relay.
+ */
+static bool seen_in_ipv4(struct sim *s)
+{
+	bool all = true;
+	for (unsigned i = 0; i < s->nhosts; i++)
+		all &= addr_is_v4(&node_rendezvous(s->hosts[i].node)->addr);
+	return all;
+}
+
 /* NATs forget, ports change, cables are pulled. */
 void case_rebinding(struct sim *s)
 {
@@ -245,6 +257,7 @@ void case_rebinding(struct sim *s)
 		live(s, 10 * SEC);
 	}
 	live(s, 80 * SEC);
-	expect_direct(s);
+	if (sim_ok(s) && seen_in_ipv4(s))
+		expect_direct(s);
 	sim_run(s, 2 * SEC);
 }
