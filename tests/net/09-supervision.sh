@@ -63,6 +63,8 @@ transfer w1 c1 "$C1" 120000000 10000000 >"$LAB_DIR/transfer" 2>&1 &
 moving=$!
 ask 12 60 >"$LAB_DIR/answer" &
 asking=$!
+# what is connected lives on; a new connection in the second without a gateway is refused, as it must be
+lab_wait 10 "lab_in w1 ss -Htn state established dst $C1 | grep -q ." || echo "the transfer has not begun"
 for sig in KILL SEGV ABRT; do
 	sleep 0.$((RANDOM % 10))
 	check "SIG$sig: w1's gateway is back within 1 s" kill_part w1 gateway $sig
