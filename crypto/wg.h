@@ -27,6 +27,7 @@ enum {
 	WG_OVERHEAD = 32,     /* of a data message over its plaintext */
 	WG_MESSAGE_MAX = 148, /* of what wg_poll() and a reply hold */
 	WG_PADDING = 16,
+	WG_HANDSHAKE_TOS = 0x88, /* AF41, as stock peers mark handshakes */
 };
 
 /* First four bytes, little endian. */

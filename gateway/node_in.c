@@ -5,8 +5,9 @@
  * nothing of an inner packet before it was authenticated.
  */
 #include "gateway/node_internal.h"
+#include "punch/control.h"
 
-enum { FIRST_FRAME = 0x80, FRAME_CONTROL = 0xa0 };
+enum { FIRST_FRAME = 0x80 };
 
 /* Source and destination of the inner packet, and its own length without padding. */
 struct inner {
@@ -59,7 +60,7 @@ static enum drop inner_admit(struct node *n, struct peer *p, uint8_t *ip, size_t
 
 static enum drop frame(struct node *n, struct peer *p, nsec now, const uint8_t *f, size_t len)
 {
-	if (f[0] != FRAME_CONTROL)
+	if (f[0] != CTL_FIRST_BYTE)
 		return DROP_FRAME_UNKNOWN;
 	if (p->kind != PEER_RENDEZVOUS)
 		return DROP_FRAME_UNEXPECTED;

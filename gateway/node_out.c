@@ -8,8 +8,6 @@
 #include "gateway/node_internal.h"
 #include "punch/control.h"
 
-enum { DSCP_HANDSHAKE = 0x88 }; /* AF41, as stock peers mark handshakes */
-
 static bool inner_destination(const uint8_t *ip, size_t len, struct addr *dst)
 {
 	if (len >= 20 && ip[0] >> 4 == 4) {
@@ -213,7 +211,7 @@ void out_message(struct peer *p, const uint8_t *msg, size_t len, bool handshake)
 		node_drop(p->node, p, DROP_NO_PATH);
 		return;
 	}
-	send_wrapped(p->node, p->link, &path, handshake ? DSCP_HANDSHAKE : 0, msg, len);
+	send_wrapped(p->node, p->link, &path, handshake ? WG_HANDSHAKE_TOS : 0, msg, len);
 }
 
 void out_reply(struct node *n, struct link *via, const struct arrival *a, const uint8_t *msg,
@@ -222,7 +220,7 @@ void out_reply(struct node *n, struct link *via, const struct arrival *a, const 
 	struct path path = {
 		.relay = a->relayed, .remote = a->from, .local = a->local, .ifindex = a->ifindex
 	};
-	send_wrapped(n, via, &path, DSCP_HANDSHAKE, msg, len);
+	send_wrapped(n, via, &path, WG_HANDSHAKE_TOS, msg, len);
 }
 
 bool out_control(struct peer *p, nsec now, const uint8_t *payload, size_t len)

@@ -9,8 +9,6 @@
 enum {
 	OPEN_BATCH = 256,
 	STRANGERS = 256, /* sessions of keys that are not members (yet), at once */
-	DSCP_HANDSHAKE = 0x88,
-	FRAME_CONTROL = 0xa0,
 };
 #define STRANGER_TIME (30 * NSEC_PER_SEC)
 /* Of one that has not shown yet that it knows the admission secret: it makes room first. */
@@ -290,7 +288,7 @@ static void opened(struct rdv *r, const struct wg_packet *pkt, const struct path
 		c->expires = r->now + (c->member ? MEMBER_SILENCE : STRANGER_TIME);
 		if (number)
 			relay_server_address(r->relay, number, &from->remote);
-		if (pkt->len && text[0] == FRAME_CONTROL)
+		if (pkt->len && text[0] == CTL_FIRST_BYTE)
 			why = registrar_input(r->registrar, r->now, key, &from->remote, text,
 					      pkt->len);
 		else if (pkt->len)
@@ -333,7 +331,7 @@ static void handshake(struct rdv *r, const struct path *from, const uint8_t *msg
 		registrar_alive(r->registrar, r->now, wg_peer_public(reply.peer));
 	}
 	if (reply.len)
-		send_to(r, from, reply.bytes, reply.len, DSCP_HANDSHAKE);
+		send_to(r, from, reply.bytes, reply.len, WG_HANDSHAKE_TOS);
 }
 
 static void datagram(struct rdv *r, const struct path *from, uint8_t *p, size_t len)
@@ -403,7 +401,7 @@ void rdv_tick(struct rdv *r, nsec now)
 	while (wg_poll(r->wg, now, &out))
 		if (out.event == WG_EVENT_SEND)
 			send_to(r, &((struct client *)wg_peer_user(out.peer))->at, out.bytes,
-				out.len, out.handshake ? DSCP_HANDSHAKE : 0);
+				out.len, out.handshake ? WG_HANDSHAKE_TOS : 0);
 	if (now >= r->next_sweep) {
 		r->next_sweep = now + NSEC_PER_SEC;
 		sweep(r);
