@@ -43,6 +43,11 @@
 	/* in-tunnel frames */ \
 	X(FRAME_UNKNOWN, "frame_unknown") \
 	X(FRAME_UNEXPECTED, "frame_unexpected") \
+	X(FRAME_MALFORMED, "frame_malformed") \
+	X(FRAME_VERSION, "frame_version") \
+	X(FRAGMENT_OVERLAP, "fragment_overlap") \
+	X(FRAGMENT_TIMEOUT, "fragment_timeout") \
+	X(FRAGMENT_EVICTED, "fragment_evicted") \
 	X(CONTROL_MALFORMED, "control_malformed") \
 	X(CONTROL_VERSION, "control_version") \
 	/* inner packets */ \

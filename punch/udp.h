@@ -22,9 +22,9 @@ struct udp_socket {
 };
 
 /*
- * Binds `port` (0: random) on `bind` (any: all). Outer DF clear (IP_PMTUDISC_DONT) until the path
- * MTU search exists. Socket buffers of 7 MiB (SO_*BUFFORCE, else SO_*BUF). 0 or -errno
- * (-EADDRINUSE).
+ * Binds `port` (0: random) on `bind` (any: all). Outer DF set, and the kernel's own path MTU cache
+ * not asked (IP_PMTUDISC_PROBE), but for what `may_fragment` is said of. Socket buffers of 7 MiB
+ * (SO_*BUFFORCE, else SO_*BUF). 0 or -errno (-EADDRINUSE).
  */
 int udp_open(struct udp_socket *s, const struct addr *bind, uint16_t port);
 void udp_close(struct udp_socket *s);
@@ -50,6 +50,7 @@ struct udp_tx {
 	struct addr local; /* source address; :: leaves it to the kernel */
 	uint32_t ifindex;  /* 0: any */
 	uint8_t tos;	   /* DS field; 0 usually, 0x88 for handshakes */
+	bool may_fragment; /* outer DF clear: to stock peers, which answer no probe */
 };
 
 /*
@@ -59,6 +60,23 @@ struct udp_tx {
  * were lost to an error (a full socket buffer included): the caller counts DROP_UDP_SEND.
  */
 unsigned udp_send(struct udp_socket *s, const struct udp_tx *tx, unsigned n);
+
+/*
+ * The kernel's error queue: an ICMP "too big" about a datagram of ours (anybody who knows the ports can
+ * make one: the quote has to be checked), or a datagram that was larger than our own device takes.
+ */
+enum { UDP_QUOTE_MAX = 64 };
+
+struct udp_too_big {
+	struct endpoint to; /* where the datagram went */
+	uint32_t mtu;	    /* bytes of IP packet that would pass, as is said */
+	bool local;	    /* said by this host itself; nothing is quoted */
+	uint32_t quoted;    /* bytes of its payload that came back, 0 … UDP_QUOTE_MAX */
+	uint8_t quote[UDP_QUOTE_MAX];
+};
+
+/* Takes up to n of them from the queue, skipping all other errors; how many. Call when the socket reports an error, and until 0. */
+unsigned udp_errors(struct udp_socket *s, struct udp_too_big *out, unsigned n);
 
 /* Asks for one datagram each instead of batches; for tests and `WARREN_GSO=0`. */
 void udp_set_offload(struct udp_socket *s, bool gso, bool gro);

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Path MTU search of one path in one direction: RFC 8899 (DPLPMTUD), its states and names, with
+ * timers for a network that people wait for. Sans-IO. docs/mtu.md tells it to people.
+ *
+ * Sizes here are bytes of the whole outer IP packet, as people say MTU; on the wire (frame.h) they are
+ * bytes of the WireGuard message, `around` less. PLPMTU is `size`: the largest packet that may be sent now.
+ *
+ * The search goes in rounds. A round sends probes of several sizes at once, half a PROBE_TIMER later a
+ * small query, and is over when an answer tells which of them arrived: the answer to the query is the
+ * witness that the path lives, so that loss is not taken for a small MTU. Sizes that did not arrive
+ * narrow the search only for the time being; the one size just above the result is what is sent
+ * MAX_PROBES times (more where loss was seen) before the search is complete. An ack of any size is
+ * believed at once.
+ *
+ *   DISABLED         no session, or the path is not proven: size is MIN
+ *   BASE             the first round is out: size is MIN, or what was believed before
+ *   SEARCHING        at least one size was acknowledged since; size grows with each
+ *   SEARCH_COMPLETE  size is the result; looked at again after PMTU_RAISE_TIMER
+ *   ERROR            not even BASE_PLPMTU passes: searching between MIN and that
+ *
+ * Black holes (RFC 8899 4.3): while large packets are sent, the peer is asked every 250 ms how many of
+ * them arrived (`watch`). When small queries pass and none of the large ones does, the largest size
+ * sent is probed MAX_PROBES times; if none passes, size falls to BASE at once and a search begins.
+ * An ICMP "too big" that fits a packet in flight does the same as such a suspicion: it never lowers
+ * anything by itself, and its MTU is only the next size to try.
+ *
+ * Cost: at most PMTU_SEARCH_BYTES in a search; between searches one probe per raise timer, so that
+ * it stays below 2 KiB a minute.
+ */
+#ifndef WARREN_PMTU_H
+#define WARREN_PMTU_H
+
+#include "punch/frame.h"
+
+enum {
+	PMTU_MIN_V4 = 576, /* what each IPv4 host must take; smaller paths are not supported */
+	PMTU_MIN_V6 = 1280,
+	PMTU_BASE = 1280, /* BASE_PLPMTU: the fall-back that nearly every path takes */
+	PMTU_MAX = 9000,  /* MAX_PLPMTU */
+	PMTU_MAX_PROBES = 3,
+	PMTU_SEARCH_BYTES = 60 << 10, /* of IP packets, queries included; acks of the peer not */
+	PMTU_ROUND = 12,	      /* probes in one round, copies included */
+};
+
+enum pmtu_state {
+	PMTU_DISABLED,
+	PMTU_STATE_BASE,
+	PMTU_SEARCHING,
+	PMTU_SEARCH_COMPLETE,
+	PMTU_ERROR,
+};
+
+/* Why size changed, for the log line. */
+enum pmtu_reason {
+	PMTU_FOUND,	 /* a probe of that size was acknowledged */
+	PMTU_BLACK_HOLE, /* large packets stopped arriving */
+	PMTU_TOO_BIG,	 /* the same, noticed by an ICMP message */
+	PMTU_LOCAL,	 /* this host's own MTU towards the path changed */
+	PMTU_SMALLER,	 /* looked at again after a change of the network, and not as large any more */
+	PMTU_ENDED,	 /* no session or no path any more */
+};
+
+struct pmtu {
+	/* public to read */
+	enum pmtu_state state;
+	uint32_t size;		 /* PLPMTU: never send more */
+	enum pmtu_reason reason; /* of the last change of size */
+	uint32_t probes, lost;	 /* sent; not seen by the peer (queries included), for the status */
+	uint64_t bytes;		 /* of all probes and queries ever sent */
+	/* the rest is pmtu.c's (to be filled in there as it needs) */
+};
+
+/* To be sent now over the path: pmtu_poll(). */
+struct pmtu_probe {
+	uint32_t size; /* bytes of the IP packet; PMTU_QUERY_SIZE: the smallest possible */
+	struct frame_probe frame; /* ready to be written; frame.size included */
+};
+
+/*
+ * `v6`: the outer family. `around`: bytes of a packet around the WireGuard message (IP and UDP
+ * headers, relay header). DISABLED, size = MIN.
+ */
+void pmtu_init(struct pmtu *m, bool v6, uint32_t around);
+/*
+ * The path is proven and there is a session: search from MIN. `path`: the name for the frames, random,
+ * not 0. `max`: this host's own MTU towards it (clamped to [MIN, PMTU_MAX]).
+ * Where it runs already: search again now, from the present size (a path change); that size stays
+ * until the first round has said whether it still passes.
+ */
+void pmtu_start(struct pmtu *m, nsec now, uint32_t path, uint32_t max);
+void pmtu_stop(struct pmtu *m);
+/* Our own MTU changed. Smaller than size: at once; larger: search on. */
+void pmtu_set_max(struct pmtu *m, nsec now, uint32_t max);
+
+/*
+ * The next probe to send now; false: nothing more before pmtu_deadline(). `rtt`: the path's, 0 unknown.
+ * PROBE_TIMER is max(200 ms, 4 rtt). What cannot be sent is simply lost.
+ */
+bool pmtu_poll(struct pmtu *m, nsec now, nsec rtt, struct pmtu_probe *out);
+nsec pmtu_deadline(const struct pmtu *m); /* NSEC_NEVER where there is nothing to wait for */
+
+/* An answer of the peer, whichever way it came. Others' path names are ignored. */
+void pmtu_acked(struct pmtu *m, nsec now, const struct frame_ack *ack);
+/* `count` data packets of `size` (IP packet bytes) were sent over the path. Once per batch; cheap. */
+void pmtu_sent(struct pmtu *m, nsec now, uint32_t size, uint32_t count);
+/* An ICMP message that quotes a packet of ours says that no more than `mtu` passes (RFC 8899 4.6.1). */
+void pmtu_too_big(struct pmtu *m, nsec now, uint32_t mtu);
+
+const char *pmtu_state_name(enum pmtu_state s);	  /* "searching", for the status */
+const char *pmtu_reason_text(enum pmtu_reason r); /* in words, for the log */
+
+/* --- the other end: who is probed --- */
+
+/*
+ * What a peer has been probing us with, and how much of its large data arrived. One for each peer;
+ * bounded, whatever the peer sends: the path name unused for longest makes room.
+ */
+enum { PMTU_SEEN_PATHS = 8 };
+
+struct pmtu_seen {
+	struct {
+		uint32_t path, newest;
+		uint64_t seen;
+		nsec last;
+	} paths[PMTU_SEEN_PATHS];
+	struct {
+		uint32_t size, count; /* message bytes; size 0: nothing is counted */
+	} watch[2];		      /* [came by the relay] */
+};
+
+/* A probe arrived: fills in the answer to send. */
+void pmtu_seen_probe(struct pmtu_seen *s, nsec now, bool relayed, const struct frame_probe *probe,
+		     struct frame_ack *answer);
+
+/* A data message (one that is no probe and no ack) of `size` bytes arrived. */
+static inline void pmtu_seen_data(struct pmtu_seen *s, bool relayed, uint32_t size)
+{
+	s->watch[relayed].count += s->watch[relayed].size && size >= s->watch[relayed].size;
+}
+
+#endif
