@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The ICMP answer to a packet that is too large, and the rules for when there is none. */
+#include "tun/too_big.h"
+#include "tun/inet.h"
+
+enum {
+	ANSWER4_MAX = 576, /* RFC 1812 4.3.2.3 */
+	ANSWER_TOS = 0xc0, /* RFC 1812 4.3.2.5: precedence 6 for what networks tell each other */
+	ANSWER_TTL = 64,
+};
+
+enum {
+	ICMP_HDR = 8,
+	ICMP_SUM = 2,
+	PROTO_ICMP = 1,
+	ICMP_UNREACHABLE = 3,
+	ICMP_NEEDS_FRAG = 4, /* the code */
+	ICMP_QUENCH = 4,
+	ICMP_REDIRECT = 5,
+	ICMP_TIME = 11,
+	ICMP_PARAMETER = 12,
+};
+
+enum {
+	PROTO_ICMP6 = 58,
+	ICMP6_TOO_BIG = 2,
+	ICMP6_INFORMATIONAL = 128, /* RFC 4443 2.1: types below are errors */
+	ICMP6_REDIRECT = 137,
+	EXT_HOP_BY_HOP = 0,
+	EXT_ROUTING = 43,
+	EXT_FRAGMENT = 44,
+	EXT_AUTH = 51,
+	EXT_OPTIONS = 60,
+	EXT_OFFSET = 0xfff8, /* of a fragment header's last two bytes of four */
+};
+
+/* Addresses that are no single host's. What a directed broadcast is only its own network knows. */
+static bool one_host4(const uint8_t *a)
+{
+	return a[0] != 0 && a[0] != 127 && (a[0] & 0xf0) != 0xe0 && load_be32(a) != UINT32_MAX;
+}
+
+static bool one_host6(const uint8_t *a)
+{
+	static const uint8_t zeros[15];
+	return a[0] != 0xff && !(memcmp(a, zeros, sizeof(zeros)) == 0 && a[15] <= 1);
+}
+
+static bool icmp4_error(uint8_t type)
+{
+	return type == ICMP_UNREACHABLE || type == ICMP_QUENCH || type == ICMP_REDIRECT ||
+	       type == ICMP_TIME || type == ICMP_PARAMETER;
+}
+
+static bool may_answer4(const uint8_t *ip, size_t len, uint32_t hdr)
+{
+	uint16_t frag = load_be16(ip + IP4_FRAG);
+	if (!(frag & IP4_DF) || frag & IP4_OFFSET)
+		return false;
+	if (!one_host4(ip + IP4_SRC) || !one_host4(ip + IP4_DST))
+		return false;
+	struct rd r = rd_of(ip + hdr, len - hdr);
+	return ip[IP4_PROTO] != PROTO_ICMP || (!icmp4_error(rd_u8(&r)) && rd_ok(&r));
+}
+
+/*
+ * Skips one extension header, `next` being its kind and then that of what follows. False where it
+ * was none (RFC 8200 4.1; ESP hides what follows it).
+ */
+static bool skip_ext(struct rd *r, uint8_t *next, uint16_t *offset)
+{
+	uint8_t kind = *next;
+	if (kind != EXT_HOP_BY_HOP && kind != EXT_ROUTING && kind != EXT_OPTIONS &&
+	    kind != EXT_AUTH && kind != EXT_FRAGMENT)
+		return false;
+	*next = rd_u8(r);
+	uint8_t n = rd_u8(r);
+	if (kind == EXT_FRAGMENT) {
+		*offset = rd_be16(r) & EXT_OFFSET;
+		rd_take(r, 4);
+	} else if (kind == EXT_AUTH) {
+		rd_take(r, (size_t)n * 4 + 6); /* RFC 4302 2.2: in words, less two */
+	} else {
+		rd_take(r, (size_t)n * 8 + 6);
+	}
+	return rd_ok(r);
+}
+
+static bool may_answer6(const uint8_t *ip, size_t len)
+{
+	struct rd r = rd_of(ip + IP6_HDR, len - IP6_HDR);
+	uint8_t next = ip[IP6_NEXT];
+	uint16_t offset = 0;
+	if (!one_host6(ip + IP6_SRC) || !one_host6(ip + IP6_DST))
+		return false;
+	/* what follows a later fragment's header is not a header */
+	while (offset == 0 && skip_ext(&r, &next, &offset))
+		;
+	if (!rd_ok(&r) || offset != 0)
+		return false;
+	if (next != PROTO_ICMP6)
+		return true;
+	uint8_t type = rd_u8(&r);
+	return rd_ok(&r) && type >= ICMP6_INFORMATIONAL && type != ICMP6_REDIRECT;
+}
+
+static size_t answer4(const uint8_t *ip, size_t len, uint32_t mtu, uint8_t *out)
+{
+	size_t quote = size_min(len, ANSWER4_MAX - IP4_HDR - ICMP_HDR);
+	struct wr w = wr_of(out, ANSWER4_MAX);
+	wr_u8(&w, 4 << 4 | IP4_HDR / 4);
+	wr_u8(&w, ANSWER_TOS);
+	wr_be16(&w, (uint16_t)(IP4_HDR + ICMP_HDR + quote));
+	wr_be16(&w, 0); /* the id of a packet with DF says nothing (RFC 6864) */
+	wr_be16(&w, IP4_DF);
+	wr_u8(&w, ANSWER_TTL);
+	wr_u8(&w, PROTO_ICMP);
+	wr_be16(&w, 0);
+	wr_bytes(&w, ip + IP4_DST, 4);
+	wr_bytes(&w, ip + IP4_SRC, 4);
+	wr_u8(&w, ICMP_UNREACHABLE);
+	wr_u8(&w, ICMP_NEEDS_FRAG);
+	wr_be32(&w, 0); /* the sum, and two bytes unused */
+	wr_be16(&w, (uint16_t)size_min(mtu, UINT16_MAX));
+	wr_bytes(&w, ip, quote);
+	assert(wr_ok(&w));
+	inet_store_sum(out + IP4_SUM, csum_add(0, out, IP4_HDR));
+	inet_store_sum(out + IP4_HDR + ICMP_SUM, csum_add(0, out + IP4_HDR, w.len - IP4_HDR));
+	return w.len;
+}
+
+static size_t answer6(const uint8_t *ip, size_t len, uint32_t mtu, uint8_t *out)
+{
+	size_t quote = size_min(len, TOO_BIG_MAX - IP6_HDR - ICMP_HDR);
+	uint32_t icmp = (uint32_t)(ICMP_HDR + quote);
+	struct wr w = wr_of(out, TOO_BIG_MAX);
+	wr_be32(&w, UINT32_C(6) << 28);
+	wr_be16(&w, (uint16_t)icmp);
+	wr_u8(&w, PROTO_ICMP6);
+	wr_u8(&w, ANSWER_TTL);
+	wr_bytes(&w, ip + IP6_DST, 16);
+	wr_bytes(&w, ip + IP6_SRC, 16);
+	wr_u8(&w, ICMP6_TOO_BIG);
+	wr_u8(&w, 0);
+	wr_be16(&w, 0);
+	wr_be32(&w, mtu);
+	wr_bytes(&w, ip, quote);
+	assert(wr_ok(&w));
+	uint64_t pseudo = inet_pseudo(out, PROTO_ICMP6, icmp);
+	inet_store_sum(out + IP6_HDR + ICMP_SUM, csum_add(pseudo, out + IP6_HDR, icmp));
+	return w.len;
+}
+
+size_t too_big_answer(const uint8_t *ip, size_t len, uint32_t mtu, uint8_t out[static TOO_BIG_MAX])
+{
+	uint32_t hdr = inet_l3_len(ip, len);
+	if (hdr == 0)
+		return 0;
+	if (inet_is_v6(ip))
+		return may_answer6(ip, len) ? answer6(ip, len, mtu, out) : 0;
+	return may_answer4(ip, len, hdr) ? answer4(ip, len, mtu, out) : 0;
+}
