@@ -62,6 +62,7 @@ struct roster {
 struct sweep {
 	bool first, full, gap;	 /* gap: a page is missing, and was asked for */
 	uint32_t after, number;	 /* number of full sweeps */
+	uint32_t beyond;	 /* after which number the last page behind the gap was */
 	struct ctl_roster start; /* of its first page */
 };
 

@@ -220,6 +220,19 @@ static bool sweep_fits(struct enrol *e, nsec now, const struct ctl_msg *m)
 	return false;
 }
 
+/*
+ * A page before this one was lost. The first that shows it asks, the others of the same answer do
+ * not, as each question brings many pages. Where they begin anew it is the next answer, which lacks
+ * the page again: to wait for the question's turn would cost seconds on a bad line.
+ */
+static void sweep_gap(struct enrol *e, nsec now, uint32_t after)
+{
+	if (!e->sweep.gap || after < e->sweep.beyond)
+		e->get.next = now;
+	e->sweep.gap = true;
+	e->sweep.beyond = after;
+}
+
 enum drop enrol_roster_page(struct enrol *e, nsec now, const struct ctl_msg *m)
 {
 	bool more = m->flags & CTL_PAGE_MORE, pause = m->flags & CTL_PAGE_PAUSE;
@@ -230,14 +243,8 @@ enum drop enrol_roster_page(struct enrol *e, nsec now, const struct ctl_msg *m)
 	if (m->roster.instance == e->latest.instance && m->roster.version > e->latest.version)
 		e->latest = m->roster;
 	if (m->after != e->sweep.after) {
-		/*
-		 * One before it was lost, or it comes twice. The first that shows the gap asks, the
-		 * others do not: each question brings many pages.
-		 */
-		if (m->after > e->sweep.after && !e->sweep.gap) {
-			e->get.next = now;
-			e->sweep.gap = true;
-		}
+		if (m->after > e->sweep.after)
+			sweep_gap(e, now, m->after);
 		return DROP_FRAME_UNEXPECTED;
 	}
 	if (!sweep_fits(e, now, m))
