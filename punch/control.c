@@ -355,7 +355,7 @@ static void write_header(struct wr *w, uint8_t type, uint8_t flags, uint32_t req
 
 size_t ctl_write(const struct ctl_msg *m, uint8_t *out, size_t cap)
 {
-	struct wr w = wr_of(out, size_min(cap, CONTROL_MAX));
+	struct wr w = wr_of(out, size_min(cap, CONTROL_SEND_MAX));
 	write_header(&w, m->type, m->flags, m->request);
 	for (unsigned f = 1; f < CTL_FIELD_END; f++) {
 		if (!(m->has & CTL_BIT(f)))
@@ -418,7 +418,7 @@ bool ctl_next_change(struct ctl_changes *it, struct ctl_change *out)
 void ctl_page_begin(struct ctl_page *pg, uint8_t *out, size_t cap, uint32_t request,
 		    const struct ctl_roster *at)
 {
-	pg->w = wr_of(out, size_min(cap, CONTROL_MAX));
+	pg->w = wr_of(out, size_min(cap, CTL_PAGE_MAX));
 	write_header(&pg->w, CTL_ROSTER_PAGE, 0, request);
 	size_t mark = wr_tlv_begin(&pg->w, CTL_ROSTER);
 	wr_be32(&pg->w, at->instance);

@@ -15,7 +15,14 @@
 #include "base/drop.h"
 #include "punch/member.h"
 
-enum { CTL_FIRST_BYTE = 0xa0, CTL_VERSION = 1, CTL_HEADER_LEN = 8, CTL_TEXT_LEN = 200 };
+enum {
+	CTL_FIRST_BYTE = 0xa0,
+	CTL_VERSION = 1,
+	CTL_HEADER_LEN = 8,
+	CTL_TLV_LEN = 4, /* type and length of a field */
+	CTL_TEXT_LEN = 200,
+	CTL_PAGE_MAX = CONTROL_SEND_MAX - CTL_TLV_LEN, /* so that the fullest can be padded */
+};
 
 enum ctl_type {
 	/* member → rendezvous */
@@ -109,11 +116,15 @@ struct ctl_msg {
  * field; then header and `unknown_critical` are filled in and nothing else may be used.
  */
 enum drop ctl_parse(const uint8_t *p, size_t len, struct ctl_msg *m);
-/* Writes the fields that `has` names, ENTRY and GONE excepted. 0 where it does not fit. */
+/*
+ * Writes the fields that `has` names, ENTRY and GONE excepted. 0 where it does not fit into `cap` or
+ * CONTROL_SEND_MAX; each message with its fields at their longest does fit the latter.
+ */
 size_t ctl_write(const struct ctl_msg *m, uint8_t *out, size_t cap);
 /*
  * Fills a message up to a multiple of 16 bytes with a TLV of type 0, so that it is as long as any
- * stock WireGuard packet could be. The new length; the old one where there is no room.
+ * stock WireGuard packet could be, never beyond CONTROL_SEND_MAX. The new length; the old one where
+ * there is no room.
  */
 size_t ctl_pad(uint8_t *p, size_t len, size_t cap);
 
@@ -129,7 +140,8 @@ bool ctl_next_change(struct ctl_changes *it, struct ctl_change *out);
 
 /*
  * Writes a ROSTER_PAGE step by step: begin, then entries and tombstones while they fit (false: this
- * one did not, the page is as before), then end, which fills in flags and range.
+ * one did not, the page is as before), then end, which fills in flags and range. Any entry fits an
+ * empty page, and a full page can still be padded.
  */
 struct ctl_page {
 	struct wr w;

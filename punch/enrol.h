@@ -54,7 +54,7 @@ enum enrol_event {
 struct enrol_output {
 	enum enrol_event event;
 	size_t len;
-	uint8_t bytes[CONTROL_MAX];
+	uint8_t bytes[CONTROL_SEND_MAX];
 	struct lease lease;
 	uint8_t psk[32];
 	struct endpoint observed;

@@ -14,7 +14,13 @@ enum {
 	TRINO_TEXT_LEN = 32, /* environment, version; cut to fit */
 	MAX_CANDIDATES = 16,
 	MAX_MEMBER_ROUTES = 4,
-	CONTROL_MAX = 1200, /* bytes of a control message */
+	CONTROL_MAX = 1200, /* bytes of a control message that is read */
+	/*
+	 * And of one that is sent: it travels in one piece with DF, and must pass where outer packets
+	 * of 576 bytes do. 576 - 20 (IPv4) - 8 (UDP) - 32 (WireGuard) = 516, of which we fill whole
+	 * units of 16.
+	 */
+	CONTROL_SEND_MAX = 512,
 };
 
 /*

@@ -75,7 +75,7 @@ struct registrar_output {
 	uint64_t seq;
 	struct lease_record record;
 	size_t len;
-	uint8_t bytes[CONTROL_MAX];
+	uint8_t bytes[CONTROL_SEND_MAX];
 };
 
 bool registrar_poll(struct registrar *r, nsec now, struct registrar_output *out);

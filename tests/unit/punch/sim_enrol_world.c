@@ -103,7 +103,7 @@ static void send_message(struct sim *s, struct node *n, bool to_registrar, const
 			 size_t len)
 {
 	unsigned copies = sim_random(s, 1000) < s->twice ? 2 : 1;
-	SIM_CHECK(s, len >= 8 && len <= CONTROL_MAX);
+	SIM_CHECK(s, len >= 8 && len <= CONTROL_SEND_MAX);
 	for (; copies; copies--) {
 		struct flight f = { .to_registrar = to_registrar,
 				    .node = (unsigned)(n - s->nodes),

@@ -149,11 +149,132 @@ static void test_page_bound(void **state)
 	while (ctl_page_gone(&pg, 1000 + wrote))
 		wrote++;
 	size_t n = ctl_page_end(&pg, 0, 0, 5);
-	assert_true(n <= CONTROL_MAX && n > CONTROL_MAX - 100);
+	assert_in_range(n, CONTROL_SEND_MAX - 2 * 4 - 8, CONTROL_SEND_MAX - 4);
+	assert_int_equal(ctl_pad(bytes, n, sizeof(bytes)), CONTROL_SEND_MAX);
 	assert_int_equal(ctl_parse(bytes, n, &m), DROP_NONE);
 	for (struct ctl_changes it = { .body = m.body }; ctl_next_change(&it, &c);)
 		read++;
 	assert_int_equal(read, wrote);
+	(void)state;
+}
+
+/* --- sizes --- */
+
+static struct trino_facts longest_trino(void)
+{
+	struct trino_facts t = { .http_port = 65535, .https_port = 65535, .coordinator = true };
+	memset(t.environment, 'e', sizeof(t.environment) - 1);
+	memset(t.version, 'v', sizeof(t.version) - 1);
+	return t;
+}
+
+/* A message of every field that it may have, each at its longest. */
+static struct ctl_msg longest(uint8_t type, uint32_t has)
+{
+	struct ctl_msg m = { .type = type,
+			     .request = UINT32_MAX,
+			     .has = has,
+			     .trino = longest_trino(),
+			     .ncandidates = MAX_CANDIDATES,
+			     .lease = { .number = UINT32_MAX,
+					.granted = INT64_MAX,
+					.nroutes = MAX_MEMBER_ROUTES },
+			     .roster = { UINT32_MAX, UINT64_MAX },
+			     .number = UINT32_MAX,
+			     .after = UINT32_MAX,
+			     .upto = UINT32_MAX };
+	memset(m.id, 'w', sizeof(m.id) - 1);
+	memset(m.release, 'r', sizeof(m.release) - 1);
+	memset(m.text, 't', sizeof(m.text) - 1);
+	return m;
+}
+
+static size_t assert_longest(uint8_t type, uint32_t has)
+{
+	struct ctl_msg m = longest(type, has), again;
+	size_t n = ctl_write(&m, bytes, sizeof(bytes));
+	assert_in_range(n, 1, CONTROL_SEND_MAX);
+	assert_int_equal(ctl_parse(bytes, n, &again), DROP_NONE);
+	assert_int_equal(again.has, has);
+	assert_true(ctl_pad(bytes, n, sizeof(bytes)) <= CONTROL_SEND_MAX);
+	return n;
+}
+
+/* What docs/protocol.md says of the sizes. */
+static void test_longest(void **state)
+{
+	const uint32_t refusal = CTL_BIT(CTL_RELEASE_NAME) | CTL_BIT(CTL_REFUSAL);
+	assert_int_equal(
+		assert_longest(CTL_REGISTER,
+			       CTL_BIT(CTL_WORKER_ID) | CTL_BIT(CTL_RELEASE_NAME) |
+				       CTL_BIT(CTL_CANDIDATES) | CTL_BIT(CTL_TRINO_PORTS) |
+				       CTL_BIT(CTL_TRINO_ENVIRONMENT) | CTL_BIT(CTL_TRINO_VERSION) |
+				       CTL_BIT(CTL_TRINO_COORDINATOR) | CTL_BIT(CTL_LEASE)),
+		509);
+	assert_int_equal(
+		assert_longest(CTL_GRANT, CTL_BIT(CTL_RELEASE_NAME) | CTL_BIT(CTL_LEASE) |
+						  CTL_BIT(CTL_PSK) | CTL_BIT(CTL_ADDRESSES) |
+						  CTL_BIT(CTL_OBSERVED) | CTL_BIT(CTL_ROSTER) |
+						  CTL_BIT(CTL_ROUTES)),
+		249);
+	assert_int_equal(assert_longest(CTL_INTRODUCE, CTL_BIT(CTL_NUMBER) |
+							       CTL_BIT(CTL_CANDIDATES) |
+							       CTL_BIT(CTL_ROSTER)),
+			 324);
+	assert_int_equal(assert_longest(CTL_REFUSE, refusal), 241);
+	assert_int_equal(assert_longest(CTL_REPLACED, refusal), 241);
+	(void)state;
+}
+
+static void test_longest_entry(void **state)
+{
+	struct roster_entry e = { .number = UINT32_MAX,
+				  .trino = longest_trino(),
+				  .nroutes = MAX_MEMBER_ROUTES };
+	struct ctl_page pg;
+	struct ctl_msg m;
+	struct ctl_change c;
+	memset(e.id, 'w', sizeof(e.id) - 1);
+	memset(e.release, 'r', sizeof(e.release) - 1);
+	ctl_page_begin(&pg, bytes, sizeof(bytes), 1, &(struct ctl_roster){ 1, 1 });
+	size_t empty = pg.w.len;
+	assert_true(ctl_page_entry(&pg, &e));
+	assert_int_equal(pg.w.len - empty, 321);
+	assert_false(ctl_page_entry(&pg, &e)); /* the next page's */
+	size_t n = ctl_page_end(&pg, CTL_PAGE_MORE, 0, 5);
+	assert_int_equal(ctl_parse(bytes, n, &m), DROP_NONE);
+	struct ctl_changes it = { .body = m.body };
+	assert_true(ctl_next_change(&it, &c));
+	assert_string_equal(c.entry.id, e.id);
+	assert_int_equal(c.entry.nroutes, MAX_MEMBER_ROUTES);
+	(void)state;
+}
+
+/* Every length: what is padded is a message still, a multiple of 16, and no longer than may be sent. */
+static void test_padding(void **state)
+{
+	for (size_t len = 8; len <= CONTROL_SEND_MAX; len++) {
+		struct ctl_msg m;
+		struct wr w = wr_of(bytes, len);
+		wr_bytes(&w, (uint8_t[]){ CTL_FIRST_BYTE, 1, CTL_RELEASE, 0, 0, 0, 0, 1 }, 8);
+		if (len >= 12) {
+			size_t mark = wr_tlv_begin(&w, 999);
+			wr_zeros(&w, len - 12);
+			wr_tlv_end(&w, mark);
+		} else if (len > 8) {
+			continue;
+		}
+		memset(bytes + len, 0xff, sizeof(bytes) - len);
+		size_t n = ctl_pad(bytes, len, sizeof(bytes));
+		assert_int_equal(ctl_parse(bytes, n, &m), DROP_NONE);
+		assert_in_range(n, len, CONTROL_SEND_MAX);
+		assert_true(n % 16 == 0 || (n == len && n > CONTROL_SEND_MAX - 4));
+		assert_true(bytes[n] == 0xff);
+		/* no room in the buffer */
+		assert_int_equal(ctl_pad(bytes, len, len), len);
+	}
+	/* of a later release: read, never padded */
+	assert_int_equal(ctl_pad(bytes, CONTROL_MAX - 1, sizeof(bytes)), CONTROL_MAX - 1);
 	(void)state;
 }
 
@@ -330,17 +451,13 @@ static void test_unusable_entries(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_register),
-		cmocka_unit_test(test_requests),
-		cmocka_unit_test(test_answers),
-		cmocka_unit_test(test_page),
-		cmocka_unit_test(test_page_bound),
-		cmocka_unit_test(test_versions),
-		cmocka_unit_test(test_truncation),
-		cmocka_unit_test(test_malformed),
-		cmocka_unit_test(test_text),
-		cmocka_unit_test(test_many_candidates),
-		cmocka_unit_test(test_unusable_entries),
+		cmocka_unit_test(test_register),	cmocka_unit_test(test_requests),
+		cmocka_unit_test(test_answers),		cmocka_unit_test(test_page),
+		cmocka_unit_test(test_page_bound),	cmocka_unit_test(test_longest),
+		cmocka_unit_test(test_longest_entry),	cmocka_unit_test(test_padding),
+		cmocka_unit_test(test_versions),	cmocka_unit_test(test_truncation),
+		cmocka_unit_test(test_malformed),	cmocka_unit_test(test_text),
+		cmocka_unit_test(test_many_candidates), cmocka_unit_test(test_unusable_entries),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

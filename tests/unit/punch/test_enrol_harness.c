@@ -131,12 +131,20 @@ void roster(const struct roster_entry *r, size_t n, uint32_t gone, uint64_t vers
 	struct ctl_roster at = { here.instance, version };
 	hear((struct ctl_msg){
 		.type = CTL_ROSTER_CHANGED, .has = CTL_BIT(CTL_ROSTER), .roster = at });
+	uint32_t pages = 0;
 	ctl_page_begin(&pg, b, sizeof(b), last_get, &at);
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		if (ctl_page_entry(&pg, &r[i]))
+			continue;
+		size_t full = ctl_page_end(&pg, CTL_PAGE_MORE, pages, pages + 1);
+		assert_int_equal(enrol_input(e, now, b, full), DROP_NONE);
+		pages++;
+		ctl_page_begin(&pg, b, sizeof(b), last_get, &at);
 		assert_true(ctl_page_entry(&pg, &r[i]));
+	}
 	if (gone)
 		assert_true(ctl_page_gone(&pg, gone));
-	n = ctl_page_end(&pg, CTL_PAGE_PAUSE, 0, UINT32_MAX);
+	n = ctl_page_end(&pg, CTL_PAGE_PAUSE, pages, UINT32_MAX);
 	assert_int_equal(enrol_input(e, now, b, n), DROP_NONE);
 	drain();
 }

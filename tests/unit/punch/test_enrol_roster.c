@@ -114,6 +114,11 @@ static void test_pages_out_of_turn(void **state)
 	assert_int_equal(asked(CTL_ROSTER_GET)->after, 5);
 	assert_int_equal(page(5002, CTL_PAGE_MORE, 12, 15, NULL), DROP_FRAME_UNEXPECTED);
 	assert_null(asked(CTL_ROSTER_GET));
+	/* the answer to that lacks the page as well */
+	assert_int_equal(page(5002, CTL_PAGE_MORE, 9, 12, NULL), DROP_FRAME_UNEXPECTED);
+	assert_int_equal(asked(CTL_ROSTER_GET)->after, 5);
+	assert_int_equal(page(5002, CTL_PAGE_MORE, 9, 12, NULL), DROP_FRAME_UNEXPECTED);
+	assert_null(asked(CTL_ROSTER_GET));
 	/* everybody is in this one: the sweep was not that, and starts again */
 	assert_int_equal(page(5002, CTL_PAGE_FULL, 5, UINT32_MAX, NULL), DROP_NONE);
 	assert_int_equal(asked(CTL_ROSTER_GET)->after, 0);
