@@ -18,7 +18,11 @@ struct udp_socket {
 	bool v6;       /* the socket is AF_INET6 */
 	bool gso, gro; /* in use; gso turns false by itself when the kernel refuses it for good */
 	uint16_t port; /* the bound port, host order */
+	bool errors;   /* udp_errors() may have something */
 	uint64_t tx_calls, tx_datagrams, rx_calls, rx_datagrams, gso_fallbacks;
+	/* the rest is udp*.c's */
+	bool df_clear[2]; /* [IPv4] */
+	unsigned unheard; /* calls of udp_recv() since `errors` became true */
 };
 
 /*
@@ -56,8 +60,9 @@ struct udp_tx {
 /*
  * Sends n (any number) by as few sendmmsg as it takes. A batch that the kernel refuses as such
  * (EINVAL, EMSGSIZE, EIO) goes out again as single datagrams from the first unsent one; a source
- * address that is gone (EINVAL, EADDRNOTAVAIL, ENETUNREACH) is tried once more without one. Returns how many datagrams
- * were lost to an error (a full socket buffer included): the caller counts DROP_UDP_SEND.
+ * address that is gone (EINVAL, EADDRNOTAVAIL, ENETUNREACH) is tried once more without one. What may be
+ * an ICMP error about some earlier datagram is tried again as it was, first. Returns how many datagrams were
+ * lost to an error (a full socket buffer or queue of the device included): the caller counts DROP_UDP_SEND.
  */
 unsigned udp_send(struct udp_socket *s, const struct udp_tx *tx, unsigned n);
 
@@ -75,7 +80,13 @@ struct udp_too_big {
 	uint8_t quote[UDP_QUOTE_MAX];
 };
 
-/* Takes up to n of them from the queue, skipping all other errors; how many. Call when the socket reports an error, and until 0. */
+/*
+ * Takes up to n of them from the queue, skipping all other errors; how many. To be called where `errors`
+ * is set after udp_recv(), until it returns 0: it looks at no more than 64 errors a call, and as long as
+ * any are left `errors` stays set and the descriptor polls as readable (EPOLLERR), which leads here again.
+ * An owner that never calls it loses nothing else: after some wakes in vain udp_recv() empties the queue
+ * itself. Of an IPv4 datagram too large for our own device the kernel does not say the port: it is 0.
+ */
 unsigned udp_errors(struct udp_socket *s, struct udp_too_big *out, unsigned n);
 
 /* Asks for one datagram each instead of batches; for tests and `WARREN_GSO=0`. */

@@ -391,12 +391,18 @@ static int get_int(int level, int name)
 	return v;
 }
 
-static void df_is_clear(void **state)
+static void df_is_set(void **state)
 {
 	(void)state;
 	open_two();
-	assert_int_equal(get_int(IPPROTO_IP, IP_MTU_DISCOVER), IP_PMTUDISC_DONT);
-	assert_int_equal(get_int(IPPROTO_IPV6, IPV6_MTU_DISCOVER), IPV6_PMTUDISC_DONT);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(get_int(IPPROTO_IP, IP_MTU_DISCOVER), IP_PMTUDISC_PROBE);
+		assert_int_equal(get_int(IPPROTO_IPV6, IPV6_MTU_DISCOVER), IPV6_PMTUDISC_PROBE);
+		/* and again after it was not for a while */
+		struct udp_tx tx = to_b(i ? "::1" : "127.0.0.1", 10, 10);
+		tx.may_fragment = true;
+		assert_int_equal(udp_send(&a, &tx, 1), 0);
+	}
 }
 
 /* The DS field of both families, seen by a bare socket. */
@@ -433,7 +439,7 @@ static void ds_field(void **state)
 
 /*
  * A real refusal: the link's MTU is below the segment, so no batch may pass, and each datagram
- * goes out in IP fragments. Last, since it leaves the process in a namespace of its own.
+ * goes out in IP fragments where it may; else nothing but the small one passes. Last, since it leaves the process in a namespace of its own.
  */
 static void segment_above_the_links_mtu(void **state)
 {
@@ -448,9 +454,16 @@ static void segment_above_the_links_mtu(void **state)
 	const char *hosts[] = { "127.0.0.1", "::1" };
 	for (unsigned i = 0; i < 2; i++) {
 		struct udp_tx tx = to_b(hosts[i], 10 * 1400 + 1, 1400);
+		tx.may_fragment = true;
 		assert_int_equal(udp_send(&a, &tx, 1), 0);
 		assert_int_equal(expect_data(10 * 1400 + 1, 1400), 11);
-		assert_int_equal(a.gso_fallbacks, i + 1);
+		assert_int_equal(a.gso_fallbacks, 2 * i + 1);
+		tx.may_fragment = false;
+		assert_int_equal(udp_send(&a, &tx, 1), 10);
+		struct udp_rx rx[SLOTS];
+		assert_int_equal(receive(&b, rx), 1);
+		assert_int_equal(rx[0].len, 1);
+		assert_int_equal(a.gso_fallbacks, 2 * i + 2);
 		assert_true(a.gso);
 	}
 }
@@ -473,7 +486,7 @@ int main(void)
 		T(losses_are_counted),
 		T(port_in_use),
 		T(bound_to_one_address),
-		T(df_is_clear),
+		T(df_is_set),
 		T(ds_field),
 		T(segment_above_the_links_mtu),
 	};

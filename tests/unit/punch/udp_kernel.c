@@ -9,6 +9,10 @@ struct udp_kernel kernel;
 
 static int refusal(struct msghdr *m)
 {
+	if (kernel.pending && kernel.pended < kernel.pending_times) {
+		kernel.pended++;
+		return kernel.pending;
+	}
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
 		if (kernel.batch_error && c->cmsg_level == IPPROTO_UDP &&
 		    c->cmsg_type == UDP_SEGMENT)
@@ -52,13 +56,17 @@ int __wrap_sendmmsg(int fd, struct mmsghdr *msgs, unsigned n, int flags)
 		}
 		note_batch(&msgs[i].msg_hdr);
 		kernel.messages++;
+		kernel.pended = 0;
 	}
 	return (int)n;
 }
 
 int __wrap_setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 {
-	if ((kernel.no_segment && level == IPPROTO_UDP && name == UDP_SEGMENT) ||
+	bool recverr = (level == IPPROTO_IP && name == IP_RECVERR) ||
+		       (level == IPPROTO_IPV6 && name == IPV6_RECVERR);
+	if ((kernel.no_recverr && recverr) ||
+	    (kernel.no_segment && level == IPPROTO_UDP && name == UDP_SEGMENT) ||
 	    (kernel.no_gro && level == IPPROTO_UDP && name == UDP_GRO)) {
 		errno = ENOPROTOOPT;
 		return -1;

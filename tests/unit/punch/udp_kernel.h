@@ -10,11 +10,14 @@
 #include <sys/socket.h>
 
 struct udp_kernel {
-	bool no_v6, no_segment, no_gro;
-	int batch_error;     /* what a message with UDP_SEGMENT gets */
-	int source_error;    /* what a message with packet info gets */
-	unsigned at_most;    /* messages taken by one call; 0: any */
-	unsigned fail_after; /* EAGAIN after that many messages; 0: never */
+	bool no_v6, no_segment, no_gro, no_recverr;
+	int batch_error;	/* what a message with UDP_SEGMENT gets */
+	int source_error;	/* what a message with packet info gets */
+	int pending;		/* what each message gets first, as an ICMP error would be got, */
+	unsigned pending_times; /* so often */
+	unsigned pended;	/* of the present message */
+	unsigned at_most;	/* messages taken by one call; 0: any */
+	unsigned fail_after;	/* EAGAIN after that many messages; 0: never */
 	unsigned calls, messages, refused;
 	uint32_t largest_batch; /* segments in one message */
 };
