@@ -1,0 +1,115 @@
+# shellcheck shell=bash disable=SC2034
+# SPDX-License-Identifier: Apache-2.0
+#
+# What the scripts about path MTU ask; to be sourced after lab.sh, check.sh and warren.sh.
+
+MTU_LIB=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
+
+# --- what passes between two hosts, by ping; no gateway needed
+
+# ping_df FROM ADDRESS BYTES [MODE]: an IP packet of so many bytes with DF (MODE `dont`: without)
+# goes there and is answered.
+ping_df() {
+	local head=28
+	[[ $2 != *:* ]] || head=48
+	lab_exec "$1" ping -c 1 -W 0.4 -M "${4:-do}" -s $(($3 - head)) "$2"
+}
+
+# ping_says FROM ADDRESS BYTES TEXT: the ping is not answered, and TEXT is why
+ping_says() {
+	if ping_df "$1" "$2" "$3" >"$LAB_DIR/ping" 2>&1 || ! grep -q "$4" "$LAB_DIR/ping"; then
+		cat "$LAB_DIR/ping"
+		return 1
+	fi
+}
+
+# ping_lost FROM ADDRESS BYTES [MODE]: no answer, and nobody says why
+ping_lost() {
+	if ping_df "$@" >"$LAB_DIR/ping" 2>&1 || grep -qi -e error -e 'frag needed' -e 'too big' "$LAB_DIR/ping"; then
+		cat "$LAB_DIR/ping"
+		return 1
+	fi
+}
+
+# --- datagrams of many sizes, and a connection that goes on
+
+# echo_start NODE: the server of echo_sizes, on port 7007
+echo_start() {
+	lab_spawn "$1" "$LAB_DIR/$1.echo" python3 "$MTU_LIB/echo.py" serve 7007
+	lab_wait 10 "lab_in $1 ss -Huln | grep -q ':7007 '" || lab_die "no echo: $(cat "$LAB_DIR/$1.echo")"
+}
+
+# echo_sizes FROM ADDRESS SIZES… (see echo.py, whose options may stand before the sizes)
+echo_sizes() {
+	local from=$1 to=$2
+	shift 2
+	lab_exec "$from" timeout 150 python3 "$MTU_LIB/echo.py" check "$to" 7007 "$@"
+}
+
+# flow_start FROM TO ADDRESS BYTES-PER-S: a TCP connection, until flow_end
+flow_start() {
+	FLOW_PORT=$((20000 + RANDOM % 20000)) FLOW_FROM=$1
+	FLOW_LOG=$LAB_DIR/flow.$FLOW_PORT
+	lab_spawn "$2" "$FLOW_LOG.received" python3 "$MTU_LIB/flow.py" receive $FLOW_PORT "$FLOW_LOG"
+	FLOW_RECEIVER=$LAB_PID
+	lab_wait 10 "lab_in $2 ss -Hltn | grep -q ':$FLOW_PORT '" || lab_die "no flow: $(cat "$FLOW_LOG.received")"
+	lab_spawn "$1" "$FLOW_LOG.sent" python3 "$MTU_LIB/flow.py" send "$3" $FLOW_PORT "$4"
+	FLOW_SENDER=$LAB_PID
+	lab_wait 10 "[ -s '$FLOW_LOG' ]"
+}
+
+# flow_bytes: how many have arrived
+flow_bytes() {
+	awk 'NF == 2 { n = $2 } END { print n + 0 }' "$FLOW_LOG"
+}
+
+# flow_gap SINCE [UNTIL]: the longest silence, in seconds, between two moments (values of EPOCHREALTIME)
+flow_gap() {
+	python3 "$MTU_LIB/flow.py" gap "$FLOW_LOG" "$@"
+}
+
+# flow_mss: the MSS that the sender's kernel works with
+flow_mss() {
+	lab_in "$FLOW_FROM" ss -Htin "dport = :$FLOW_PORT" | sed -n 's/.* mss:\([0-9]*\).*/\1/p'
+}
+
+# flow_end: true when all that was sent has arrived
+flow_end() {
+	lab_stop "$FLOW_SENDER"
+	lab_wait 30 "! kill -0 $FLOW_RECEIVER" || lab_stop "$FLOW_RECEIVER" KILL
+	[ -s "$FLOW_LOG.sent" ] && cmp -s "$FLOW_LOG.sent" "$FLOW_LOG.received" && return
+	echo "sent $(tail -n 1 "$FLOW_LOG.sent"), received $(tail -n 1 "$FLOW_LOG.received")"
+	return 1
+}
+
+# --- what the gateway and the kernel say
+
+# peer_status NODE PEER FILTER
+peer_status() {
+	status "$1" ".peers[] | select(.id == \"$2\") | $3"
+}
+
+# path_mtu NODE PEER direct|relay: the outer packet that passes, once the search is over
+path_mtu() {
+	peer_status "$1" "$2" ".paths[] | select(.kind == \"$3\") |
+		select(.mtu_state == \"complete\" or .mtu_state == \"error\") | .mtu"
+}
+
+# paths_of NODE PEER: all of that in one line
+paths_of() {
+	peer_status "$1" "$2" '.paths[] | "\(.kind)\(if .in_use then "*" else "" end) \(.mtu) \(.mtu_state), \(.mtu_reason);"' |
+		tr '\n' ' '
+}
+
+# route_mtu NODE ADDRESS: the MTU that the kernel goes by
+route_mtu() {
+	lab_in "$1" ip route get "$2" | sed -n 's/.* mtu \([0-9]*\).*/\1/p'
+}
+
+# inner_of PATH-MTU KIND FAMILY: the largest packet in one piece inside
+inner_of() {
+	local around=60
+	[ "$3" = 4 ] || around=80
+	[ "$2" = direct ] || around=$((around + 28))
+	echo $(($1 - around))
+}
