@@ -41,6 +41,7 @@ enum {
 	PMTU_MAX_PROBES = 3,
 	PMTU_SEARCH_BYTES = 60 << 10, /* of IP packets, queries included; acks of the peer not */
 	PMTU_ROUND = 12,	      /* probes in one round, copies included */
+	PMTU_WINDOW = 64,	      /* numbers that an answer speaks of */
 };
 
 enum pmtu_state {
@@ -57,8 +58,8 @@ enum pmtu_reason {
 	PMTU_BLACK_HOLE, /* large packets stopped arriving */
 	PMTU_TOO_BIG,	 /* the same, noticed by an ICMP message */
 	PMTU_LOCAL,	 /* this host's own MTU towards the path changed */
-	PMTU_SMALLER,	 /* looked at again after a change of the network, and not as large any more */
-	PMTU_ENDED,	 /* no session or no path any more */
+	PMTU_SMALLER, /* looked at again after a change of the network, and not as large any more */
+	PMTU_ENDED,   /* no session or no path any more */
 };
 
 struct pmtu {
@@ -68,7 +69,43 @@ struct pmtu {
 	enum pmtu_reason reason; /* of the last change of size */
 	uint32_t probes, lost;	 /* sent; not seen by the peer (queries included), for the status */
 	uint64_t bytes;		 /* of all probes and queries ever sent */
-	/* the rest is pmtu.c's (to be filled in there as it needs) */
+	/* the rest is pmtu*.c's */
+	uint32_t path, around, min, max;
+	uint32_t number; /* of the newest probe */
+	nsec rtt, due;	 /* of the round */
+	struct pmtu_sent {
+		uint32_t number;
+		uint16_t size;
+		uint8_t fate;
+	} sent[PMTU_WINDOW]; /* [number % PMTU_WINDOW]: what the answers speak of */
+	struct pmtu_search {
+		uint32_t low, high;    /* passes; believed not to pass (max + 1: nothing is) */
+		uint32_t spent, floor; /* bytes; older numbers than this prove nothing any more */
+		enum pmtu_reason why;  /* it began: told if size turns out to be too much */
+		bool lossy;
+		uint32_t first; /* low after the first round */
+		uint8_t hinted; /* rounds that followed a hint */
+	} search;
+	struct pmtu_round {
+		uint8_t kind, phase, len, next, queries;
+		uint32_t plan[PMTU_ROUND], numbers[PMTU_ROUND]; /* sizes, rising */
+		uint32_t first, best;	    /* number; the largest size acknowledged in the round */
+		uint32_t query, query_last; /* numbers of its queries; 0: none yet */
+		nsec backoff;
+	} round;
+	struct pmtu_watch {
+		uint32_t size, lesser;	    /* watched; the largest below it since `last` */
+		uint32_t sent, asked, base; /* packets: all; when the query left; before that */
+		uint32_t base_count, query; /* the peer's; the number of the open query, or 0 */
+		nsec last, asked_at, due, rest;
+		uint8_t tries;
+		bool based, traffic;
+	} watch;
+	uint32_t hint;	  /* what an ICMP message said last; 0: nothing */
+	uint32_t suspect; /* VERIFY: the size that may have become too much */
+	enum pmtu_reason suspect_why;
+	bool shrunk; /* since the last search was complete */
+	nsec raise_delay, raise_at, hint_at;
 };
 
 /* To be sent now over the path: pmtu_poll(). */

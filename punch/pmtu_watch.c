@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Black holes: what of the large packets arrives. Queries carry the watched size and the answers the
+ * peer's count of it; two answers to two queries bound an interval in which some were sent, and if
+ * none of them came, the size is suspected. One query is open at a time.
+ */
+#include "punch/pmtu_core.h"
+
+#define WATCH_EVERY (250 * NSEC_PER_MSEC)
+/* A query is not to overtake the packet that it asks for. */
+#define WATCH_BEHIND (100 * NSEC_PER_MSEC)
+/* So long nothing of the watched size: what is smaller is watched. More than one packet a second. */
+#define WATCH_FALL (2 * NSEC_PER_SEC)
+#define WATCH_REST NSEC_PER_SEC
+enum { WATCH_TRIES = 4 };
+
+void pmtu_watch_reset(struct pmtu *m)
+{
+	m->watch = (struct pmtu_watch){ .due = NSEC_NEVER, .asked_at = m->watch.asked_at };
+}
+
+/* The peer counts anew from the query on that says so: it is the sooner the better. */
+static void watch_size(struct pmtu *m, nsec now, uint32_t size)
+{
+	nsec rest = m->watch.rest;
+	pmtu_watch_reset(m);
+	m->watch.size = size;
+	m->watch.last = now;
+	m->watch.rest = rest;
+	m->watch.due = nsec_max(nsec_max(now, rest), m->watch.asked_at + WATCH_EVERY);
+}
+
+void pmtu_sent(struct pmtu *m, nsec now, uint32_t size, uint32_t count)
+{
+	struct pmtu_watch *w = &m->watch;
+	/* Larger than size: on its way since before it shrank. */
+	if (m->state == PMTU_DISABLED || size <= m->min || size > m->size)
+		return;
+	if (size > w->size) {
+		watch_size(m, now, size);
+	} else if (size == w->size) {
+		w->last = now;
+		w->lesser = 0;
+	} else {
+		w->lesser = size > w->lesser ? size : w->lesser;
+		if (now - w->last > WATCH_FALL)
+			watch_size(m, now, w->lesser);
+	}
+	if (size >= w->size)
+		w->sent += count;
+	w->traffic = true;
+	if (w->due == NSEC_NEVER)
+		w->due = nsec_max(nsec_max(now + WATCH_BEHIND, w->rest), w->asked_at + WATCH_EVERY);
+}
+
+/* Nobody answers: the rounds see whether the path lives, and nothing is to be learnt here. */
+static void give_up(struct pmtu_watch *w, nsec now)
+{
+	w->query = 0;
+	w->tries = 0;
+	w->based = false;
+	w->due = NSEC_NEVER;
+	w->rest = now + WATCH_REST;
+}
+
+bool pmtu_watch_poll(struct pmtu *m, nsec now, struct pmtu_probe *out)
+{
+	struct pmtu_watch *w = &m->watch;
+	if (now < w->due)
+		return false;
+	if (w->tries >= WATCH_TRIES) {
+		give_up(w, now);
+		return false;
+	}
+	pmtu_send(m, query_size(m), w->size, out);
+	w->query = out->frame.number;
+	w->asked = w->sent;
+	w->asked_at = now;
+	w->traffic = false;
+	w->tries++;
+	w->due = now + nsec_max(WATCH_EVERY, 2 * m->rtt);
+	return true;
+}
+
+void pmtu_watch_acked(struct pmtu *m, nsec now, const struct frame_ack *ack)
+{
+	struct pmtu_watch *w = &m->watch;
+	if (!w->query || ack->newest < w->query || ack->watch != w->size - m->around)
+		return;
+	/* A count that went back is one that began anew: the peer did, or another path set it. */
+	bool comparable = w->based && ack->count >= w->base_count;
+	uint32_t sent = w->asked - w->base, arrived = ack->count - w->base_count;
+	w->base = w->asked;
+	w->base_count = ack->count;
+	w->based = true;
+	w->query = 0;
+	w->tries = 0;
+	w->due = w->traffic ? nsec_max(now, w->asked_at + WATCH_EVERY) : NSEC_NEVER;
+	if (comparable && sent && !arrived)
+		pmtu_suspect(m, now, w->size, sent, PMTU_BLACK_HOLE);
+}
