@@ -66,6 +66,7 @@ static const struct setting_info {
 			    "a lease unseen for so long is freed (default: 30)" },
 	[SET_JSON] = { "json", NULL, NULL, "for programs" },
 	[SET_COUNT_] = { "count", NULL, "N", "how many pings (default: 5)" },
+	[SET_SWEEP] = { "sweep", NULL, NULL, "packets of many sizes: which pass" },
 };
 
 static_assert(ARRAY_SIZE(settings) == SETTING_COUNT, "each setting is in the table");

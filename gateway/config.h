@@ -36,6 +36,7 @@ enum setting {
 	SET_LEASE_TTL,
 	SET_JSON,
 	SET_COUNT_,
+	SET_SWEEP,
 	SETTING_COUNT
 };
 
