@@ -209,7 +209,7 @@ static void round_end(struct pmtu *m, nsec now)
 		pmtu_search_on(m, now);
 		break;
 	case ROUND_CONFIRM:
-		if (m->round.best)
+		if (m->round.best >= m->round.plan[0])
 			pmtu_search_on(m, now);
 		else
 			search_complete(m, now, true);
