@@ -67,6 +67,24 @@ enum drop wg_seal(struct wg *wg, struct wg_peer *p, nsec now, struct wg_packet *
 	return DROP_NONE;
 }
 
+static bool sent_under(const struct session *s, uint32_t index, uint64_t counter)
+{
+	enum { OF_LATE = 1 << 20 };
+	return s && s->remote == index && counter < s->counter && s->counter - counter <= OF_LATE;
+}
+
+bool wg_sent_of_late(const struct wg_peer *p, const uint8_t header[static WG_DATA_HEADER_LEN])
+{
+	uint32_t index = msg_data_receiver(header);
+	uint64_t counter = msg_data_counter(header);
+	if (load_le32(header) != WG_DATA)
+		return false;
+	bool sent = sent_under(p->sessions.current, index, counter);
+	for (int i = 0; i < PREVIOUS; i++)
+		sent |= sent_under(p->sessions.previous[i], index, counter);
+	return sent;
+}
+
 void keepalive_make(struct wg_peer *p, nsec now, struct wg_output *out)
 {
 	struct wg_packet k = { .data = out->bytes };

@@ -163,6 +163,11 @@ bool wg_can_send(const struct wg_peer *p, nsec now);
  */
 enum drop wg_seal(struct wg *wg, struct wg_peer *p, nsec now, struct wg_packet *pkts, size_t n);
 /*
+ * Does a data message that begins with these WG_DATA_HEADER_LEN bytes look like one that we sent to
+ * the peer of late (the latest million)? For what is quoted in an ICMP message: it takes the receiver's index and a counter in use.
+ */
+bool wg_sent_of_late(const struct wg_peer *p, const uint8_t header[static WG_DATA_HEADER_LEN]);
+/*
  * Opens n data messages of any peers; each gets its peer and its drop reason. Counters are checked
  * after authentication. *confirmed, where not NULL: set to the peer whose responder session was
  * confirmed by one of these (staged packets can go), the last where there are several; call with
