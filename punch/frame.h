@@ -36,7 +36,7 @@ enum {
 
 /* Capabilities. A node that says none of these is treated as a stock peer. */
 enum {
-	HELLO_PATH_MTU = 1, /* answers probes */
+	HELLO_PATH_MTU = 1,  /* answers probes */
 	HELLO_FRAGMENTS = 2, /* puts fragments together */
 };
 

@@ -27,6 +27,8 @@ struct links *links_new(const struct links_config *cfg)
 
 static void link_free(struct link *l)
 {
+	for (int i = 0; i < SLOTS; i++)
+		free(l->slots[i].mtu);
 	sodium_memzero(l->key, sizeof(l->key));
 	free(l);
 }
@@ -75,11 +77,11 @@ static void point_at_relay(struct link *l, nsec now)
 	const struct links *ls = l->all;
 	struct slot *s = &l->slots[SLOT_RELAY];
 	link_forget_pending(l, s);
-	*s = (struct slot){ .path = { .relay = true, .remote = ls->relay },
-			    .used = ls->has_relay,
-			    .round = UINT8_MAX,
-			    .next = ls->has_relay ? now : NSEC_NEVER,
-			    .added = now };
+	slot_set(s, &(struct slot){ .path = { .relay = true, .remote = ls->relay },
+				    .used = ls->has_relay,
+				    .round = UINT8_MAX,
+				    .next = ls->has_relay ? now : NSEC_NEVER,
+				    .added = now });
 	link_choose(l, now);
 }
 
@@ -234,6 +236,7 @@ static void network_changed(struct link *l, nsec now)
 			s->next = s->tries ? s->next : now;
 		else
 			link_probe(s, now);
+		link_search_again(l, now, s);
 	}
 	l->backoff = 0;
 	/* Not all at the same instant: one millisecond for each, two seconds at most. */
@@ -288,7 +291,8 @@ size_t link_paths(const struct link *l, struct link_path_info *out, size_t cap)
 						    .rtt = s->rtt,
 						    .last_answer = s->last_answer,
 						    .sent = s->sent,
-						    .lost = count_lost(l, s) };
+						    .lost = count_lost(l, s),
+						    .mtu = s->mtu };
 	}
 	return n;
 }

@@ -13,12 +13,15 @@
  * the NAT's binding); a heartbeat unanswered for max(500 ms, 3 RTT) is repeated every 250 ms, and after
  * three unanswered the path is not used; failed sets are tried anew (with a new introduction) after 5, 10, 20, 40, 60, 60 … s
  * and at once after a network change.
+ *
+ * Each proven path, and the relay's, searches its own MTU (pmtu.h) from the first session on.
  */
 #ifndef WARREN_LINK_H
 #define WARREN_LINK_H
 
 #include "base/heap.h"
 #include "punch/outer.h"
+#include "punch/pmtu.h"
 
 struct links; /* all links of one node; owns them */
 struct link;
@@ -40,6 +43,9 @@ struct links_config {
 	 */
 	uint64_t boot;
 	uint32_t max_links;
+	/* This host's own MTU towards `remote`: bytes of IP packet; 0 unknown. NULL: always unknown. */
+	uint32_t (*local_mtu)(void *ctx, const struct addr *remote);
+	void *ctx;
 };
 
 struct links *links_new(const struct links_config *cfg);
@@ -74,6 +80,29 @@ void link_active(struct link *l, nsec now);
  */
 const struct path *link_path(const struct link *l);
 
+/* There is a session with the peer: from now on frames can be sent, and the paths' MTUs are searched. */
+void link_session_up(struct link *l, nsec now);
+/* The largest WireGuard message that may go over link_path(), bytes; 0 without a path. */
+uint32_t link_message_max(const struct link *l);
+/* Its path MTU search; NULL without a path, or where none has begun. For looking at. */
+const struct pmtu *link_pmtu(const struct link *l);
+/* `count` data messages of `len` bytes each went over link_path(). Cheap; once per batch. */
+void link_sent(struct link *l, nsec now, uint32_t len, uint32_t count);
+/* The peer's answer to a probe (LINK_PROBE). */
+void link_probe_ack(struct link *l, nsec now, const struct frame_ack *ack);
+/*
+ * An ICMP message says of a datagram to `to` that no more than `mtu` passes, and the caller has found
+ * what it quotes to be ours: the path there looks at it (pmtu_too_big()).
+ */
+void link_too_big(struct link *l, nsec now, const struct endpoint *to, bool relayed, uint32_t mtu);
+/* This host's own MTU towards that address may be another: each path there asks anew. */
+void links_local_mtu(struct links *ls, nsec now, const struct addr *to);
+/* The link to which the relay message that begins with these bytes was sent of late; else NULL. */
+struct link *links_quoted(struct links *ls, const uint8_t *quote, size_t len);
+
+/* Bytes of an IP packet around the WireGuard message on this path: IP, UDP and relay header. */
+uint32_t path_around(const struct path *p);
+
 /* Writes a relay header for `len` bytes of datagram that stand at p + RELAY_HEADER_LEN. */
 void link_relay_header(struct link *l, uint8_t *p, size_t len);
 
@@ -94,15 +123,34 @@ enum drop links_unwrap(struct links *ls, nsec now, const struct endpoint *from, 
 enum link_event {
 	LINK_SEND,	   /* `bytes` of `len` to `path.remote` (relay header already in front) */
 	LINK_PATH_CHANGED, /* link_path() is another one now; `path` */
+	LINK_PROBE, /* `probe`, as a message of `message` bytes in the session, over `path` */
+	LINK_MTU,   /* the MTU of `path` is another, or its search came to an end: `mtu` */
 	LINK_WANT_INTRODUCTION, /* ask the rendezvous to introduce us to this link again */
 	LINK_OBSERVED, /* a peer saw our datagrams come from `observed` (a candidate of ours) */
 };
+
+struct link_mtu {
+	uint32_t size, was; /* bytes of IP packet; `was`: as the last line said */
+	enum pmtu_reason reason;
+	bool in_use; /* it is link_path() */
+	bool news;   /* worth a line: it is smaller, or a search ended with another result */
+};
+
+/* What of a search has been told; and what is new since. False: nothing. */
+struct mtu_told {
+	uint32_t size, logged;
+	enum pmtu_state state;
+};
+bool mtu_changed(const struct pmtu *m, struct mtu_told *told, struct link_mtu *out);
 
 struct link_output {
 	enum link_event event;
 	struct link *link;
 	struct path path;
 	struct endpoint observed;
+	struct frame_probe probe;
+	uint32_t message;
+	struct link_mtu mtu;
 	size_t len;
 	uint8_t bytes[RELAY_HEADER_LEN + OUTER_MAX];
 };
@@ -117,6 +165,8 @@ struct link_path_info {
 	nsec rtt;	  /* smoothed; 0 unknown */
 	nsec last_answer; /* 0 never */
 	uint32_t sent, lost;
+	const struct pmtu
+		*mtu; /* valid until the next call that takes `now`; NULL: no search yet */
 };
 
 size_t link_paths(const struct link *l, struct link_path_info *out, size_t cap);

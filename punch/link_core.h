@@ -43,6 +43,8 @@ struct slot {
 	nsec last_answer; /* 0 never */
 	nsec last_sent, added;
 	uint32_t sent, answered;
+	struct pmtu *mtu;     /* from its first search on, for most slots have none; or NULL */
+	struct mtu_told told; /* by LINK_MTU */
 };
 
 struct pending_ping {
@@ -56,6 +58,7 @@ struct link {
 	struct link *hash_next;
 	struct link *ready_next; /* on the list of those that have something to say */
 	bool ready, changed, has_observed;
+	bool session; /* there was one: frames can be sent */
 	uint32_t number;
 	void *user;
 	uint8_t key[OUTER_KEY_LEN];
@@ -108,6 +111,7 @@ struct links {
 	nsec latest; /* the last time that we were told, for link_set_key(), which is told none */
 	struct link *ready_first, **ready_last;
 	struct bucket probes;	/* of all links together */
+	struct bucket search;	/* bytes of path MTU probes, of all links together */
 	uint64_t counter_floor; /* no link's counter was ever this great */
 
 	bool has_relay;
@@ -139,6 +143,14 @@ void link_choose(struct link *l, nsec now);
 nsec link_pace(const struct link *l, const struct slot *s, nsec now);
 bool link_worth_keeping(const struct link *l, const struct slot *s);
 void link_forget_pending(struct link *l, const struct slot *s);
+
+/* link_mtu.c: the search of each path */
+void slot_set(struct slot *s, const struct slot *value); /* its search has not begun */
+void slot_end_search(struct slot *s);
+void link_search(struct link *l, nsec now, struct slot *s); /* if it is time */
+void link_search_again(struct link *l, nsec now, struct slot *s);
+bool link_poll_mtu(struct link *l, nsec now, struct link_output *out);
+nsec link_mtu_deadline(const struct link *l);
 
 /* link_poll.c: timers */
 void link_ready(struct link *l);

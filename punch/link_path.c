@@ -87,11 +87,11 @@ struct slot *link_add_candidate(struct link *l, nsec now, const struct endpoint 
 	if (!s)
 		return NULL;
 	link_forget_pending(l, s);
-	*s = (struct slot){ .path.remote = *remote,
-			    .used = true,
-			    .round = UINT8_MAX,
-			    .next = NSEC_NEVER,
-			    .added = now };
+	slot_set(s, &(struct slot){ .path.remote = *remote,
+				    .used = true,
+				    .round = UINT8_MAX,
+				    .next = NSEC_NEVER,
+				    .added = now });
 	return s;
 }
 
@@ -226,6 +226,7 @@ void link_choose(struct link *l, nsec now)
 		bool stale = now - s->last_answer > STALE && link_is_active(l, now);
 		if (s->tries == 0)
 			s->next = nsec_min(s->next, stale ? now : now + link_pace(l, s, now));
+		link_search(l, now, s);
 	}
 	link_ready(l);
 }
@@ -245,6 +246,7 @@ void link_answered(struct link *l, nsec now, struct slot *s, const struct pendin
 	s->next =
 		NSEC_NEVER; /* so that the choice, when it falls on this slot, sets its own pace */
 	link_choose(l, now);
+	link_search(l, now, s);
 	nsec pace = link_pace(l, s, now);
 	s->next = nsec_min(s->next, now + (first ? links_spread(pace) : links_jitter(pace)));
 }
@@ -256,6 +258,7 @@ void link_unprove(struct link *l, nsec now, struct slot *s)
 	s->tries = 0;
 	s->round = UINT8_MAX;
 	s->next = NSEC_NEVER;
+	slot_end_search(s);
 	link_choose(l, now);
 	if (carried)
 		link_probe_all(l, now);

@@ -209,6 +209,7 @@ static bool slot_due(struct link *l, nsec now, struct slot *s, struct link_outpu
 		/* enough others are kept warm: this one may rest */
 		s->proven = false;
 		s->next = NSEC_NEVER;
+		slot_end_search(s);
 		return false;
 	}
 	if (!is_beat(l, s) && s->round >= PROBE_ROUNDS) {
@@ -291,7 +292,7 @@ static bool poll_link(struct link *l, nsec now, struct link_output *out)
 	refresh(l, now);
 	do {
 		if (poll_path(l, out) || poll_observed(l, out) || poll_want(l, now, out) ||
-		    poll_slots(l, now, out))
+		    poll_slots(l, now, out) || link_poll_mtu(l, now, out))
 			return true;
 		/* A path may have been given up while the slots were gone through. */
 	} while (l->changed || l->want_at <= now);
@@ -300,7 +301,7 @@ static bool poll_link(struct link *l, nsec now, struct link_output *out)
 
 static nsec next_deadline(const struct link *l)
 {
-	nsec at = nsec_min(l->want_at, l->refresh_at);
+	nsec at = nsec_min(nsec_min(l->want_at, l->refresh_at), link_mtu_deadline(l));
 	for (int i = 0; i < SLOTS; i++)
 		if (l->slots[i].used)
 			at = nsec_min(at, l->slots[i].next);

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The path MTU search of each path of a link. It begins when there is a session and the path is
+ * proven: at once for the path in use and for the relay, which a link may fall back to at any time; for
+ * another one when it has answered a second time, that is when it is kept as an alternative.
+ */
+#include "punch/link_core.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+
+enum { UNKNOWN_LOCAL_MTU = 1500 };
+
+/*
+ * All links together search with 1 MB/s, 256 KB at once: a thousand of them that begin at the same
+ * moment take their turns.
+ */
+#define SEARCH_COST(bytes) ((nsec)(bytes)*1000)
+#define SEARCH_DEPTH SEARCH_COST(256000)
+#define SEARCH_WAIT (10 * NSEC_PER_MSEC)
+
+uint32_t path_around(const struct path *p)
+{
+	return (addr_is_v4(&p->remote.addr) ? 20u : 40u) + 8 + (p->relay ? RELAY_HEADER_LEN : 0);
+}
+
+static bool slot_is_v6(const struct slot *s)
+{
+	return !addr_is_v4(&s->path.remote.addr);
+}
+
+void slot_set(struct slot *s, const struct slot *value)
+{
+	struct pmtu *m = s->mtu;
+	*s = *value;
+	s->mtu = m;
+	if (m)
+		pmtu_init(m, slot_is_v6(s), path_around(&s->path));
+}
+
+void slot_end_search(struct slot *s)
+{
+	if (s->mtu)
+		pmtu_stop(s->mtu);
+}
+
+static bool searching(const struct slot *s)
+{
+	return s->mtu && s->mtu->state != PMTU_DISABLED;
+}
+
+static uint32_t local_mtu(const struct links *ls, const struct slot *s)
+{
+	uint32_t mtu = ls->cfg.local_mtu ? ls->cfg.local_mtu(ls->cfg.ctx, &s->path.remote.addr) : 0;
+	return mtu ? mtu : UNKNOWN_LOCAL_MTU;
+}
+
+/* A new name each time: an answer to what another search asked is not one to this. */
+static void begin(struct link *l, nsec now, struct slot *s)
+{
+	if (!s->mtu) {
+		s->mtu = malloc(sizeof(*s->mtu));
+		if (!s->mtu)
+			return; /* the smallest size goes on */
+		pmtu_init(s->mtu, slot_is_v6(s), path_around(&s->path));
+	}
+	pmtu_start(s->mtu, now, randombytes_uniform(UINT32_MAX - 1) + 1, local_mtu(l->all, s));
+	link_ready(l);
+}
+
+void link_search(struct link *l, nsec now, struct slot *s)
+{
+	int32_t i = slot_index(l, s);
+	bool wanted = i == l->chosen || i == SLOT_RELAY || s->answered > 1;
+	if (l->session && s->used && s->proven && wanted && !searching(s))
+		begin(l, now, s);
+}
+
+void link_search_again(struct link *l, nsec now, struct slot *s)
+{
+	if (s->used && searching(s))
+		begin(l, now, s);
+}
+
+void link_session_up(struct link *l, nsec now)
+{
+	l->session = true;
+	for (int i = 0; i < SLOTS; i++)
+		link_search(l, now, &l->slots[i]);
+}
+
+const struct pmtu *link_pmtu(const struct link *l)
+{
+	return l->chosen == NO_SLOT ? NULL : l->slots[l->chosen].mtu;
+}
+
+uint32_t link_message_max(const struct link *l)
+{
+	const struct pmtu *m = link_pmtu(l);
+	uint32_t min = addr_is_v4(&l->current.remote.addr) ? PMTU_MIN_V4 : PMTU_MIN_V6;
+	return l->chosen == NO_SLOT ? 0 : (m ? m->size : min) - path_around(&l->current);
+}
+
+/* The search may have something to do sooner than the link's timer says. */
+static void wake(struct link *l, const struct pmtu *m)
+{
+	if (!timer_armed(&l->timer) || pmtu_deadline(m) < l->timer.at)
+		link_ready(l);
+}
+
+void link_sent(struct link *l, nsec now, uint32_t len, uint32_t count)
+{
+	struct pmtu *m = l->chosen == NO_SLOT ? NULL : l->slots[l->chosen].mtu;
+	if (!m)
+		return;
+	pmtu_sent(m, now, len + path_around(&l->current), count);
+	wake(l, m);
+}
+
+void link_probe_ack(struct link *l, nsec now, const struct frame_ack *ack)
+{
+	for (int i = 0; i < SLOTS; i++)
+		if (l->slots[i].mtu)
+			pmtu_acked(l->slots[i].mtu, now, ack);
+	link_ready(l);
+}
+
+void link_too_big(struct link *l, nsec now, const struct endpoint *to, bool relayed, uint32_t mtu)
+{
+	struct slot *s = relayed ? &l->slots[SLOT_RELAY] : link_slot_at(l, to);
+	if (!s || !searching(s))
+		return;
+	pmtu_too_big(s->mtu, now, mtu);
+	link_ready(l);
+}
+
+void links_local_mtu(struct links *ls, nsec now, const struct addr *to)
+{
+	for (uint32_t i = 0; i <= ls->mask; i++) {
+		for (struct link *l = ls->table[i]; l; l = l->hash_next) {
+			for (int k = 0; k < SLOTS; k++) {
+				struct slot *s = &l->slots[k];
+				if (!searching(s) || !addr_eq(&s->path.remote.addr, to))
+					continue;
+				pmtu_set_max(s->mtu, now, local_mtu(ls, s));
+				link_ready(l);
+			}
+		}
+	}
+}
+
+struct link *links_quoted(struct links *ls, const uint8_t *quote, size_t len)
+{
+	/* so many relay messages may have left since: more than a second's worth */
+	enum { OF_LATE = 1 << 20 };
+	struct relay_msg m;
+
+	if (!ls->has_relay || len < RELAY_HEADER_LEN || relay_peek(quote, len, &m) != DROP_NONE)
+		return NULL;
+	bool ours = m.source == ls->cfg.self && m.counter < ls->relay_tx &&
+		    ls->relay_tx - m.counter <= OF_LATE;
+	return ours ? link_find(ls, m.destination) : NULL;
+}
+
+bool mtu_changed(const struct pmtu *m, struct mtu_told *told, struct link_mtu *out)
+{
+	bool done = m->state == PMTU_SEARCH_COMPLETE && m->size != told->logged;
+	bool smaller = m->size < told->size && m->state != PMTU_DISABLED;
+
+	if (m->size == told->size && m->state == told->state)
+		return false;
+	*out = (struct link_mtu){ .size = m->size,
+				  .was = told->logged,
+				  .reason = m->reason,
+				  .news = done || (smaller && told->logged) };
+	told->size = m->size;
+	told->state = m->state;
+	if (out->news)
+		told->logged = m->size;
+	return true;
+}
+
+static bool tell(struct link *l, struct slot *s, struct link_output *out)
+{
+	if (!mtu_changed(s->mtu, &s->told, &out->mtu))
+		return false;
+	out->event = LINK_MTU;
+	out->link = l;
+	out->path = s->path;
+	out->mtu.in_use = slot_index(l, s) == l->chosen;
+	return true;
+}
+
+/* The bucket is looked at before, so that a search of its own pace waits rather than loses probes. */
+static bool probe(struct link *l, nsec now, struct slot *s, struct link_output *out)
+{
+	struct links *ls = l->all;
+	struct pmtu_probe p;
+	if (pmtu_deadline(s->mtu) > now || ls->search.busy - now > SEARCH_DEPTH ||
+	    !pmtu_poll(s->mtu, now, s->rtt, &p))
+		return false;
+	ls->search.busy = nsec_max(ls->search.busy, now) + SEARCH_COST(p.size);
+	out->event = LINK_PROBE;
+	out->link = l;
+	out->path = s->path;
+	out->probe = p.frame;
+	out->message = p.size - path_around(&s->path);
+	return true;
+}
+
+bool link_poll_mtu(struct link *l, nsec now, struct link_output *out)
+{
+	for (int i = 0; i < SLOTS; i++) {
+		struct slot *s = &l->slots[i];
+		if (s->mtu && (tell(l, s, out) || probe(l, now, s, out) || tell(l, s, out)))
+			return true;
+	}
+	return false;
+}
+
+nsec link_mtu_deadline(const struct link *l)
+{
+	nsec at = NSEC_NEVER;
+	for (int i = 0; i < SLOTS; i++)
+		if (l->slots[i].mtu)
+			at = nsec_min(at, pmtu_deadline(l->slots[i].mtu));
+	/* while the bucket is empty there is no use in coming back sooner */
+	nsec earliest = l->all->search.busy - SEARCH_DEPTH + SEARCH_WAIT;
+	return at == NSEC_NEVER ? at : nsec_max(at, earliest);
+}
