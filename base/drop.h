@@ -45,6 +45,7 @@
 	X(FRAME_UNEXPECTED, "frame_unexpected") \
 	X(FRAME_MALFORMED, "frame_malformed") \
 	X(FRAME_VERSION, "frame_version") \
+	X(FRAME_RATE, "frame_rate") \
 	X(FRAGMENT_OVERLAP, "fragment_overlap") \
 	X(FRAGMENT_TIMEOUT, "fragment_timeout") \
 	X(FRAGMENT_EVICTED, "fragment_evicted") \

@@ -18,8 +18,8 @@
 #define JOIN_SETTINGS                                                                              \
 	SET_JOIN, SET_WORKER_ID, SET_TRINO_MODE, SET_TRINO_LOCAL_PORT, SET_TRINO_HTTPS_PORT,       \
 		SET_TRINO_PROXY_PORT, SET_TRINO_COORDINATOR_ID, SET_STATE, SET_RUN_DIR,            \
-		SET_INTERFACE, SET_PORT, SET_ENDPOINT, SET_KEY, SET_GSO, SET_AEAD, SET_LOG_LEVEL,  \
-		SET_CONFIG
+		SET_INTERFACE, SET_PORT, SET_MTU, SET_ENDPOINT, SET_KEY, SET_GSO, SET_AEAD,        \
+		SET_LOG_LEVEL, SET_CONFIG
 
 static const enum setting up_settings[] = { JOIN_SETTINGS, SETTING_COUNT };
 static const enum setting run_settings[] = { SET_USER, JOIN_SETTINGS, SETTING_COUNT };
@@ -215,7 +215,7 @@ static int read_state(struct app *a)
 
 static int read_common(struct app *a)
 {
-	unsigned long port;
+	unsigned long port, mtu;
 	bool gso;
 	const char *interface = config_get(&a->c, SET_INTERFACE, "warren0");
 	const char *run_dir = config_get(&a->c, SET_RUN_DIR, "/run/warren");
@@ -230,10 +230,12 @@ static int read_common(struct app *a)
 	a->gw.interface = a->interface;
 	a->gw.run_dir = a->run_dir;
 	if (config_number(&a->c, SET_PORT, 1, UINT16_MAX, 0, &port) < 0 ||
+	    config_number(&a->c, SET_MTU, INNER_MTU_MIN, FRAGMENT_PACKET_MAX, 0, &mtu) < 0 ||
 	    config_bool(&a->c, SET_GSO, &gso) < 0 ||
 	    config_each(&a->c, SET_ENDPOINT, add_endpoint, &a->gw) < 0)
 		return -1;
 	a->gw.port = (uint16_t)port;
+	a->gw.mtu = (uint32_t)mtu;
 	a->gw.gso = gso || !a->c.value[SET_GSO];
 	a->gw.aead = aead_choose(config_get(&a->c, SET_AEAD, NULL));
 	if (!a->gw.aead)
@@ -253,6 +255,8 @@ static int read_static(struct app *a, const char *path)
 	if (a->conf.skipped[0])
 		log_info("%s: not acted on: %s", path, a->conf.skipped);
 	a->gw.static_conf = &a->conf;
+	if (!a->gw.mtu)
+		a->gw.mtu = a->conf.mtu;
 	if (a->conf.listen_port && !a->gw.port)
 		a->gw.port = a->conf.listen_port;
 	return 0;

@@ -90,17 +90,48 @@ static void print_drops(const json_t *drops)
 	printf("\n");
 }
 
+/* The MTU of the path in use: of the outer packets, as people know it of their lines. */
+static void path_mtu_text(const json_t *p, char out[static 24])
+{
+	const json_t *path;
+	size_t i;
+
+	snprintf(out, 24, "-");
+	json_array_foreach(json_object_get(p, "paths"), i, path)
+	{
+		if (!json_is_true(json_object_get(path, "in_use")))
+			continue;
+		bool done = strcmp(str(path, "mtu_state"), "complete") == 0;
+		snprintf(out, 24, "%lld%s", num(path, "mtu"), done ? "" : "…");
+	}
+}
+
+/* What packets that do not fit the path cost: they are cut, and put together. */
+static void print_fragments(const json_t *p)
+{
+	const json_t *f = json_object_get(p, "fragments");
+	long long sent = num(f, "packets_sent"), received = num(f, "packets_received");
+
+	if (sent + received == 0)
+		return;
+	printf("  %-16s cut %lld packets into %lld, put %lld together\n", "", sent, num(f, "sent"),
+	       received);
+}
+
 static void print_peer(const json_t *p)
 {
-	char rtt[24], tx[24], rx[24];
+	char rtt[24], tx[24], rx[24], path_mtu[24];
 	bool member = strcmp(str(p, "kind"), "member") == 0;
 	char key[12];
 
 	snprintf(key, sizeof(key), "%.8s…", str(p, "key"));
-	printf("  %-16s %-16s %-7s %-26s %10s %5lld %11s %11s  %s\n", member ? str(p, "id") : key,
-	       member ? str(p, "ip") : "-", str(p, "path"), str(p, "endpoint"),
-	       ms_text(p, "rtt_ms", rtt), num(p, "mtu"), bytes_text(num(p, "tx_bytes"), tx),
-	       bytes_text(num(p, "rx_bytes"), rx), member ? str(p, "release") : "");
+	path_mtu_text(p, path_mtu);
+	printf("  %-16s %-16s %-7s %-26s %10s %8s %5lld %11s %11s  %s\n",
+	       member ? str(p, "id") : key, member ? str(p, "ip") : "-", str(p, "path"),
+	       str(p, "endpoint"), ms_text(p, "rtt_ms", rtt), path_mtu, num(p, "mtu"),
+	       bytes_text(num(p, "tx_bytes"), tx), bytes_text(num(p, "rx_bytes"), rx),
+	       member ? str(p, "release") : "");
+	print_fragments(p);
 }
 
 static void print_gateway(const json_t *o)
@@ -117,8 +148,11 @@ static void print_gateway(const json_t *o)
 		printf("rendezvous %s: %s, %s\n", str(r, "endpoint"),
 		       json_is_true(json_object_get(r, "registered")) ? "registered" : "no answer",
 		       ms_text(r, "rtt_ms", rtt));
-	printf("\n  %-16s %-16s %-7s %-26s %10s %5s %11s %11s  %s\n", "MEMBER", "ADDRESS", "PATH",
-	       "ENDPOINT", "RTT", "MTU", "SENT", "RECEIVED", "RELEASE");
+	if (json_is_integer(json_object_get(o, "mtu_pinned")))
+		printf("inner MTU pinned to %lld: what does not fit a path is cut\n",
+		       num(o, "mtu_pinned"));
+	printf("\n  %-16s %-16s %-7s %-26s %10s %8s %5s %11s %11s  %s\n", "MEMBER", "ADDRESS",
+	       "PATH", "ENDPOINT", "RTT", "PATH-MTU", "MTU", "SENT", "RECEIVED", "RELEASE");
 	json_array_foreach((json_t *)(uintptr_t)peers, i, p) print_peer(p);
 	if (json_array_size(peers) == 0)
 		printf("  nobody else yet\n");

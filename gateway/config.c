@@ -37,6 +37,10 @@ static const struct setting_info {
 			    "name of the TUN interface (default: warren0)" },
 	[SET_PORT] = { "port", "WARREN_PORT", "PORT",
 		       "UDP port (default: random, then kept in the state)" },
+	[SET_MTU] = { "mtu", "WARREN_MTU", "BYTES",
+		      "MTU of the inner side, 576 to 9000, whatever the paths take: what does not "
+		      "fit is "
+		      "cut inside the tunnel (default: what fits each path)" },
 	[SET_ENDPOINT] = { "endpoint", "WARREN_ENDPOINT", "IP:PORT",
 			   "a further address that others reach us at (port forward, elastic IP); "
 			   "repeatable" },

@@ -21,6 +21,7 @@ enum setting {
 	SET_RUN_DIR,
 	SET_INTERFACE,
 	SET_PORT,
+	SET_MTU,
 	SET_ENDPOINT,
 	SET_KEY,
 	SET_USER,
@@ -39,6 +40,8 @@ enum setting {
 	SET_SWEEP,
 	SETTING_COUNT
 };
+
+enum { INNER_MTU_MIN = 576 }; /* of --mtu */
 
 struct config {
 	char *value[SETTING_COUNT]; /* owned; NULL: not set. Repeated flags are joined by commas */

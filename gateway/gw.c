@@ -137,6 +137,12 @@ static void on_note(void *ctx, const struct node_note *n)
 		gw_net_path(g, n->peer);
 		g->roster_changed = true;
 		break;
+	case NODE_MTU:
+		gw_net_mtu(g, n->peer);
+		break;
+	case NODE_PATH_MTU:
+		gw_net_path_mtu(n->peer, &n->path, &n->mtu);
+		break;
 	case NODE_RESOLVE:
 		gw_resolve(g);
 		break;
@@ -329,13 +335,18 @@ static int reload_state(struct gw *g)
 static int make_node(struct gw *g)
 {
 	struct node_config nc = {
-		.io = { .ctx = g, .udp = gw_send_udp, .tun = gw_send_tun, .note = on_note },
+		.io = { .ctx = g,
+			.udp = gw_send_udp,
+			.tun = gw_send_tun,
+			.note = on_note,
+			.local_mtu = gw_net_local_mtu },
 		.aead = g->cfg->aead,
 		.worker_id = g->cfg->worker_id,
 		.release = WARREN_VERSION,
 		.max_peers = GW_MAX_PEERS,
 		.timestamp_floor = g->cfg->state.timestamp,
 		.udp_gso = g->tun.uso,
+		.pinned_mtu = g->cfg->mtu,
 		.token = g->cfg->joining ? &g->cfg->token : NULL,
 		.psk = g->cfg->state.has_psk ? g->cfg->state.psk : NULL,
 		.number = g->cfg->state.number,

@@ -15,6 +15,7 @@
 #include "route/guard.h"
 #include "route/kernel.h"
 #include "tun/dev.h"
+#include "tun/fragment.h"
 
 enum {
 	GW_RX_SLOTS = 8,
@@ -32,6 +33,7 @@ struct gw_config {
 	bool trino;
 	uint16_t trino_port, proxy_port;
 	uint16_t port; /* 0: the state's, else random */
+	uint32_t mtu;  /* pinned inner MTU; 0: what fits each path */
 	bool gso;
 	const struct aead *aead;
 	bool joining;
@@ -92,6 +94,9 @@ int gw_net_up(struct gw *g); /* the lease's addresses */
 int gw_net_static(struct gw *g);
 void gw_net_route(struct gw *g, struct peer *p, const struct prefix *prefix, bool add);
 void gw_net_path(struct gw *g, struct peer *p);
+void gw_net_mtu(struct gw *g, struct peer *p); /* peer_mtu() is another */
+void gw_net_path_mtu(const struct peer *p, const struct path *path, const struct link_mtu *m);
+uint32_t gw_net_local_mtu(void *ctx, const struct addr *remote); /* for struct node_io */
 void gw_net_candidates(struct gw *g);
 
 /* gw_chan.c: launcher, helper and shim */

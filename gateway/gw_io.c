@@ -48,6 +48,16 @@ static void on_tun(struct ev_loop *ev, ev_io *w, int revents)
 	node_flush(g->node, g->loop.now);
 }
 
+/* ICMP's word, and our own device's, of datagrams that were too large. */
+static void take_errors(struct gw *g)
+{
+	struct udp_too_big e[GW_RX_SLOTS];
+	unsigned n;
+	while (g->udp.errors && (n = udp_errors(&g->udp, e, GW_RX_SLOTS)))
+		for (unsigned i = 0; i < n; i++)
+			node_too_big(g->node, g->loop.now, &e[i]);
+}
+
 static void on_udp(struct ev_loop *ev, ev_io *w, int revents)
 {
 	struct gw *g = w->data;
@@ -68,6 +78,8 @@ static void on_udp(struct ev_loop *ev, ev_io *w, int revents)
 		if (n < GW_RX_SLOTS)
 			break;
 	}
+	if (g->udp.errors)
+		take_errors(g);
 }
 
 static int open_socket(struct gw *g)

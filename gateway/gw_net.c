@@ -4,8 +4,25 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <stdio.h>
 
-enum { TUN_MTU = 1420, MIN_IP6_MTU = 1280, TCP4_HEADERS = 40, TCP6_HEADERS = 60 };
+/*
+ * The device takes the largest packet that any peer may get; what a peer really gets is its routes'
+ * MTU. Below 1280 the kernel would take IPv6 from it.
+ */
+enum { TUN_MTU = FRAGMENT_PACKET_MAX, MIN_IP6_MTU = 1280, TCP4_HEADERS = 40, TCP6_HEADERS = 60 };
+
+static uint32_t tun_mtu(const struct gw *g)
+{
+	uint32_t pinned = g->cfg->mtu;
+	return !pinned ? TUN_MTU : pinned < MIN_IP6_MTU ? MIN_IP6_MTU : pinned;
+}
+
+uint32_t gw_net_local_mtu(void *ctx, const struct addr *remote)
+{
+	struct gw *g = ctx;
+	return g->kernel ? kernel_path_mtu(g->kernel, remote) : 0;
+}
 
 /* A prefix that this host uses already would be cut off, or would cut us off. */
 static int check_clash(struct gw *g, const struct prefix *p)
@@ -77,7 +94,7 @@ int gw_net_open(struct gw *g)
 		kernel_clean_leftovers(g->kernel, g->cfg->token.prefixes, g->cfg->token.nprefixes);
 		err = close_prefixes(g);
 	}
-	if (err == 0 && (err = kernel_link_up(g->kernel, TUN_MTU)) < 0)
+	if (err == 0 && (err = kernel_link_up(g->kernel, tun_mtu(g))) < 0)
 		log_error("cannot bring interface %s up: %s", g->tun.name, strerror(-err));
 	g->monitor_fd = kernel_monitor_open(g->tun.ifindex);
 	if (g->monitor_fd >= 0) {
@@ -129,8 +146,6 @@ int gw_net_static(struct gw *g)
 
 	for (size_t i = 0; err == 0 && i < c->naddresses; i++)
 		err = add_address(g, &c->addresses[i]);
-	if (err == 0 && c->mtu && (err = kernel_link_mtu(g->kernel, c->mtu)) < 0)
-		log_error("cannot set MTU %u: %s", c->mtu, strerror(-err));
 	return err;
 }
 
@@ -146,11 +161,23 @@ static bool swallows_endpoint(const struct peer *p, const struct prefix *prefix)
 		     : peer_kind(p) == PEER_STATIC && prefix->bits == 0;
 }
 
+/*
+ * The MSS that a SYN offers caps the connection for life, so it says what the largest path would take;
+ * the sender keeps to the MTU of its route anyway. A stock peer will never send more than it does now.
+ */
+static uint32_t mss_to_offer(const struct gw *g, const struct peer *p, bool v4)
+{
+	uint32_t mtu = peer_is_warren(p) ? tun_mtu(g) : peer_mtu(p);
+	if (!v4 && mtu < MIN_IP6_MTU)
+		mtu = MIN_IP6_MTU;
+	return mtu - (v4 ? TCP4_HEADERS : TCP6_HEADERS);
+}
+
 void gw_net_route(struct gw *g, struct peer *p, const struct prefix *prefix, bool add)
 {
 	const struct lease *l = &node_lease(g->node)->lease;
 	bool v4 = addr_is_v4(&prefix->addr), member = peer_kind(p) == PEER_MEMBER;
-	uint32_t mtu = peer_mtu(p), advmss = TUN_MTU - (v4 ? TCP4_HEADERS : TCP6_HEADERS);
+	uint32_t mtu = peer_mtu(p);
 	char text[PREFIX_STRLEN];
 	int err;
 
@@ -169,7 +196,7 @@ void gw_net_route(struct gw *g, struct peer *p, const struct prefix *prefix, boo
 	if (!v4 && mtu < MIN_IP6_MTU)
 		mtu = MIN_IP6_MTU;
 	err = kernel_route_set(g->kernel, prefix, member ? (v4 ? &l->ip : &l->ip6) : NULL, mtu,
-			       advmss);
+			       mss_to_offer(g, p, v4));
 	if (err < 0 && v4)
 		log_warn("no route to %s: %s", prefix_str(prefix, text),
 			 err == -EEXIST ? "this host has one of its own" : strerror(-err));
@@ -186,22 +213,43 @@ static void route_again(void *ctx, const struct prefix *prefix)
 	gw_net_route(r->g, r->p, prefix, true);
 }
 
-void gw_net_path(struct gw *g, struct peer *p)
+void gw_net_mtu(struct gw *g, struct peer *p)
 {
 	struct route_again again = { g, p };
+	peer_each_route(p, route_again, &again);
+}
+
+/* What people call the peer. */
+static const char *name_of(const struct peer *p)
+{
+	return peer_kind(p) == PEER_MEMBER ? peer_entry(p)->id : "peer";
+}
+
+static const char *way(const struct path *path)
+{
+	return path->relay ? "over the relay" : "direct to";
+}
+
+void gw_net_path(struct gw *g, struct peer *p)
+{
 	struct path path;
 	char text[ENDPOINT_STRLEN];
-	const char *who = peer_kind(p) == PEER_MEMBER ? peer_entry(p)->id : "peer";
 
-	if (!peer_path(p, &path)) {
-		log_info("%s: no path", who);
-		return;
-	}
-	log_info("%s: %s %s", who, path.relay ? "over the relay" : "direct to",
-		 endpoint_str(&path.remote, text));
-	uint32_t mtu = kernel_path_mtu(g->kernel, &path.remote.addr);
-	if (mtu && peer_set_path_mtu(p, mtu))
-		peer_each_route(p, route_again, &again);
+	(void)g;
+	if (!peer_path(p, &path))
+		log_info("%s: no path", name_of(p));
+	else
+		log_info("%s: %s %s", name_of(p), way(&path), endpoint_str(&path.remote, text));
+}
+
+void gw_net_path_mtu(const struct peer *p, const struct path *path, const struct link_mtu *m)
+{
+	char text[ENDPOINT_STRLEN];
+	char was[24] = "";
+	if (m->was)
+		snprintf(was, sizeof(was), " (was %u)", m->was);
+	log_info("%s: path MTU %u%s %s %s: %s", name_of(p), m->size, was, way(path),
+		 endpoint_str(&path->remote, text), pmtu_reason_text(m->reason));
 }
 
 void gw_net_candidates(struct gw *g)

@@ -7,6 +7,7 @@
  * database, a state directory), so both are tried in turn; so are the addresses of its name.
  */
 #include "gateway/node_internal.h"
+#include "punch/control.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -92,7 +93,7 @@ static void use_address(struct node *n, nsec now, size_t i)
 	j->current = i % j->count;
 	if (endpoint_eq(&j->rendezvous->path.remote, &j->at[j->current]))
 		return;
-	j->rendezvous->path = (struct path){ .remote = j->at[j->current] };
+	peer_set_path(j->rendezvous, now, &(struct path){ .remote = j->at[j->current] });
 	use_relay(n, now);
 }
 
@@ -229,6 +230,7 @@ static void member_add(struct node *n, nsec now, const struct roster_entry *e)
 	}
 	p->entry = *e;
 	p->next_warm = now + WARM_EVERY;
+	peer_schedule(p);
 	wg_peer_set_psk(p->wg, e->pair_psk);
 	wg_peer_derive(p->wg, "warren outer", key);
 	p->link = link_add(n->links, now, e->number, key, p);
@@ -315,7 +317,11 @@ static void sweep_gone(struct node *n, nsec now)
 
 static int first_grant(struct node *n, const struct lease *l)
 {
-	struct links_config lc = { .self = l->number, .boot = n->boot, .max_links = n->max_peers };
+	struct links_config lc = { .self = l->number,
+				   .boot = n->boot,
+				   .max_links = n->max_peers,
+				   .local_mtu = n->io.local_mtu,
+				   .ctx = n->io.ctx };
 	n->links = links_new(&lc);
 	if (!n->links)
 		return -ENOMEM;
@@ -375,13 +381,19 @@ static void refused(struct node *n, const struct enrol_output *out, enum node_ev
 	node_tell(n, &(struct node_note){ .event = event, .text = out->text, .fatal = out->fatal });
 }
 
+static bool send_control(struct peer *r, nsec now, uint8_t *payload, size_t len)
+{
+	len = ctl_pad(payload, len, CONTROL_MAX);
+	return out_frame(r, now, &r->path, payload, len, len);
+}
+
 static void handle(struct node *n, nsec now, struct enrol_output *out)
 {
 	struct peer *r = n->join.rendezvous;
 
 	switch (out->event) {
 	case ENROL_SEND:
-		if (!out_control(r, now, out->bytes, out->len))
+		if (!send_control(r, now, out->bytes, out->len))
 			wg_peer_initiate(n->wg, r->wg, now, 0);
 		break;
 	case ENROL_GRANTED:

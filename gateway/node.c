@@ -22,13 +22,18 @@ struct node *node_new(const struct node_config *cfg, nsec now)
 	n->boot = cfg->boot;
 	n->max_peers = cfg->max_peers;
 	n->udp_gso = cfg->udp_gso;
+	n->pinned_mtu = cfg->pinned_mtu;
+	n->reassembly = reassembly_new(&n->drops);
+	n->scratch = malloc(SCRATCH);
 	n->wg = wg_new(&wc);
 	n->routes = route_table_new();
 	for (unsigned i = 0; i < MAX_RUNS; i++)
 		n->runs[i].buf = malloc(RUN_BYTES);
 	for (unsigned i = 0; i < MAX_RUNS; i++)
-		if (!n->wg || !n->routes || !n->runs[i].buf)
+		if (!n->runs[i].buf)
 			goto fail;
+	if (!n->wg || !n->routes || !n->reassembly || !n->scratch)
+		goto fail;
 	wg_set_private_key(n->wg, cfg->private_key);
 	wg_set_timestamp_floor(n->wg, cfg->timestamp_floor);
 	if (cfg->token && join_start(n, now, cfg) < 0)
@@ -50,6 +55,8 @@ void node_free(struct node *n)
 	links_free(n->links);
 	route_table_free(n->routes);
 	wg_free(n->wg);
+	reassembly_free(n->reassembly);
+	free(n->scratch);
 	for (unsigned i = 0; i < MAX_RUNS; i++)
 		free(n->runs[i].buf);
 	free(n);
@@ -79,6 +86,7 @@ static void path_changed(struct node *n, struct peer *p, nsec now)
 		peer_unstage(p, now);
 	struct path path = { 0 };
 	peer_path(p, &path);
+	mtu_review(p, now);
 	if (path.relay == p->told.relay && endpoint_eq(&path.remote, &p->told.remote))
 		return; /* only our own end of it is another */
 	p->told = path;
@@ -103,6 +111,10 @@ static void poll_links(struct node *n, nsec now)
 		}
 		case LINK_PATH_CHANGED:
 			path_changed(n, p, now);
+			break;
+		case LINK_PROBE:
+		case LINK_MTU:
+			mtu_link_event(now, &out);
 			break;
 		case LINK_WANT_INTRODUCTION:
 			enrol_connect(n->join.enrol, now, p->entry.number);
@@ -131,7 +143,7 @@ static void keep_warm(struct node *n, struct peer *p, nsec now)
 
 	if (p->kind != PEER_MEMBER || now < p->next_warm)
 		return;
-	p->next_warm = now + WARM_EVERY;
+	p->next_warm = now + WARM_EVERY; /* mtu_tick() sets the timer */
 	if (!peer_path(p, &path) || route_table_count(n->routes) > 2 * WARM_MEMBERS)
 		return;
 	wg_peer_stats(p->wg, now, &s);
@@ -141,9 +153,15 @@ static void keep_warm(struct node *n, struct peer *p, nsec now)
 
 void node_tick(struct node *n, nsec now)
 {
+	struct timer *t;
+
 	join_tick(n, now);
-	for (struct peer *p = n->peers; p; p = p->next)
+	while ((t = heap_due(&n->timers, now))) {
+		struct peer *p = container_of(t, struct peer, timer);
 		keep_warm(n, p, now);
+		mtu_tick(p, now);
+	}
+	reassembly_expire(n->reassembly, now);
 	poll_links(n, now);
 	poll_wg(n, now);
 	node_flush(n, now);
@@ -152,9 +170,8 @@ void node_tick(struct node *n, nsec now)
 nsec node_deadline(const struct node *n)
 {
 	nsec at = nsec_min(wg_deadline(n->wg), join_deadline(n));
-	for (const struct peer *p = n->peers; p; p = p->next)
-		if (p->kind == PEER_MEMBER)
-			at = nsec_min(at, p->next_warm);
+	at = nsec_min(at, heap_deadline(&n->timers));
+	at = nsec_min(at, reassembly_deadline(n->reassembly));
 	return n->links ? nsec_min(at, links_deadline(n->links)) : at;
 }
 
@@ -167,6 +184,8 @@ void node_network_changed(struct node *n, nsec now)
 {
 	if (n->links)
 		links_network_changed(n->links, now);
+	for (struct peer *p = n->peers; p; p = p->next)
+		mtu_path_changed(p, now);
 }
 
 struct peer *node_static_add(struct node *n, nsec now, const uint8_t key[static 32],
@@ -178,7 +197,7 @@ struct peer *node_static_add(struct node *n, nsec now, const uint8_t key[static 
 	if (psk)
 		wg_peer_set_psk(p->wg, psk);
 	if (at)
-		p->path.remote = *at;
+		peer_set_path(p, now, &(struct path){ .remote = *at });
 	wg_peer_set_keepalive(n->wg, p->wg, now, keepalive);
 	if (at && keepalive)
 		wg_peer_initiate(n->wg, p->wg, now, 0);

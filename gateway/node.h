@@ -4,8 +4,8 @@
  * Sans-IO: what comes from the TUN and the socket goes in with `now`, what leaves goes out through
  * struct node_io, at once or at node_flush(). So a whole gateway runs in a simulated network.
  *
- *   out: node_tun() → split → route → [stage] → seal → run of one peer, path, size → io.udp
- *   in:  node_udp() → classify → [unwrap] → open → source and destination check → merge → io.tun
+ *   out: node_tun() → split → route → [stage] → [fragment] → seal → run of one peer, path, size → io.udp
+ *   in:  node_udp() → classify → [unwrap] → open → [reassemble] → source and destination check → merge → io.tun
  *
  * The node owns its peers and everything below them. Nothing here blocks or reads a clock.
  */
@@ -37,6 +37,8 @@ enum node_event {
 	NODE_RELEASED,
 	NODE_ROUTE_ADD, /* `prefix` is `peer`'s: tell the kernel, with the peer's MTU */
 	NODE_ROUTE_REMOVE,
+	NODE_MTU,	   /* peer_mtu() is another: tell the kernel's routes of `peer` */
+	NODE_PATH_MTU,	   /* worth a line: `mtu` of `path` to `peer` */
 	NODE_PATH_CHANGED, /* `peer` has another path (peer_path()), or none */
 	NODE_RESOLVE,	   /* the rendezvous' names should be looked up again (node_resolved()) */
 	NODE_SAVE,	   /* node_psk() or node_lease() changed: write the state */
@@ -48,6 +50,8 @@ struct node_note {
 	enum node_event event;
 	struct peer *peer;
 	struct prefix prefix;
+	struct path path;
+	struct link_mtu mtu;
 	const char *text;
 	bool fatal;
 };
@@ -58,6 +62,8 @@ struct node_io {
 	void (*udp)(void *ctx, const struct udp_tx *tx, unsigned n);
 	void (*tun)(void *ctx, const struct gro_write *w);
 	void (*note)(void *ctx, const struct node_note *note);
+	/* This host's own MTU towards an outer address: bytes of IP packet, 0 unknown. May be NULL. */
+	uint32_t (*local_mtu)(void *ctx, const struct addr *remote);
 };
 
 struct node_config {
@@ -69,6 +75,8 @@ struct node_config {
 	int64_t timestamp_floor; /* from the state: TAI64N as ns since 1970 */
 	uint64_t boot;		 /* greater at each start */
 	bool udp_gso;		 /* the TUN takes UDP super-packets */
+	uint32_t
+		pinned_mtu; /* of each peer's inner side, whatever the path; 0: what fits the path */
 	/* joining: the token, or NULL for a purely static node */
 	const struct token *token;
 	const uint8_t *psk;   /* the member PSK kept in the state, or NULL */
@@ -96,6 +104,8 @@ void node_resolved(struct node *n, nsec now, const struct endpoint *e, size_t co
 void node_set_candidates(struct node *n, nsec now, const struct endpoint *c, size_t count);
 void node_set_trino(struct node *n, nsec now, const struct trino_facts *f);
 void node_network_changed(struct node *n, nsec now);
+/* An entry of the socket's error queue; anybody may have made it. */
+void node_too_big(struct node *n, nsec now, const struct udp_too_big *e);
 void node_release(struct node *n, nsec now); /* NODE_RELEASED follows within 2 s */
 
 /* --- static peers --- */
@@ -123,6 +133,8 @@ const struct endpoint *node_rendezvous(const struct node *n); /* in use now; NUL
 struct peer_stats {
 	uint64_t tx_bytes, rx_bytes; /* of datagrams of inner data */
 	uint64_t tx_direct, tx_relay, rx_direct, rx_relay;
+	/* inner packets that were cut, and into how many; put together, and of how many */
+	uint64_t tx_cut, tx_fragments, rx_whole, rx_fragments;
 };
 
 struct peer *node_peer_next(const struct node *n, const struct peer *after); /* NULL: the first */
@@ -136,11 +148,16 @@ const struct link *peer_link(const struct peer *p); /* members alone */
 bool peer_path(const struct peer *p, struct path *out);
 const struct peer_stats *peer_stats_of(const struct peer *p);
 const struct drops *peer_drops(const struct peer *p);
-uint32_t peer_mtu(const struct peer *p); /* inner */
+/* The inner MTU, as the kernel's routes to the peer should have it (IPv6: at least 1280). */
+uint32_t peer_mtu(const struct peer *p);
+/* What fits one datagram of the path in use; larger packets are cut, where the peer is a warren. */
+uint32_t peer_room(const struct peer *p);
+/* It takes in-tunnel frames: a member, or a static peer that said so. */
+bool peer_is_warren(const struct peer *p);
+/* A static warren's search; NULL for all others (members: link_paths()). */
+const struct pmtu *peer_static_pmtu(const struct peer *p);
 /* Each prefix that is routed to the peer. */
 void peer_each_route(const struct peer *p, void (*each)(void *ctx, const struct prefix *prefix),
 		     void *ctx);
-/* The underlay's MTU towards the peer: sets the inner one by the rule for stock peers. True if changed. */
-bool peer_set_path_mtu(struct peer *p, uint32_t path_mtu);
 
 #endif

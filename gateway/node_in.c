@@ -5,9 +5,6 @@
  * nothing of an inner packet before it was authenticated.
  */
 #include "gateway/node_internal.h"
-#include "punch/control.h"
-
-enum { FIRST_FRAME = 0x80 };
 
 /* Source and destination of the inner packet, and its own length without padding. */
 struct inner {
@@ -58,19 +55,11 @@ static enum drop inner_admit(struct node *n, struct peer *p, uint8_t *ip, size_t
 	return DROP_NONE;
 }
 
-static enum drop frame(struct node *n, struct peer *p, nsec now, const uint8_t *f, size_t len)
-{
-	if (f[0] != CTL_FIRST_BYTE)
-		return DROP_FRAME_UNKNOWN;
-	if (p->kind != PEER_RENDEZVOUS)
-		return DROP_FRAME_UNEXPECTED;
-	return join_control(n, now, f, len);
-}
-
 static void session_seen(struct node *n, struct peer *p, nsec now)
 {
 	if (!p->had_session && wg_can_send(p->wg, now)) {
 		p->had_session = true;
+		mtu_session_new(p, now);
 		node_tell(n, &(struct node_note){ .event = NODE_SESSION, .peer = p });
 	}
 	if (p->staged && wg_can_send(p->wg, now))
@@ -78,12 +67,31 @@ static void session_seen(struct node *n, struct peer *p, nsec now)
 }
 
 /* An authenticated packet of a static peer says where it is now (the paper's 2.1, roaming). */
-static void roam(struct peer *p, const struct arrival *a)
+static void roam(struct peer *p, nsec now, const struct arrival *a)
 {
 	if (p->kind == PEER_STATIC && !a->relayed)
-		p->path = (struct path){ .remote = a->from,
-					 .local = a->local,
-					 .ifindex = a->ifindex };
+		peer_set_path(p, now,
+			      &(struct path){ .remote = a->from,
+					      .local = a->local,
+					      .ifindex = a->ifindex });
+}
+
+/* An inner packet of `len` bytes, padding included, to the list of those that go to the TUN. */
+static enum drop inner(struct node *n, struct peer *p, uint8_t *ip, size_t len, size_t *ninner)
+{
+	enum drop why = inner_admit(n, p, ip, len, &n->inner[*ninner]);
+	*ninner += why == DROP_NONE;
+	return why;
+}
+
+/* What is the peer's data: an inner packet, or a fragment of one. */
+static void count_data(struct peer *p, nsec now, const struct arrival *a, uint32_t len)
+{
+	pmtu_seen_data(&p->seen, a->relayed, len + WG_OVERHEAD);
+	p->stats.rx_bytes += len;
+	*(a->relayed ? &p->stats.rx_relay : &p->stats.rx_direct) += len;
+	if (p->link)
+		link_active(p->link, now);
 }
 
 static void opened(struct node *n, nsec now, const struct wg_packet *pkt, const struct arrival *a,
@@ -92,45 +100,57 @@ static void opened(struct node *n, nsec now, const struct wg_packet *pkt, const 
 	struct peer *p = pkt->peer ? wg_peer_user(pkt->peer) : NULL;
 	enum drop why = pkt->drop;
 	uint8_t *text = pkt->data + WG_DATA_HEADER_LEN;
+	struct iovec whole = { 0 };
 
 	if (why != DROP_NONE || !p) {
 		node_drop(n, p, why);
 		return;
 	}
-	roam(p, a);
+	roam(p, now, a);
 	session_seen(n, p, now);
 	if (pkt->len == 0)
 		return;
-	if (text[0] >= FIRST_FRAME) {
-		why = frame(n, p, now, text, pkt->len);
-	} else {
-		why = inner_admit(n, p, text, pkt->len, &n->inner[*ninner]);
-		*ninner += why == DROP_NONE;
-		p->stats.rx_bytes += pkt->len;
-		*(a->relayed ? &p->stats.rx_relay : &p->stats.rx_direct) += pkt->len;
-		if (p->link)
-			link_active(p->link, now);
-	}
+	if (text[0] < FRAME_FIRST || text[0] == FRAGMENT_FIRST_BYTE)
+		count_data(p, now, a, pkt->len);
+	if (text[0] < FRAME_FIRST)
+		why = inner(n, p, text, pkt->len, ninner);
+	else
+		why = frame_input(n, p, now, a->relayed, text, pkt->len, &whole);
+	if (whole.iov_base)
+		why = inner(n, p, whole.iov_base, whole.iov_len, ninner);
 	if (why != DROP_NONE)
 		node_drop(n, p, why);
 }
 
+static void write_inner(struct node *n, size_t *ninner)
+{
+	for (size_t at = 0; at < *ninner;) {
+		struct gro_write w;
+		at += gro_merge(n->inner, at, *ninner, n->udp_gso, &w);
+		n->io.tun(n->io.ctx, &w);
+	}
+	*ninner = 0;
+	reassembly_recycle(n->reassembly);
+}
+
 void in_flush(struct node *n, nsec now)
 {
+	struct wg_peer *confirmed;
 	size_t ninner = 0;
 
 	if (n->nopen == 0)
 		return;
-	wg_open(n->wg, now, n->open, n->nopen, NULL);
+	wg_open(n->wg, now, n->open, n->nopen, &confirmed);
 	size_t count = n->nopen;
 	n->nopen = 0;
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		opened(n, now, &n->open[i], &n->arrivals[i], &ninner);
-	for (size_t at = 0; at < ninner;) {
-		struct gro_write w;
-		at += gro_merge(n->inner, at, ninner, n->udp_gso, &w);
-		n->io.tun(n->io.ctx, &w);
+		if (reassembly_out(n->reassembly) >= REASSEMBLY_PACKETS / 2)
+			write_inner(n, &ninner);
 	}
+	write_inner(n, &ninner);
+	if (confirmed)
+		mtu_session_new(wg_peer_user(confirmed), now);
 }
 
 static void handshake(struct node *n, nsec now, struct link *via, const struct arrival *a,
@@ -156,11 +176,13 @@ static void handshake(struct node *n, nsec now, struct link *via, const struct a
 	if (why != DROP_NONE)
 		node_drop(n, p, why);
 	else if (p && msg[0] != WG_COOKIE)
-		roam(p, a);
+		roam(p, now, a);
 	if (reply.len)
 		out_reply(n, via, a, reply.bytes, reply.len);
 	if (why != DROP_NONE || !p)
 		return;
+	if (reply.session_up)
+		mtu_session_new(p, now);
 	if (reply.session_up && p->kind == PEER_RENDEZVOUS)
 		join_session_up(n, now);
 	session_seen(n, p, now);

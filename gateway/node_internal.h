@@ -4,6 +4,9 @@
 #define WARREN_NODE_INTERNAL_H
 
 #include "gateway/node.h"
+#include "base/heap.h"
+#include "punch/bucket.h"
+#include "tun/fragment.h"
 
 enum {
 	RUN_SEGMENTS = UDP_GSO_MAX_SEGMENTS,
@@ -14,8 +17,8 @@ enum {
 	STAGE_PACKETS = 128,	 /* per peer, as stock peers do */
 	STAGE_BYTES = 256 << 10, /* per peer */
 	OPEN_BATCH = 256,
-	DEFAULT_PATH_MTU = 1500,
-	MAX_INNER_MTU = 1420, /* what wg-quick gives a stock peer over 1500 bytes */
+	STOCK_MTU = 1420, /* what wg-quick gives a stock peer over 1500 bytes */
+	SCRATCH = RELAY_HEADER_LEN + WG_OVERHEAD + PMTU_MAX + WG_PADDING,
 };
 
 /* How often a member's session is looked at while nothing flows (node.c). */
@@ -39,9 +42,24 @@ struct peer {
 	struct path told;	   /* the one of the last NODE_PATH_CHANGED */
 	struct roster_entry entry; /* members */
 	struct addr ip, ip6;	   /* members */
-	uint32_t mtu;
+	struct timer timer;	   /* in the node's heap: the soonest of the times below */
 	bool had_session;
 	nsec next_warm; /* members: when to look whether the session is still young */
+	/* MTU and frames (node_mtu.c, node_frame.c) */
+	bool warren;	 /* takes frames */
+	uint32_t mtu;	 /* of the kernel's routes */
+	nsec next_raise; /* when that may grow again */
+	bool raise_waits;
+	uint32_t stock_mtu; /* no warren: what fits, by this host's own MTU or an ICMP message */
+	nsec stock_until;   /* when an ICMP message's word ends; NSEC_NEVER */
+	struct pmtu pmtu;   /* static warrens: of `path` */
+	struct mtu_told told_mtu;
+	nsec rtt;	/* static warrens: of the last hello */
+	uint8_t hellos; /* sent in this session, unanswered */
+	nsec next_hello, last_hello;
+	struct pmtu_seen seen;
+	struct bucket answers;
+	uint32_t fragment_id;
 	struct staged *staged, **staged_end;
 	uint32_t staged_packets, staged_bytes;
 	struct peer_stats stats;
@@ -97,6 +115,11 @@ struct node {
 	bool udp_gso;
 	struct join join;
 	struct drops drops;
+	struct heap timers; /* of peers */
+	uint32_t pinned_mtu;
+	struct bucket too_bigs, answers; /* ICMP messages looked at, and sent */
+	struct reassembly *reassembly;
+	uint8_t *scratch; /* SCRATCH bytes: one message, or one inner packet */
 	struct run runs[MAX_RUNS];
 	/* receive batch */
 	struct wg_packet open[OPEN_BATCH];
@@ -127,15 +150,43 @@ void peer_drop_staged(struct peer *p, enum drop why);
 int peer_route(struct peer *p, const struct prefix *prefix); /* table and kernel */
 void peer_unroute_all(struct peer *p);
 
+/* When peer_tick() has to be called next; after each change of the peer's times. */
+void peer_schedule(struct peer *p);
+/* The outer endpoint of a static peer, or of the rendezvous. */
+void peer_set_path(struct peer *p, nsec now, const struct path *path);
+
+/* node_mtu.c */
+void mtu_init(struct peer *p);
+/* Path, search or kind of peer are others: is the routes' MTU? */
+void mtu_review(struct peer *p, nsec now);
+/* What this host says of the way to a static peer, anew. */
+void mtu_path_changed(struct peer *p, nsec now);
+void mtu_tick(struct peer *p, nsec now);
+nsec mtu_deadline(const struct peer *p);
+/* `count` data messages of `len` bytes left by `path`. */
+void mtu_sent(struct peer *p, nsec now, const struct path *path, uint32_t len, uint32_t count);
+/* A session is new: a static peer is asked whether it is a warren. */
+void mtu_session_new(struct peer *p, nsec now);
+void mtu_link_event(nsec now, const struct link_output *out);
+
+/* node_frame.c: a frame that came in; with *whole, an inner packet that it completed */
+enum drop frame_input(struct node *n, struct peer *p, nsec now, bool relayed, const uint8_t *f,
+		      size_t len, struct iovec *whole);
+
 /* node_out.c */
 void out_flush_runs(struct node *n, nsec now);
+/*
+ * A frame, filled up with zeros to `padded` bytes of plaintext, sealed to the peer now and sent by
+ * `path`; false when there is no session.
+ */
+bool out_frame(struct peer *p, nsec now, const struct path *path, const uint8_t *frame, size_t len,
+	       size_t padded);
+bool same_path(const struct path *a, const struct path *b);
 /* One finished WireGuard message to a peer by its path. */
 void out_message(struct peer *p, const uint8_t *msg, size_t len, bool handshake);
 /* The same back the way that `a` came. */
 void out_reply(struct node *n, struct link *via, const struct arrival *a, const uint8_t *msg,
 	       size_t len);
-/* A control payload, sealed to the peer now; false when there is no session. */
-bool out_control(struct peer *p, nsec now, const uint8_t *payload, size_t len);
 
 /* node_in.c */
 void in_flush(struct node *n, nsec now);

@@ -6,7 +6,9 @@
  * full, when something of another shape comes for the peer, or at the end of the turn.
  */
 #include "gateway/node_internal.h"
-#include "punch/control.h"
+#include "tun/too_big.h"
+
+#define TOO_BIG_COST (NSEC_PER_SEC / 50) /* answers to too large packets */
 
 static bool inner_destination(const uint8_t *ip, size_t len, struct addr *dst)
 {
@@ -21,28 +23,39 @@ static bool inner_destination(const uint8_t *ip, size_t len, struct addr *dst)
 	return false;
 }
 
-static bool same_path(const struct path *a, const struct path *b)
+bool same_path(const struct path *a, const struct path *b)
 {
 	return a->relay == b->relay && a->ifindex == b->ifindex &&
 	       endpoint_eq(&a->remote, &b->remote) && addr_eq(&a->local, &b->local);
 }
 
-static struct udp_tx tx_of(const struct path *path, const uint8_t *buf, uint32_t len, uint32_t seg)
+/* Stock peers answer no probe, so that a smaller path may cut what we send them. `p`: or NULL. */
+static struct udp_tx tx_of(const struct peer *p, const struct path *path, const uint8_t *buf,
+			   uint32_t len, uint32_t seg)
 {
 	return (struct udp_tx){ .buf = buf,
 				.len = len,
 				.seg = seg,
 				.to = path->remote,
 				.local = path->local,
-				.ifindex = path->ifindex };
+				.ifindex = path->ifindex,
+				.may_fragment = p && p->kind == PEER_STATIC && !p->warren };
 }
 
-/* The session went between staging and sealing (rejected by age): the packets wait for the next. */
+/*
+ * The session went between staging and sealing (rejected by age): the packets wait for the next. A
+ * fragment does not: its packet is sent again by who can tell that it was lost.
+ */
 static void stage_run(struct run *r, nsec now)
 {
 	static const struct vnet_hdr plain;
-	for (uint32_t i = 0; i < r->count; i++)
-		peer_stage(r->peer, &plain, r->buf + i * r->stride + r->head, r->len[i]);
+	for (uint32_t i = 0; i < r->count; i++) {
+		const uint8_t *text = r->buf + i * r->stride + r->head;
+		if (text[0] < FRAME_FIRST)
+			peer_stage(r->peer, &plain, text, r->len[i]);
+		else
+			node_drop(r->peer->node, r->peer, DROP_WG_EXPIRED);
+	}
 	wg_peer_initiate(r->peer->node->wg, r->peer->wg, now, 0);
 }
 
@@ -61,11 +74,13 @@ static bool seal_run(struct run *r, nsec now, struct udp_tx *tx)
 	if (wg_seal(p->node->wg, p->wg, now, pkts, r->count) == DROP_NONE) {
 		for (uint32_t i = 0; r->path.relay && i < r->count; i++)
 			link_relay_header(p->link, r->buf + i * r->stride, pkts[i].len);
-		*tx = tx_of(&r->path, r->buf, r->used, r->stride);
+		*tx = tx_of(p, &r->path, r->buf, r->used, r->stride);
 		p->stats.tx_bytes += r->used;
 		*(r->path.relay ? &p->stats.tx_relay : &p->stats.tx_direct) += r->used;
 		if (p->link)
 			link_active(p->link, now);
+		mtu_sent(p, now, &r->path, r->stride - (r->head - WG_DATA_HEADER_LEN),
+			 r->count - (r->closed && r->count > 1));
 		ok = true;
 	} else {
 		stage_run(r, now);
@@ -136,33 +151,117 @@ static void run_add(struct run *r, uint32_t len, uint32_t padded, uint32_t size)
 	r->closed = size < r->stride;
 }
 
-static void out_packet(struct node *n, struct peer *p, nsec now, const struct path *path,
-		       const struct vnet_hdr *h, const uint8_t *ip, size_t len)
+static uint32_t around_text(const struct path *path)
 {
-	struct gso_plan plan;
-	enum drop why = gso_plan(h, ip, len, p->mtu, &plan);
-	uint32_t around = (path->relay ? RELAY_HEADER_LEN : 0) + WG_OVERHEAD;
+	return (path->relay ? RELAY_HEADER_LEN : 0) + WG_OVERHEAD;
+}
 
-	if (why == DROP_NONE && around + wg_padded(plan.seg_len, p->mtu) > RUN_BYTES)
-		why = DROP_TOO_BIG;
-	if (why != DROP_NONE) {
-		node_drop(n, p, why);
-		return;
-	}
-	for (uint32_t at = 0; at < plan.segments;) {
-		bool last = at + 1 == plan.segments;
-		uint32_t seg = last ? plan.last_len : plan.seg_len;
-		uint32_t size = around + wg_padded(seg, p->mtu);
+/* Segments of a plan that all fit: split straight into runs. */
+static void out_segments(struct node *n, struct peer *p, nsec now, const struct path *path,
+			 const struct vnet_hdr *h, const uint8_t *ip, const struct gso_plan *plan,
+			 uint32_t room)
+{
+	uint32_t around = around_text(path);
+
+	for (uint32_t at = 0; at < plan->segments;) {
+		bool last = at + 1 == plan->segments;
+		uint32_t seg = last ? plan->last_len : plan->seg_len;
+		uint32_t size = around + wg_padded(seg, room);
 		struct run *r = run_for(n, p, now, path, size);
 		/* as many equal ones as the run holds; the last of the plan comes by itself */
-		uint32_t room = (RUN_BYTES - r->used) / size, left = plan.segments - 1 - at;
-		uint32_t count = RUN_SEGMENTS - r->count < room ? RUN_SEGMENTS - r->count : room;
+		uint32_t fit = (RUN_BYTES - r->used) / size, left = plan->segments - 1 - at;
+		uint32_t count = RUN_SEGMENTS - r->count < fit ? RUN_SEGMENTS - r->count : fit;
 		count = last || size < r->stride ? 1 : (left < count ? left : count);
-		gso_split(h, ip, &plan, at, count, r->buf + r->used + r->head, size);
+		gso_split(h, ip, plan, at, count, r->buf + r->used + r->head, size);
 		for (uint32_t i = 0; i < count; i++)
 			run_add(r, seg, size - around, size);
 		at += count;
 	}
+}
+
+/* One packet that does not fit, or the short last one of several: cut to frames of one size. */
+static enum drop out_cut(struct node *n, struct peer *p, nsec now, const struct path *path,
+			 const uint8_t *ip, uint32_t len, uint32_t room)
+{
+	struct fragment_plan plan;
+	enum drop why = fragment_plan(len, room, &plan);
+	if (why != DROP_NONE)
+		return why;
+	uint32_t padded = wg_padded(FRAGMENT_HEADER_LEN + plan.part, room);
+	uint32_t size = around_text(path) + padded, id = p->fragment_id++;
+	for (uint32_t i = 0; i < plan.count; i++) {
+		struct run *r = run_for(n, p, now, path, size);
+		uint32_t frame = fragment_write(&plan, i, id, ip, r->buf + r->used + r->head);
+		run_add(r, frame, padded, size);
+	}
+	p->stats.tx_cut++;
+	p->stats.tx_fragments += plan.count;
+	return DROP_NONE;
+}
+
+/* TCP is always split to fit; what is left is UDP with boundaries of its own, and single packets. */
+static enum drop out_too_large(struct node *n, struct peer *p, nsec now, const struct path *path,
+			       const struct vnet_hdr *h, const uint8_t *ip,
+			       const struct gso_plan *plan, uint32_t room)
+{
+	enum drop why = DROP_NONE;
+
+	if (plan->seg_len > FRAGMENT_PACKET_MAX)
+		return DROP_TOO_BIG;
+	for (uint32_t i = 0; why == DROP_NONE && i < plan->segments; i++) {
+		uint32_t len = i + 1 < plan->segments ? plan->seg_len : plan->last_len;
+		gso_split(h, ip, plan, i, 1, n->scratch, 0);
+		why = out_cut(n, p, now, path, n->scratch, len, room);
+	}
+	return why;
+}
+
+/* IPv4 without DF. */
+static bool inner_may_be_cut(const uint8_t *ip)
+{
+	return ip[0] >> 4 == 4 && !(ip[6] & 0x40);
+}
+
+/* To a stock peer: the sender is told, where it may be; else it goes, and is cut outside. */
+static enum drop stock_too_large(struct node *n, nsec now, const uint8_t *ip, size_t len,
+				 uint32_t room)
+{
+	uint8_t icmp[TOO_BIG_MAX];
+	size_t size = n->pinned_mtu ? 0 : too_big_answer(ip, len, room, icmp);
+
+	if (size == 0)
+		return inner_may_be_cut(ip) || n->pinned_mtu ? DROP_NONE : DROP_TOO_BIG;
+	if (bucket_take(&n->answers, now, TOO_BIG_COST, NSEC_PER_SEC)) {
+		struct gro_write w = { .iovcnt = 2, .packets = 1, .bytes = (uint32_t)size };
+		w.iov[0] = (struct iovec){ .iov_base = &w.vnet, .iov_len = VNET_HDR_LEN };
+		w.iov[1] = (struct iovec){ .iov_base = icmp, .iov_len = size };
+		n->io.tun(n->io.ctx, &w);
+	}
+	return DROP_TOO_BIG;
+}
+
+static void out_packet(struct node *n, struct peer *p, nsec now, const struct path *path,
+		       const struct vnet_hdr *h, const uint8_t *ip, size_t len)
+{
+	struct gso_plan plan;
+	uint32_t room = peer_room(p);
+	enum drop why = gso_plan(h, ip, len, room, &plan);
+
+	if (why == DROP_NONE && plan.seg_len > room) {
+		if (p->warren) {
+			why = out_too_large(n, p, now, path, h, ip, &plan, room);
+			if (why != DROP_NONE)
+				node_drop(n, p, why);
+			return;
+		}
+		why = stock_too_large(n, now, ip, len, room);
+	}
+	if (why == DROP_NONE && around_text(path) + wg_padded(plan.seg_len, room) > RUN_BYTES)
+		why = DROP_TOO_BIG;
+	if (why != DROP_NONE)
+		node_drop(n, p, why);
+	else
+		out_segments(n, p, now, path, h, ip, &plan, room);
 }
 
 void node_tun(struct node *n, nsec now, const struct vnet_hdr *h, const uint8_t *ip, size_t len)
@@ -188,18 +287,21 @@ void node_tun(struct node *n, nsec now, const struct vnet_hdr *h, const uint8_t 
 	out_packet(n, p, now, &path, h, ip, len);
 }
 
-/* A message of ours as one datagram, behind a relay header where the path is one. */
-static void send_wrapped(struct node *n, struct link *l, const struct path *path, uint8_t tos,
-			 const uint8_t *msg, size_t len)
+/*
+ * A message of ours as one datagram, behind a relay header where the path is one. It stands in the
+ * scratch behind room for that header.
+ */
+static void send_scratch(struct node *n, const struct peer *p, struct link *l,
+			 const struct path *path, uint8_t tos, size_t len)
 {
-	uint8_t buf[RELAY_HEADER_LEN + CONTROL_MAX + WG_OVERHEAD + WG_PADDING];
-	size_t head = path->relay ? RELAY_HEADER_LEN : 0;
+	uint8_t *buf = n->scratch + RELAY_HEADER_LEN;
 
-	assert(len <= sizeof(buf) - RELAY_HEADER_LEN);
-	memcpy(buf + head, msg, len);
-	if (path->relay)
+	if (path->relay) {
+		buf -= RELAY_HEADER_LEN;
 		link_relay_header(l, buf, len);
-	struct udp_tx tx = tx_of(path, buf, (uint32_t)(head + len), (uint32_t)(head + len));
+		len += RELAY_HEADER_LEN;
+	}
+	struct udp_tx tx = tx_of(p, path, buf, (uint32_t)len, (uint32_t)len);
 	tx.tos = tos;
 	n->io.udp(n->io.ctx, &tx, 1);
 }
@@ -211,7 +313,8 @@ void out_message(struct peer *p, const uint8_t *msg, size_t len, bool handshake)
 		node_drop(p->node, p, DROP_NO_PATH);
 		return;
 	}
-	send_wrapped(p->node, p->link, &path, handshake ? WG_HANDSHAKE_TOS : 0, msg, len);
+	memcpy(p->node->scratch + RELAY_HEADER_LEN, msg, len);
+	send_scratch(p->node, p, p->link, &path, handshake ? WG_HANDSHAKE_TOS : 0, len);
 }
 
 void out_reply(struct node *n, struct link *via, const struct arrival *a, const uint8_t *msg,
@@ -220,19 +323,22 @@ void out_reply(struct node *n, struct link *via, const struct arrival *a, const 
 	struct path path = {
 		.relay = a->relayed, .remote = a->from, .local = a->local, .ifindex = a->ifindex
 	};
-	send_wrapped(n, via, &path, WG_HANDSHAKE_TOS, msg, len);
+	memcpy(n->scratch + RELAY_HEADER_LEN, msg, len);
+	send_scratch(n, NULL, via, &path, WG_HANDSHAKE_TOS, len);
 }
 
-bool out_control(struct peer *p, nsec now, const uint8_t *payload, size_t len)
+bool out_frame(struct peer *p, nsec now, const struct path *path, const uint8_t *frame, size_t len,
+	       size_t padded)
 {
-	uint8_t buf[CONTROL_MAX + WG_OVERHEAD + WG_PADDING];
-	struct wg_packet pkt = { .data = buf };
+	struct node *n = p->node;
+	struct wg_packet pkt = { .data = n->scratch + RELAY_HEADER_LEN,
+				 .len = (uint32_t)len,
+				 .padded = (uint32_t)padded };
 
-	assert(len <= CONTROL_MAX);
-	memcpy(buf + WG_DATA_HEADER_LEN, payload, len);
-	pkt.len = pkt.padded = (uint32_t)ctl_pad(buf + WG_DATA_HEADER_LEN, len, CONTROL_MAX);
-	if (wg_seal(p->node->wg, p->wg, now, &pkt, 1) != DROP_NONE)
+	assert(len <= padded && padded <= PMTU_MAX);
+	memcpy(pkt.data + WG_DATA_HEADER_LEN, frame, len);
+	if (wg_seal(n->wg, p->wg, now, &pkt, 1) != DROP_NONE)
 		return false;
-	out_message(p, buf, pkt.len, false);
+	send_scratch(n, p, p->link, path, 0, pkt.len);
 	return true;
 }

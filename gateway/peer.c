@@ -19,7 +19,7 @@ struct peer *peer_new(struct node *n, enum peer_kind kind, const uint8_t key[sta
 		free(p);
 		return NULL;
 	}
-	peer_set_path_mtu(p, DEFAULT_PATH_MTU);
+	mtu_init(p);
 	p->next = n->peers;
 	if (p->next)
 		p->next->link_in = &p->next;
@@ -39,6 +39,8 @@ static void forget_runs(struct peer *p)
 void peer_free(struct peer *p)
 {
 	forget_runs(p);
+	reassembly_forget(p->node->reassembly, p);
+	heap_cancel(&p->node->timers, &p->timer);
 	peer_unroute_all(p);
 	peer_drop_staged(p, DROP_NO_PATH);
 	if (p->link)
@@ -154,26 +156,10 @@ bool peer_path(const struct peer *p, struct path *out)
 	return true;
 }
 
-bool peer_set_path_mtu(struct peer *p, uint32_t path_mtu)
+void peer_schedule(struct peer *p)
 {
-	struct path path;
-	bool v4 = !peer_path(p, &path) || addr_is_v4(&path.remote.addr);
-	uint32_t outer = (v4 ? 20 : 40) + 8 + WG_OVERHEAD;
-	uint32_t mtu = path_mtu > outer + 576 ? path_mtu - outer : 576;
-
-	if (mtu > MAX_INNER_MTU)
-		mtu = MAX_INNER_MTU;
-	/* a link may move to the relay at any time: what fits the one must fit the other */
-	if (p->kind == PEER_MEMBER)
-		mtu -= RELAY_HEADER_LEN;
-	bool changed = p->mtu != mtu;
-	p->mtu = mtu;
-	return changed;
-}
-
-uint32_t peer_mtu(const struct peer *p)
-{
-	return p->mtu;
+	nsec at = nsec_min(mtu_deadline(p), p->kind == PEER_MEMBER ? p->next_warm : NSEC_NEVER);
+	heap_set(&p->node->timers, &p->timer, at);
 }
 
 enum peer_kind peer_kind(const struct peer *p)

@@ -264,7 +264,8 @@ static void relay_out(struct rdv *r, const struct endpoint *to, const uint8_t *p
 {
 	struct udp_tx *tx = &r->relay_tx;
 	if (tx->len && tx->buf + tx->len == p && len <= tx->seg && tx->len % tx->seg == 0 &&
-	    tx->len + len <= UDP_GSO_MAX_BYTES && endpoint_eq(&tx->to, to)) {
+	    tx->len + len <= UDP_GSO_MAX_BYTES && tx->len / tx->seg < UDP_GSO_MAX_SEGMENTS &&
+	    endpoint_eq(&tx->to, to)) {
 		tx->len += len;
 		return;
 	}

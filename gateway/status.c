@@ -45,6 +45,23 @@ static const char *path_word(const struct peer *p, struct path *path)
 	return path->relay ? "relay" : "direct";
 }
 
+/* A path's search (docs/mtu.md): sizes are bytes of the outer IP packet. */
+static void mtu_fields(json_t *path, const struct pmtu *m)
+{
+	json_object_set_new(path, "mtu", json_integer(m->size));
+	json_object_set_new(path, "mtu_state", json_string(pmtu_state_name(m->state)));
+	json_object_set_new(path, "mtu_reason", json_string(pmtu_reason_text(m->reason)));
+	json_object_set_new(path, "mtu_probes", json_integer(m->probes));
+	json_object_set_new(path, "mtu_probe_bytes", json_integer((json_int_t)m->bytes));
+}
+
+static json_t *fragments_json(const struct peer_stats *s)
+{
+	return json_pack("{s:I,s:I,s:I,s:I}", "packets_sent", (json_int_t)s->tx_cut, "sent",
+			 (json_int_t)s->tx_fragments, "packets_received", (json_int_t)s->rx_whole,
+			 "received", (json_int_t)s->rx_fragments);
+}
+
 static json_t *paths_json(const struct link *l, nsec now, nsec *rtt_in_use)
 {
 	struct link_path_info info[MAX_CANDIDATES + 8];
@@ -64,6 +81,8 @@ static json_t *paths_json(const struct link *l, nsec now, nsec *rtt_in_use)
 		if (info[i].last_answer)
 			json_object_set_new(o, "last_answer_s",
 					    json_real(ms(now - info[i].last_answer) / 1000));
+		if (info[i].mtu)
+			mtu_fields(o, info[i].mtu);
 		json_array_append_new(list, o);
 	}
 	return list;
@@ -82,6 +101,20 @@ static void member_fields(json_t *o, const struct peer *p, nsec now)
 	json_object_set_new(o, "online", json_boolean(e->online));
 	json_object_set_new(o, "paths", paths_json(peer_link(p), now, &rtt));
 	json_object_set_new(o, "rtt_ms", rtt ? json_real(ms(rtt)) : json_null());
+}
+
+/* A static peer has one path; where it is a warren that has a search. */
+static void static_fields(json_t *o, const struct peer *p)
+{
+	const struct pmtu *m = peer_static_pmtu(p);
+	struct path path;
+
+	if (!m || !peer_path(p, &path))
+		return;
+	json_t *way = json_pack("{s:s,s:o,s:b}", "kind", "direct", "endpoint",
+				endpoint_text(&path.remote), "in_use", true);
+	mtu_fields(way, m);
+	json_object_set_new(o, "paths", json_pack("[o]", way));
 }
 
 static json_t *peer_json(const struct peer *p, nsec now)
@@ -105,8 +138,13 @@ static json_t *peer_json(const struct peer *p, nsec now)
 	json_object_set_new(o, "last_handshake_s",
 			    w.last_handshake ? json_real(ms(now - w.last_handshake) / 1000)
 					     : json_null());
+	json_object_set_new(o, "warren", json_boolean(peer_is_warren(p)));
+	json_object_set_new(o, "room", json_integer(peer_room(p)));
+	json_object_set_new(o, "fragments", fragments_json(s));
 	if (peer_kind(p) == PEER_MEMBER)
 		member_fields(o, p, now);
+	else
+		static_fields(o, p);
 	return o;
 }
 
@@ -159,6 +197,7 @@ json_t *gw_status(struct gw *g)
 	}
 	json_object_set_new(o, "ip", g->up ? addr_text(&l->ip) : json_null());
 	json_object_set_new(o, "ip6", g->up ? addr_text(&l->ip6) : json_null());
+	json_object_set_new(o, "mtu_pinned", g->cfg->mtu ? json_integer(g->cfg->mtu) : json_null());
 	return o;
 }
 

@@ -141,8 +141,9 @@ static void lie(struct rd *r)
 	bool true_v4 = len >= 20 && text[0] >> 4 == 4 && addr_eq(&src, &own);
 	if (!p || !p->wg || true_v4 || (len >= 1 && text[0] >> 4 == 6))
 		return;
-	if (peer_path(p, &(struct path){ 0 }))
-		(void)out_control(p, s.now, text, len);
+	struct path path;
+	if (peer_path(p, &path))
+		(void)out_frame(p, s.now, &path, text, len, (len + 15u) & ~15u);
 }
 
 static void rendezvous_lies(struct rd *r)

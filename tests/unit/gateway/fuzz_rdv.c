@@ -87,7 +87,8 @@ static void lie(struct rd *r)
 	uint32_t len = rd_be16(r) % sizeof(text);
 	rd_bytes(r, text, len);
 	if (n && n->join.rendezvous->path.remote.port)
-		(void)out_control(n->join.rendezvous, s.now, text, len);
+		(void)out_frame(n->join.rendezvous, s.now, &n->join.rendezvous->path, text, len,
+				(len + 15u) & ~15u);
 }
 
 /* A relay message with a right MAC, whatever it says. */

@@ -10,6 +10,7 @@ nsec now;
 struct sent wire[WIRE];
 unsigned nwire, wire_done;
 unsigned datagrams, last_len;
+uint32_t path_mtu;
 
 static void on_udp(void *ctx, const struct udp_tx *tx, unsigned n)
 {
@@ -42,9 +43,17 @@ static void on_tun(void *ctx, const struct gro_write *w)
 	e->came++;
 }
 
+static uint32_t local_mtu(void *ctx, const struct addr *remote)
+{
+	(void)ctx;
+	(void)remote;
+	return path_mtu;
+}
+
 int setup(void **state)
 {
 	(void)state;
+	path_mtu = 1500;
 	now = 1000 * NSEC_PER_SEC;
 	datagrams = 0;
 	for (unsigned i = 0; i < ENDS; i++) {
@@ -53,9 +62,11 @@ int setup(void **state)
 		memset(e->priv, (int)i + 1, 32);
 		wg_key_public(e->priv, e->pub);
 		e->at = (struct endpoint){ .addr = addr_v4_u32(0xcb007100 + i), .port = 51820 };
-		struct node_config cfg = { .io = { .ctx = e, .udp = on_udp, .tun = on_tun },
-					   .aead = aead_choose("libcrypto"),
-					   .max_peers = 8 };
+		struct node_config cfg = {
+			.io = { .ctx = e, .udp = on_udp, .tun = on_tun, .local_mtu = local_mtu },
+			.aead = aead_choose("libcrypto"),
+			.max_peers = 8
+		};
 		memcpy(cfg.private_key, e->priv, 32);
 		e->node = node_new(&cfg, now);
 		if (!e->node)
@@ -152,5 +163,25 @@ struct peer *pair(void)
 {
 	struct peer *p = add(0, 1, true, 0, "10.0.0.2/32");
 	add(1, 0, false, 0, "10.0.0.1/32");
+	return p;
+}
+
+/* What a stock peer does with a hello: nothing. */
+static void be_stock(unsigned i)
+{
+	for (struct peer *p = ends[i].node->peers; p; p = p->next) {
+		p->warren = false;
+		p->next_hello = NSEC_NEVER;
+		mtu_path_changed(p, now);
+	}
+}
+
+struct peer *stock_pair(void)
+{
+	struct peer *p = pair();
+	send_inner(0, "10.0.0.1", "10.0.0.2", 1, 10);
+	settle();
+	be_stock(0);
+	be_stock(1);
 	return p;
 }

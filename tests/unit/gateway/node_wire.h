@@ -37,6 +37,7 @@ extern nsec now;
 extern struct sent wire[WIRE];
 extern unsigned nwire, wire_done;
 extern unsigned datagrams, last_len; /* of all ends */
+extern uint32_t path_mtu;	     /* what each host says of its ways */
 
 int setup(void **state);
 void wire_clear(void);
@@ -49,5 +50,7 @@ struct peer *add(unsigned i, unsigned to, bool knows_where, unsigned keepalive,
 void send_inner(unsigned i, const char *src, const char *dst, uint16_t sport, uint32_t payload);
 uint64_t drops(unsigned i, enum drop why);
 struct peer *pair(void);
+/* The two of pair() have a session, and are stock peers to each other. */
+struct peer *stock_pair(void);
 
 #endif

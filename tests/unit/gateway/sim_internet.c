@@ -148,8 +148,12 @@ static void transmit(struct net *n, nsec now, int site, const struct endpoint *f
 	struct datagram *p = copy_of(from, to, site, bytes, len);
 
 	n->sent++;
-	n->oversized += len + headers > OUTER_MTU;
 	capture(n, p);
+	if (len + headers > OUTER_MTU) { /* DF is set: a link does not take it */
+		n->oversized++;
+		free(p);
+		return;
+	}
 	if (net_chance(n) < n->duplicate)
 		enqueue(n, now, copy_of(from, to, site, bytes, len), net_chance(n) < 0.5);
 	if (net_chance(n) < n->loss) {

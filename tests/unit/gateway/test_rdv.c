@@ -15,7 +15,7 @@
 #include "punch/outer.h"
 #include "sim.h"
 
-enum { NODES = 3, TX_MAX = 32, SIZE = 100 };
+enum { NODES = 3, TX_MAX = 128, SIZE = 100 };
 
 static struct sim s;
 static unsigned ntx;

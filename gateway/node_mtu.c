@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A peer's inner MTU: what its paths' searches found, and what the kernel's routes are told of it.
+ *
+ * Two numbers. `room` is what fits one datagram of the path in use, and follows the search at once;
+ * what is larger is cut (node_out.c). `mtu` is the routes': lowered as soon as the search says so,
+ * raised at most once a second, left alone while a search has no result yet, for every change makes
+ * the kernel's TCP think again. A stock peer has no search: its MTU is what this host knows of the way.
+ */
+#include "gateway/node_internal.h"
+
+#include <sodium.h>
+
+#define RAISE_EVERY NSEC_PER_SEC
+#define STOCK_HINT_TIME (600 * NSEC_PER_SEC)
+/* A static peer that did not answer is asked again in a later session, so rarely that a stock peer's error counter stays readable. */
+#define HELLO_AGAIN (600 * NSEC_PER_SEC)
+/* An ICMP message costs a look at all peers: fifty a second, a flood gets no more. */
+#define TOO_BIG_COST (NSEC_PER_SEC / 50)
+
+enum { HELLOS = 5, UNKNOWN_LOCAL_MTU = 1500, IP_MIN = 576 };
+
+static const nsec hello_gap[HELLOS] = {
+	250 * NSEC_PER_MSEC, 500 * NSEC_PER_MSEC, NSEC_PER_SEC, 2 * NSEC_PER_SEC, 4 * NSEC_PER_SEC,
+};
+
+bool peer_is_warren(const struct peer *p)
+{
+	return p->warren;
+}
+
+const struct pmtu *peer_static_pmtu(const struct peer *p)
+{
+	return p->warren && !p->link ? &p->pmtu : NULL;
+}
+
+static const struct pmtu *search_in_use(const struct peer *p)
+{
+	return p->link ? link_pmtu(p->link) : peer_static_pmtu(p);
+}
+
+uint32_t peer_room(const struct peer *p)
+{
+	uint32_t message = 0;
+	if (!p->warren)
+		return p->stock_mtu;
+	if (p->link)
+		message = link_message_max(p->link);
+	else
+		message = p->pmtu.size - path_around(&p->path);
+	return message > WG_OVERHEAD ? message - WG_OVERHEAD : 0;
+}
+
+uint32_t peer_mtu(const struct peer *p)
+{
+	return p->mtu;
+}
+
+/* Before any search has said something: what nearly every path takes, over the relay too. */
+static uint32_t mtu_at_first(void)
+{
+	return PMTU_BASE - 20 - 8 - RELAY_HEADER_LEN - WG_OVERHEAD;
+}
+
+static uint32_t target(const struct peer *p)
+{
+	const struct pmtu *m = search_in_use(p);
+	if (p->node->pinned_mtu)
+		return p->node->pinned_mtu;
+	if (!p->warren)
+		return p->stock_mtu;
+	if (!m || m->state == PMTU_DISABLED || m->state == PMTU_STATE_BASE)
+		return p->mtu;
+	return peer_room(p);
+}
+
+void mtu_review(struct peer *p, nsec now)
+{
+	uint32_t mtu = target(p);
+	p->raise_waits = mtu > p->mtu && now < p->next_raise;
+	if (mtu != p->mtu && !p->raise_waits) {
+		p->mtu = mtu;
+		p->next_raise = now + RAISE_EVERY;
+		node_tell(p->node, &(struct node_note){ .event = NODE_MTU, .peer = p });
+	}
+	peer_schedule(p);
+}
+
+static uint32_t local_mtu(const struct peer *p)
+{
+	const struct node_io *io = &p->node->io;
+	uint32_t mtu = io->local_mtu ? io->local_mtu(io->ctx, &p->path.remote.addr) : 0;
+	return mtu ? mtu : UNKNOWN_LOCAL_MTU;
+}
+
+/* Design: min(1420, MTU of the route to the endpoint - 60 or 80). */
+static uint32_t stock_fits(const struct peer *p, uint32_t path_mtu)
+{
+	uint32_t around = path_around(&p->path) + WG_OVERHEAD;
+	uint32_t mtu = (path_mtu > IP_MIN ? path_mtu : IP_MIN) - around;
+	return mtu < STOCK_MTU ? mtu : STOCK_MTU;
+}
+
+void mtu_init(struct peer *p)
+{
+	p->warren = p->kind == PEER_MEMBER;
+	p->stock_mtu = STOCK_MTU;
+	p->stock_until = p->next_hello = NSEC_NEVER;
+	p->mtu = p->warren ? mtu_at_first() : p->stock_mtu;
+	if (p->node->pinned_mtu)
+		p->mtu = p->node->pinned_mtu;
+	pmtu_init(&p->pmtu, false, path_around(&p->path));
+}
+
+/* The name is a new one each time: an answer to what another search asked is not one to this. */
+static void search_static(struct peer *p, nsec now)
+{
+	pmtu_start(&p->pmtu, now, randombytes_uniform(UINT32_MAX - 1) + 1, local_mtu(p));
+}
+
+void mtu_path_changed(struct peer *p, nsec now)
+{
+	if (p->link || p->path.remote.port == 0)
+		return;
+	p->stock_mtu = stock_fits(p, local_mtu(p));
+	p->stock_until = NSEC_NEVER;
+	if (p->warren)
+		search_static(p, now);
+	mtu_review(p, now);
+}
+
+void peer_set_path(struct peer *p, nsec now, const struct path *path)
+{
+	bool moved = !endpoint_eq(&p->path.remote, &path->remote);
+	p->path = *path;
+	if (!moved)
+		return;
+	pmtu_init(&p->pmtu, !addr_is_v4(&path->remote.addr), path_around(path));
+	mtu_path_changed(p, now);
+}
+
+void mtu_sent(struct peer *p, nsec now, const struct path *path, uint32_t len, uint32_t count)
+{
+	const struct path *in_use = p->link ? link_path(p->link) : &p->path;
+	if (!p->warren || !in_use || !same_path(in_use, path))
+		return;
+	if (p->link) {
+		link_sent(p->link, now, len, count);
+		return;
+	}
+	pmtu_sent(&p->pmtu, now, len + path_around(path), count);
+	if (pmtu_deadline(&p->pmtu) < p->timer.at || !timer_armed(&p->timer))
+		peer_schedule(p);
+}
+
+static void tell_path_mtu(struct peer *p, const struct path *path, const struct link_mtu *mtu)
+{
+	if (mtu->news)
+		node_tell(p->node,
+			  &(struct node_note){
+				  .event = NODE_PATH_MTU, .peer = p, .path = *path, .mtu = *mtu });
+}
+
+void mtu_link_event(nsec now, const struct link_output *out)
+{
+	struct peer *p = link_user(out->link);
+	uint8_t frame[PROBE_LEN];
+
+	if (out->event == LINK_PROBE) {
+		frame_probe_write(&out->probe, frame);
+		out_frame(p, now, &out->path, frame, sizeof(frame), out->message - WG_OVERHEAD);
+		return;
+	}
+	if (out->mtu.in_use)
+		mtu_review(p, now);
+	tell_path_mtu(p, &out->path, &out->mtu);
+}
+
+/* --- static peers: are they warrens? --- */
+
+void mtu_session_new(struct peer *p, nsec now)
+{
+	if (p->link)
+		link_session_up(p->link, now);
+	if (p->kind != PEER_STATIC)
+		return;
+	if (!p->warren && p->last_hello && now - p->last_hello < HELLO_AGAIN)
+		return;
+	p->hellos = 0;
+	p->next_hello = now;
+	peer_schedule(p);
+}
+
+static void hello_tick(struct peer *p, nsec now)
+{
+	struct frame_hello h = { .capabilities = HELLO_PATH_MTU | HELLO_FRAGMENTS,
+				 .largest = FRAGMENT_PACKET_MAX };
+	uint8_t frame[HELLO_LEN];
+
+	if (p->hellos == HELLOS) { /* what it said before, it does not say any more */
+		p->next_hello = NSEC_NEVER;
+		p->warren = false;
+		pmtu_stop(&p->pmtu);
+		mtu_review(p, now);
+		return;
+	}
+	p->last_hello = now;
+	p->next_hello = now + hello_gap[p->hellos++];
+	frame_hello_write(&h, frame);
+	out_frame(p, now, &p->path, frame, sizeof(frame), sizeof(frame));
+}
+
+static void search_tick(struct peer *p, nsec now)
+{
+	struct pmtu_probe probe;
+	struct link_mtu mtu;
+	uint8_t frame[PROBE_LEN];
+
+	while (pmtu_poll(&p->pmtu, now, p->rtt, &probe)) {
+		frame_probe_write(&probe.frame, frame);
+		out_frame(p, now, &p->path, frame, sizeof(frame), probe.frame.size - WG_OVERHEAD);
+	}
+	if (mtu_changed(&p->pmtu, &p->told_mtu, &mtu))
+		tell_path_mtu(p, &p->path, &mtu);
+}
+
+void mtu_tick(struct peer *p, nsec now)
+{
+	if (now >= p->next_hello)
+		hello_tick(p, now);
+	if (peer_static_pmtu(p) && pmtu_deadline(&p->pmtu) <= now)
+		search_tick(p, now);
+	if (now >= p->stock_until)
+		mtu_path_changed(p, now);
+	mtu_review(p, now);
+}
+
+nsec mtu_deadline(const struct peer *p)
+{
+	nsec at = nsec_min(p->next_hello, p->stock_until);
+	if (p->raise_waits)
+		at = nsec_min(at, p->next_raise);
+	return peer_static_pmtu(p) ? nsec_min(at, pmtu_deadline(&p->pmtu)) : at;
+}
+
+/* --- ICMP --- */
+
+static void too_big_static(struct peer *p, nsec now, const struct udp_too_big *e)
+{
+	uint32_t fits = stock_fits(p, e->mtu);
+	if (p->kind != PEER_STATIC || !endpoint_eq(&p->path.remote, &e->to))
+		return;
+	if (p->warren) {
+		pmtu_too_big(&p->pmtu, now, e->mtu);
+	} else if (fits < p->stock_mtu) {
+		p->stock_mtu = fits;
+		p->stock_until = now + STOCK_HINT_TIME;
+	}
+	mtu_review(p, now);
+}
+
+static bool is_relay(const struct node *n, const struct endpoint *e)
+{
+	return n->join.on && endpoint_eq(e, &n->join.rendezvous->path.remote);
+}
+
+/* This host's word needs no quote; it has no port either (udp_errors()). */
+static void too_big_local(struct node *n, nsec now, const struct udp_too_big *e)
+{
+	if (n->links)
+		links_local_mtu(n->links, now, &e->to.addr);
+	for (struct peer *p = n->peers; p; p = p->next)
+		if (p->kind == PEER_STATIC && addr_eq(&p->path.remote.addr, &e->to.addr))
+			mtu_path_changed(p, now);
+}
+
+/* The quote must be the beginning of a message that we sent of late, to where it says. */
+static void too_big_quoted(struct node *n, nsec now, const struct udp_too_big *e)
+{
+	struct link *l = n->links && is_relay(n, &e->to)
+				 ? links_quoted(n->links, e->quote, e->quoted)
+				 : NULL;
+	if (l)
+		link_too_big(l, now, &e->to, true, e->mtu);
+	if (l || e->quoted < WG_DATA_HEADER_LEN)
+		return;
+	for (struct peer *p = n->peers; p; p = p->next) {
+		if (!wg_sent_of_late(p->wg, e->quote))
+			continue;
+		if (p->link)
+			link_too_big(p->link, now, &e->to, false, e->mtu);
+		else
+			too_big_static(p, now, e);
+		return;
+	}
+}
+
+void node_too_big(struct node *n, nsec now, const struct udp_too_big *e)
+{
+	if (!bucket_take(&n->too_bigs, now, TOO_BIG_COST, NSEC_PER_SEC))
+		return;
+	if (e->local)
+		too_big_local(n, now, e);
+	else
+		too_big_quoted(n, now, e);
+}
