@@ -278,10 +278,22 @@ static void send_query(struct pmtu *m, nsec now, struct pmtu_probe *out)
 	m->due = now + probe_timer(m);
 }
 
+static void lose_open(struct pmtu *m)
+{
+	for (unsigned i = 0; i < PMTU_WINDOW; i++) {
+		if (m->sent[i].number && m->sent[i].fate == FATE_OPEN) {
+			m->sent[i].fate = FATE_LOST;
+			m->lost++;
+		}
+	}
+}
+
 /* Nothing is concluded from silence. The search that met it is over; one begins when it ends. */
 static void sleep_on(struct pmtu *m, nsec now)
 {
 	struct pmtu_round *r = &m->round;
+	if (r->phase != PHASE_DEAD)
+		lose_open(m);
 	r->phase = PHASE_DEAD;
 	r->backoff = r->backoff ? nsec_min(2 * r->backoff, DEAD_MOST) : DEAD_FIRST;
 	m->due = now + r->backoff;

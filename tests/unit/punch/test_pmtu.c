@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The path MTU search on quiet paths: what it finds, when, and what that costs. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "pmtu_path.h"
+
+static struct pmtu_path p;
+
+static void test_disabled(void **state)
+{
+	(void)state;
+	struct pmtu m;
+	struct pmtu_probe probe;
+	pmtu_init(&m, false, 28);
+	assert_int_equal(m.state, PMTU_DISABLED);
+	assert_int_equal(m.size, PMTU_MIN_V4);
+	assert_false(pmtu_poll(&m, SEC, 0, &probe));
+	assert_true(pmtu_deadline(&m) == NSEC_NEVER);
+	pmtu_acked(&m, SEC, &(struct frame_ack){ .newest = 1, .seen = 1 });
+	pmtu_sent(&m, SEC, 1500, 1);
+	pmtu_too_big(&m, SEC, 1400);
+	pmtu_set_max(&m, SEC, 1500);
+	assert_int_equal(m.size, PMTU_MIN_V4);
+	assert_true(pmtu_deadline(&m) == NSEC_NEVER);
+}
+
+/* What goes out in the first instant. */
+static void test_first_round(void **state)
+{
+	(void)state;
+	static const struct {
+		bool v6;
+		uint32_t max;
+		uint32_t sizes[PMTU_ROUND];
+	} rows[] = {
+		{ false, 1500, { 1280, 1400, 1420, 1452, 1492, 1500 } },
+		{ false, 1460, { 1280, 1400, 1420, 1452, 1460 } },
+		{ false, 9000, { 1280, 1400, 1420, 1452, 1492, 1500, 9000 } },
+		{ false, 1000, { 1000 } },
+		{ true, 1500, { 1400, 1420, 1452, 1492, 1500 } },
+		{ true, 1281, { 1281 } },
+		{ false, 70000, { 1280, 1400, 1420, 1452, 1492, 1500, 9000 } },
+	};
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		path_init(&p, 1, 1500, 1500, 0);
+		path_begin(&p, rows[i].v6, rows[i].max);
+		path_run(&p, p.now);
+		unsigned n = 0;
+		for (; n < PMTU_ROUND && rows[i].sizes[n]; n++)
+			assert_int_equal(p.first_sizes[n], rows[i].sizes[n]);
+		/* the largest is answered in no time, and that is all */
+		assert_int_equal(p.sent, n);
+	}
+}
+
+static void test_nothing_to_search(void **state)
+{
+	(void)state;
+	path_init(&p, 1, 1500, 1500, 20 * MSEC);
+	path_begin(&p, true, 1280);
+	path_run(&p, p.now + SEC);
+	assert_int_equal(p.m.state, PMTU_SEARCH_COMPLETE);
+	assert_int_equal(p.m.size, 1280);
+	assert_int_equal(p.sent, 0);
+}
+
+/* Each true MTU: found exactly, in time, in bytes. */
+static void check_exact(bool v6, uint32_t around, uint32_t max, nsec rtt, nsec limit)
+{
+	uint64_t bytes = 0;
+	nsec longest = 0;
+	for (uint32_t mtu = v6 ? PMTU_MIN_V6 : PMTU_MIN_V4; mtu <= 1500; mtu++) {
+		path_init(&p, mtu, max, mtu, rtt);
+		p.around = around;
+		path_begin(&p, v6, max);
+		nsec begin = p.now;
+		assert_true(path_search(&p, 60 * SEC));
+		assert_int_equal(p.m.size, mtu < max ? mtu : max);
+		assert_int_equal(p.m.reason, p.m.size > p.m.min ? PMTU_FOUND : PMTU_ENDED);
+		bytes = p.m.bytes > bytes ? p.m.bytes : bytes;
+		longest = nsec_max(p.now - begin, longest);
+	}
+	printf("v%d, max %u, rtt %.1f ms: at most %u bytes, %.2f s\n", v6 ? 6 : 4, max,
+	       (double)rtt / 1e6, (unsigned)bytes, (double)longest / 1e9);
+	assert_true(bytes <= PMTU_SEARCH_BYTES);
+	assert_true(longest <= limit);
+}
+
+static void test_exact(void **state)
+{
+	(void)state;
+	check_exact(false, 28, 1500, 200000, SEC);
+	check_exact(false, 28, 1500, 20 * MSEC, SEC);
+	check_exact(false, 56, 1460, 20 * MSEC, SEC);
+	check_exact(false, 28, 9000, 20 * MSEC, SEC);
+	check_exact(false, 28, 1500, 400 * MSEC, 10 * SEC);
+	check_exact(true, 76, 1500, 20 * MSEC, SEC);
+}
+
+/* Dear sizes: the usual ones exactly, the others near enough, and nearer each time it is raised. */
+static void test_jumbo(void **state)
+{
+	(void)state;
+	double worst = 1, later = 1;
+	for (uint32_t mtu = 1501; mtu <= 9000; mtu += mtu == 8999 ? 1 : 7) {
+		path_init(&p, mtu, 9000, mtu, 20 * MSEC);
+		assert_true(path_search(&p, 60 * SEC));
+		assert_true(p.m.size <= mtu && p.m.bytes <= PMTU_SEARCH_BYTES);
+		worst = (double)p.m.size / mtu < worst ? (double)p.m.size / mtu : worst;
+		path_run(&p, p.now + 1800 * SEC);
+		assert_true(p.spent_most <= PMTU_SEARCH_BYTES);
+		later = (double)p.m.size / mtu < later ? (double)p.m.size / mtu : later;
+	}
+	printf("above 1500: at least %.3f of the MTU, after half an hour %.3f\n", worst, later);
+	assert_true(worst > 0.93 && later > 0.98);
+	for (uint32_t mtu = 8896; mtu <= 9000; mtu += 104) {
+		path_init(&p, mtu, 9000, mtu, 20 * MSEC);
+		assert_true(path_search(&p, SEC));
+		assert_int_equal(p.m.size, mtu);
+	}
+}
+
+/* Routers that tell the truth make it shorter and cheaper. */
+static void test_hint(void **state)
+{
+	(void)state;
+	uint64_t bytes = 0;
+	nsec longest = 0;
+	for (uint32_t mtu = 576; mtu <= 1500; mtu++) {
+		path_init(&p, mtu, 1500, mtu, 20 * MSEC);
+		p.icmp = true;
+		nsec begin = p.now;
+		assert_true(path_search(&p, 60 * SEC));
+		assert_int_equal(p.m.size, mtu);
+		bytes = p.m.bytes > bytes ? p.m.bytes : bytes;
+		longest = nsec_max(p.now - begin, longest);
+	}
+	printf("with ICMP: at most %u bytes, %.2f s\n", (unsigned)bytes, (double)longest / 1e9);
+	assert_true(bytes <= 20000 && longest <= 500 * MSEC);
+}
+
+/* Whatever forged messages say, and however many. */
+static void test_forged(void **state)
+{
+	(void)state;
+	path_init(&p, 1, 1500, 1473, 20 * MSEC);
+	p.forged_every = 3 * MSEC;
+	assert_true(path_search(&p, 2 * SEC));
+	assert_int_equal(p.m.size, 1473);
+	uint64_t bytes = p.m.bytes;
+	for (unsigned i = 0; i < 600; i++) {
+		path_run(&p, p.now + SEC / 2);
+		pmtu_too_big(&p.m, p.now, 600);
+		assert_int_equal(p.m.size, 1473);
+		assert_int_equal(p.m.state, PMTU_SEARCH_COMPLETE);
+	}
+	/* 300 s: one probe in 30 s, and the raise timer's */
+	printf("300 s of forged ICMP cost %u bytes\n", (unsigned)(p.m.bytes - bytes));
+	assert_true(p.m.bytes - bytes < 11 * 1600 + 6 * 1600);
+}
+
+static void test_own_mtu(void **state)
+{
+	(void)state;
+	path_init(&p, 1, 1500, 9000, 20 * MSEC);
+	assert_true(path_search(&p, SEC));
+	pmtu_set_max(&p.m, p.now, 1400); /* smaller: at once */
+	assert_int_equal(p.m.size, 1400);
+	assert_int_equal(p.m.reason, PMTU_LOCAL);
+	assert_int_equal(p.m.state, PMTU_SEARCH_COMPLETE);
+	assert_true(pmtu_deadline(&p.m) == NSEC_NEVER);
+	pmtu_set_max(&p.m, p.now, 1480); /* larger: searched, from what is believed */
+	assert_int_equal(p.m.size, 1400);
+	assert_int_equal(p.m.state, PMTU_STATE_BASE);
+	path_run(&p, p.now + SEC);
+	assert_int_equal(p.m.size, 1480);
+	assert_int_equal(p.m.state, PMTU_SEARCH_COMPLETE);
+	p.mtu = 1600; /* larger than the path, nobody can tell */
+	pmtu_set_max(&p.m, p.now, 1700);
+	path_run(&p, p.now + 2 * SEC);
+	assert_int_equal(p.m.size, 1600);
+	pmtu_set_max(&p.m, p.now, 1650); /* not what limits: nothing happens */
+	assert_int_equal(p.m.size, 1600);
+	assert_int_equal(p.m.state, PMTU_SEARCH_COMPLETE);
+}
+
+/* At any moment of a search, the host's own MTU may change. */
+static void test_own_mtu_meanwhile(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 1000; i++) {
+		path_init(&p, i, 1500, 1300 + i % 300, 20 * MSEC);
+		path_run(&p, p.now + (nsec)path_pick(&p, 800) * MSEC);
+		uint32_t max = 1000 + path_pick(&p, 8000);
+		pmtu_set_max(&p.m, p.now, max);
+		assert_true(p.m.size <= max);
+		path_run(&p, p.now + 3 * SEC);
+		pmtu_set_max(&p.m, p.now, 1450);
+		path_run(&p, p.now + 3 * SEC);
+		assert_int_equal(p.m.state, PMTU_SEARCH_COMPLETE);
+		uint32_t best = 1300 + i % 300 < 1450 ? 1300 + i % 300 : 1450;
+		assert_true(p.m.size == best || p.m.size == max);
+	}
+}
+
+/* A path change: the size holds until the first round has said whether it passes. */
+static void test_again(void **state)
+{
+	(void)state;
+	static const struct {
+		uint32_t before, after;
+		enum pmtu_reason reason;
+	} rows[] = {
+		{ 1500, 1500, PMTU_FOUND },   { 1500, 1400, PMTU_SMALLER },
+		{ 1400, 1500, PMTU_FOUND },   { 1500, 1000, PMTU_FOUND },
+		{ 1433, 1311, PMTU_FOUND },   { 9000, 1500, PMTU_SMALLER },
+		{ 1500, 9000, PMTU_FOUND },   { 9000, 8896, PMTU_FOUND },
+		{ 8896, 1280, PMTU_SMALLER }, { 8896, 9000, PMTU_FOUND },
+	};
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		path_init(&p, 1, 9000, rows[i].before, 20 * MSEC);
+		assert_true(path_search(&p, 2 * SEC));
+		assert_int_equal(p.m.size, rows[i].before);
+		p.mtu = rows[i].after;
+		pmtu_start(&p.m, p.now, 77 + i, 9000);
+		assert_int_equal(p.m.state, PMTU_STATE_BASE);
+		path_run(&p, p.now + 10 * MSEC);
+		assert_int_equal(p.m.size, rows[i].before);
+		path_run(&p, p.now + 2 * SEC);
+		assert_int_equal(p.m.size, rows[i].after);
+		assert_int_equal(p.m.reason, rows[i].reason);
+		assert_int_equal(p.m.state, PMTU_SEARCH_COMPLETE);
+	}
+	pmtu_stop(&p.m);
+	assert_int_equal(p.m.state, PMTU_DISABLED);
+	assert_int_equal(p.m.size, PMTU_MIN_V4);
+	assert_int_equal(p.m.reason, PMTU_ENDED);
+	assert_true(pmtu_deadline(&p.m) == NSEC_NEVER);
+}
+
+/* Silence proves nothing; when it ends, the search begins again. */
+static void test_dead(void **state)
+{
+	(void)state;
+	for (nsec dies = 0; dies < 1000 * MSEC; dies += 10 * MSEC) {
+		path_init(&p, 1, 1500, 1437, 20 * MSEC);
+		path_run(&p, p.now + dies);
+		uint32_t size = p.m.size, probes = p.m.probes;
+		p.dead = true;
+		path_run(&p, p.now + 11 * MSEC); /* what is in flight */
+		size = p.m.size;
+		bool complete = p.m.state == PMTU_SEARCH_COMPLETE;
+		path_run(&p, p.now + 300 * SEC);
+		assert_int_equal(p.m.size, size);
+		assert_true(p.m.probes - probes < 12 + 5 + 5 + 300 / 30 + 1);
+		assert_true(complete || p.m.lost > 3);
+		p.dead = false;
+		path_run(&p, p.now + 32 * SEC);
+		assert_int_equal(p.m.size, 1437);
+		assert_int_equal(p.m.state, PMTU_SEARCH_COMPLETE);
+	}
+}
+
+/* One who knows nothing of earlier probes. */
+static void test_peer_restarts(void **state)
+{
+	(void)state;
+	for (nsec at = 0; at < 1000 * MSEC; at += 10 * MSEC) {
+		path_init(&p, 1, 1500, 1437, 20 * MSEC);
+		path_run(&p, p.now + at);
+		memset(&p.peer, 0, sizeof(p.peer));
+		path_run(&p, p.now + 2 * SEC);
+		assert_int_equal(p.m.state, PMTU_SEARCH_COMPLETE);
+		assert_int_equal(p.m.size, 1437);
+	}
+}
+
+/* Between searches: below 2 KiB a minute. */
+static void test_idle(void **state)
+{
+	(void)state;
+	static const uint32_t mtus[] = { 576, 1000, 1280, 1437, 1499, 1500, 1600, 8896, 8999 };
+	for (unsigned i = 0; i < ARRAY_SIZE(mtus); i++) {
+		path_init(&p, 1, 9000, mtus[i], 20 * MSEC);
+		assert_true(path_search(&p, 2 * SEC));
+		if (mtus[i] != p.m.size)
+			continue; /* not exact: the raise timer has work to do */
+		p.mtu--;	  /* a black hole that is noticed by nobody */
+		p.m.shrunk = true;
+		uint64_t begin = p.m.bytes, minute = begin;
+		for (unsigned n = 1; n <= 120; n++) {
+			path_run(&p, p.now + 60 * SEC);
+			assert_true(p.m.bytes - minute <= 2048 || mtus[i] > 2000);
+			assert_true(p.m.bytes - begin <= n * 2048 || n < 10);
+			minute = p.m.bytes;
+		}
+		assert_int_equal(p.m.state, PMTU_SEARCH_COMPLETE);
+	}
+}
+
+/* Answers that are no answers: another path's, of numbers never sent, none at all. */
+static void test_strange_answers(void **state)
+{
+	(void)state;
+	path_init(&p, 1, 1500, 1500, 20 * MSEC);
+	path_run(&p, p.now);
+	struct frame_ack a = { .path = p.m.path + 1, .newest = 6, .seen = 63 };
+	pmtu_acked(&p.m, p.now, &a);
+	a.path = p.m.path;
+	a.newest = 7;
+	pmtu_acked(&p.m, p.now, &a);
+	a.newest = UINT32_MAX;
+	a.seen = UINT64_MAX;
+	pmtu_acked(&p.m, p.now, &a);
+	a.newest = 0;
+	pmtu_acked(&p.m, p.now, &a);
+	assert_int_equal(p.m.size, 576);
+	assert_int_equal(p.m.lost, 0);
+	a.newest = 6;
+	a.seen = 1 << 4; /* 1400 alone */
+	pmtu_acked(&p.m, p.now, &a);
+	assert_int_equal(p.m.size, 1400);
+	assert_int_equal(p.m.lost, 5);
+	a.seen = 1 << 4 | 1; /* out of order: it was late */
+	pmtu_acked(&p.m, p.now, &a);
+	assert_int_equal(p.m.size, 1500);
+	assert_int_equal(p.m.lost, 4);
+	assert_int_equal(p.m.state, PMTU_SEARCH_COMPLETE);
+}
+
+static void test_names(void **state)
+{
+	(void)state;
+	assert_string_equal(pmtu_state_name(PMTU_SEARCHING), "searching");
+	assert_string_equal(pmtu_state_name(PMTU_SEARCH_COMPLETE), "complete");
+	for (int r = 0; r <= PMTU_ENDED; r++)
+		assert_non_null(pmtu_reason_text((enum pmtu_reason)r));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_disabled),
+		cmocka_unit_test(test_first_round),
+		cmocka_unit_test(test_nothing_to_search),
+		cmocka_unit_test(test_exact),
+		cmocka_unit_test(test_jumbo),
+		cmocka_unit_test(test_hint),
+		cmocka_unit_test(test_forged),
+		cmocka_unit_test(test_own_mtu),
+		cmocka_unit_test(test_own_mtu_meanwhile),
+		cmocka_unit_test(test_again),
+		cmocka_unit_test(test_dead),
+		cmocka_unit_test(test_peer_restarts),
+		cmocka_unit_test(test_idle),
+		cmocka_unit_test(test_strange_answers),
+		cmocka_unit_test(test_names),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Black holes under data, and the end that counts. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "pmtu_path.h"
+
+static struct pmtu_path p;
+
+/* A path of `mtu`, searched, with a stream of data of the largest size. */
+static void under_data(uint32_t mtu, nsec rtt, nsec every)
+{
+	path_init(&p, mtu, 9000, mtu, rtt);
+	assert_true(path_search(&p, 20 * SEC));
+	assert_int_equal(p.m.size, mtu);
+	path_stream(&p, 0, every, 0, 1);
+	path_run(&p, p.now + 5 * SEC + every / 3);
+	assert_int_equal(p.m.size, mtu);
+}
+
+static void test_black_hole(void **state)
+{
+	(void)state;
+	static const uint32_t rows[][2] = { { 1500, 1400 }, { 1500, 1499 }, { 1500, 1280 },
+					    { 1500, 1000 }, { 1500, 576 },  { 1400, 1300 },
+					    { 1280, 1279 }, { 9000, 1500 }, { 9000, 8896 },
+					    { 1000, 700 } };
+	static const nsec paces[] = { 10 * MSEC, 100 * MSEC, SEC };
+	static const nsec rtts[] = { 200000, 20 * MSEC, 100 * MSEC, 400 * MSEC };
+	for (unsigned r = 0; r < ARRAY_SIZE(rtts); r++) {
+		nsec longest = 0;
+		for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+			for (unsigned e = 0; e < ARRAY_SIZE(paces); e++) {
+				under_data(rows[i][0], rtts[r], paces[e]);
+				p.mtu = rows[i][1];
+				path_run(&p, p.now + 20 * SEC);
+				assert_int_equal(p.m.size, rows[i][1]);
+				longest = nsec_max(longest, p.over_longest);
+			}
+		}
+		printf("rtt %.1f ms: a black hole lasted %.2f s at most\n", (double)rtts[r] / 1e6,
+		       (double)longest / 1e9);
+		assert_true(longest <= nsec_max(2 * SEC, 3 * SEC + 10 * rtts[r]));
+	}
+}
+
+static void test_reasons(void **state)
+{
+	(void)state;
+	under_data(1500, 20 * MSEC, 50 * MSEC);
+	p.mtu = 1300;
+	while (p.m.size == 1500)
+		path_run(&p, p.now + MSEC);
+	assert_int_equal(p.m.size, PMTU_BASE);
+	assert_int_equal(p.m.reason, PMTU_BLACK_HOLE);
+	under_data(1500, 20 * MSEC, 50 * MSEC);
+	p.mtu = 1200;
+	p.icmp = true;
+	nsec begin = p.now;
+	while (p.m.size == 1500)
+		path_run(&p, p.now + MSEC);
+	assert_int_equal(p.m.size, PMTU_BASE);
+	assert_int_equal(p.m.reason, PMTU_TOO_BIG);
+	assert_true(p.now - begin < 400 * MSEC);
+	while (p.m.size == PMTU_BASE)
+		path_run(&p, p.now + MSEC);
+	path_run(&p, p.now + SEC);
+	assert_int_equal(p.m.size, 1200);
+}
+
+/* And when the path is whole again, the raise timer's probe says so. */
+static void test_mended(void **state)
+{
+	(void)state;
+	under_data(1500, 20 * MSEC, 50 * MSEC);
+	p.mtu = 1400;
+	path_run(&p, p.now + 5 * SEC);
+	assert_int_equal(p.m.size, 1400);
+	p.mtu = 1500;
+	path_run(&p, p.now + 62 * SEC);
+	assert_int_equal(p.m.size, 1500);
+}
+
+/* A little of the large is hidden by much of the small; and the large may end. */
+static void test_mixed(void **state)
+{
+	(void)state;
+	under_data(1500, 20 * MSEC, SEC);
+	path_stream(&p, 1, 5 * MSEC, 1300, 1);
+	path_run(&p, p.now + 10 * SEC);
+	p.mtu = 1400; /* the small ones pass */
+	path_run(&p, p.now + 5 * SEC);
+	assert_int_equal(p.m.size, 1400);
+	assert_true(p.over_longest < 3 * SEC);
+
+	under_data(1500, 20 * MSEC, 50 * MSEC);
+	path_stream(&p, 0, 0, 0, 0);
+	path_stream(&p, 1, 50 * MSEC, 1400, 1);
+	p.mtu = 1300;
+	nsec begin = p.now;
+	while (p.m.size == 1500)
+		path_run(&p, p.now + MSEC);
+	assert_int_equal(p.m.size, PMTU_BASE);
+	assert_true(p.now - begin < 3 * SEC);
+}
+
+/* What is too small to tell of the size is not watched, and silence costs nothing. */
+static void test_no_watch(void **state)
+{
+	(void)state;
+	under_data(1500, 20 * MSEC, 50 * MSEC);
+	path_stream(&p, 0, 0, 0, 0);
+	path_run(&p, p.now + 2 * SEC);
+	uint32_t probes = p.m.probes;
+	path_run(&p, p.now + 50 * SEC);
+	assert_int_equal(p.m.probes, probes);
+	path_stream(&p, 0, 10 * MSEC, PMTU_MIN_V4, 1);
+	path_run(&p, p.now + 50 * SEC);
+	assert_int_equal(p.m.probes, probes);
+}
+
+/* Lost packets are no black hole: one probe for each doubt, and the size stays. */
+static void test_loss(void **state)
+{
+	(void)state;
+	under_data(1500, 20 * MSEC, SEC);
+	p.loss = 0.2;
+	uint64_t bytes = p.m.bytes;
+	for (unsigned i = 0; i < 1000; i++) {
+		path_run(&p, p.now + SEC);
+		assert_int_equal(p.m.size, 1500);
+	}
+	printf("1000 single packets, a fifth of them lost: %u bytes\n",
+	       (unsigned)(p.m.bytes - bytes));
+	assert_true(p.m.bytes - bytes < 1000 * 1000);
+}
+
+/* All is lost for a while, the small too: that is no black hole either. */
+static void test_outage(void **state)
+{
+	(void)state;
+	for (nsec lasts = 100 * MSEC; lasts < 20 * SEC; lasts = lasts * 3 / 2) {
+		under_data(1500, 20 * MSEC, 50 * MSEC);
+		p.dead = true;
+		path_run(&p, p.now + lasts);
+		p.dead = false;
+		path_run(&p, p.now + 5 * SEC);
+		assert_int_equal(p.m.size, 1500);
+	}
+}
+
+static struct frame_ack probe_from(struct pmtu_seen *s, nsec now, bool relayed, uint32_t path,
+				   uint32_t number, uint16_t watch)
+{
+	struct frame_ack a;
+	struct frame_probe f = { .size = 64, .path = path, .number = number, .watch = watch };
+	pmtu_seen_probe(s, now, relayed, &f, &a);
+	assert_int_equal(a.path, path);
+	return a;
+}
+
+static void test_seen(void **state)
+{
+	(void)state;
+	static const struct {
+		uint32_t number, newest;
+		uint64_t seen;
+	} rows[] = {
+		{ 1, 1, 1 },
+		{ 2, 2, 3 },
+		{ 2, 2, 3 },
+		{ 5, 5, 0x19 },
+		{ 3, 5, 0x1d },
+		{ 67, 67, (uint64_t)1 << 62 | 1 },
+		{ 4, 67, (uint64_t)3 << 62 | 1 },
+		{ 3, 67, (uint64_t)3 << 62 | 1 },
+		{ 131, 131, 1 },
+		{ 68, 131, (uint64_t)1 << 63 | 1 },
+		{ UINT32_MAX, UINT32_MAX, 1 },
+	};
+	struct pmtu_seen s = { 0 };
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct frame_ack a = probe_from(&s, (nsec)i, false, 9, rows[i].number, 0);
+		assert_int_equal(a.newest, rows[i].newest);
+		if (a.seen != rows[i].seen)
+			fail_msg("row %u: seen %llx", i, (unsigned long long)a.seen);
+	}
+}
+
+/* Bounded: the path unused for longest makes room. */
+static void test_seen_paths(void **state)
+{
+	(void)state;
+	struct pmtu_seen s = { 0 };
+	for (uint32_t path = 1; path <= PMTU_SEEN_PATHS; path++)
+		probe_from(&s, path, false, path, 10, 0);
+	for (uint32_t path = 1; path <= PMTU_SEEN_PATHS; path++)
+		assert_int_equal(probe_from(&s, 100 - path, false, path, 9, 0).seen, 3);
+	probe_from(&s, 200, false, 1000, 1, 0); /* in place of the last one */
+	for (uint32_t path = 1; path < PMTU_SEEN_PATHS; path++)
+		assert_int_equal(probe_from(&s, 200, false, path, 8, 0).seen, 7);
+	assert_int_equal(probe_from(&s, 201, false, PMTU_SEEN_PATHS, 8, 0).seen, 1);
+}
+
+static void test_seen_watch(void **state)
+{
+	(void)state;
+	struct pmtu_seen s = { 0 };
+	pmtu_seen_data(&s, false, 9000);
+	struct frame_ack a = probe_from(&s, 1, false, 9, 1, 0);
+	assert_true(a.watch == 0 && a.count == 0);
+	probe_from(&s, 1, false, 9, 2, 1400);
+	pmtu_seen_data(&s, false, 1399);
+	pmtu_seen_data(&s, false, 1400);
+	pmtu_seen_data(&s, false, 1401);
+	pmtu_seen_data(&s, true, 1401); /* another way */
+	a = probe_from(&s, 1, false, 9, 3, 0);
+	assert_true(a.watch == 1400 && a.count == 2);
+	a = probe_from(&s, 1, false, 9, 4, 1400); /* the same: goes on */
+	assert_true(a.watch == 1400 && a.count == 2);
+	a = probe_from(&s, 1, true, 9, 5, 0);
+	assert_true(a.watch == 0 && a.count == 0);
+	a = probe_from(&s, 1, false, 9, 6, 1399);
+	assert_true(a.watch == 1399 && a.count == 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_black_hole), cmocka_unit_test(test_reasons),
+		cmocka_unit_test(test_mended),	   cmocka_unit_test(test_mixed),
+		cmocka_unit_test(test_no_watch),   cmocka_unit_test(test_loss),
+		cmocka_unit_test(test_outage),	   cmocka_unit_test(test_seen),
+		cmocka_unit_test(test_seen_paths), cmocka_unit_test(test_seen_watch),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
