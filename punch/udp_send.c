@@ -295,8 +295,7 @@ unsigned udp_send(struct udp_socket *s, const struct udp_tx *tx, unsigned n)
 				lost += give_up(&c, &b, err);
 		}
 	}
-	/* with DF clear the kernel would not report what comes back about the datagrams with DF */
+	/* while it is clear, no ICMP error about those with DF is reported; IPv6 has no such rule */
 	udp_set_df(s, true, false);
-	udp_set_df(s, false, false);
 	return lost;
 }
