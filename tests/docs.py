@@ -14,7 +14,7 @@ import os
 import re
 import sys
 
-PAGES = ["README.md", "docs/architecture.md", "docs/protocol.md", "docs/status.md",
+PAGES = ["README.md", "docs/architecture.md", "docs/protocol.md", "docs/status.md", "docs/mtu.md",
          "docs/testing.md", "docs/threat-model.md", "docs/trino.md"]
 MAN = "docs/warren.8"
 
@@ -137,6 +137,7 @@ def status(root):
 
     code = read(root, "gateway/status.c")
     mine = literals(between(code, "static const char *path_word", "static json_t *roster_"))
+    mine |= literals(between(read(root, "punch/pmtu.c"), "*pmtu_state_name", "*pmtu_reason_text"))
     yield from differ("key or value", set(WORD.findall(section(page, "A gateway"))), mine, where)
     code = read(root, "gateway/rdvproc.c")
     its = literals(between(code, "/* --- status --- */", "/* --- the loop --- */"))
