@@ -124,6 +124,19 @@ nsec pmtu_deadline(const struct pmtu *m)
 
 /* --- what comes back --- */
 
+/* The least of what is larger than low and did not arrive in this search; max + 1 where all did. */
+static uint32_t least_lost(const struct pmtu *m)
+{
+	uint32_t least = m->max + 1;
+	for (unsigned i = 0; i < PMTU_WINDOW; i++) {
+		const struct pmtu_sent *s = &m->sent[i];
+		if (s->fate == FATE_LOST && s->number > m->search.floor &&
+		    s->size > m->search.low && s->size < least)
+			least = s->size;
+	}
+	return least;
+}
+
 /* An acknowledged size is believed at once, whatever was thought of it. */
 static void believe(struct pmtu *m, uint32_t number, uint32_t sent)
 {
@@ -136,7 +149,7 @@ static void believe(struct pmtu *m, uint32_t number, uint32_t sent)
 	if (size > s->low)
 		s->low = size;
 	if (s->low >= s->high) {
-		s->high = m->max + 1;
+		s->high = least_lost(m);
 		s->lossy = true;
 	}
 	if (size > m->size)
@@ -203,7 +216,7 @@ const char *pmtu_state_name(enum pmtu_state s)
 const char *pmtu_reason_text(enum pmtu_reason r)
 {
 	static const char *const texts[] = {
-		[PMTU_FOUND] = "a probe of that size arrived",
+		[PMTU_FOUND] = "found by the search",
 		[PMTU_BLACK_HOLE] = "large packets stopped arriving",
 		[PMTU_TOO_BIG] = "a router said that packets are too big, and they do not arrive",
 		[PMTU_LOCAL] = "this host's own MTU changed",

@@ -54,7 +54,7 @@ enum pmtu_state {
 
 /* Why size changed, for the log line. */
 enum pmtu_reason {
-	PMTU_FOUND,	 /* a probe of that size was acknowledged */
+	PMTU_FOUND,	 /* a probe of that size was acknowledged, or nothing larger than the smallest */
 	PMTU_BLACK_HOLE, /* large packets stopped arriving */
 	PMTU_TOO_BIG,	 /* the same, noticed by an ICMP message */
 	PMTU_LOCAL,	 /* this host's own MTU towards the path changed */
@@ -101,8 +101,8 @@ struct pmtu {
 		uint8_t tries;
 		bool based, traffic;
 	} watch;
-	uint32_t hint;	  /* what an ICMP message said last; 0: nothing */
-	uint32_t suspect; /* VERIFY: the size that may have become too much */
+	uint32_t hint;		 /* what an ICMP message said last; 0: nothing */
+	uint32_t suspect, tries; /* VERIFY: the size that may have become too much; probes left */
 	enum pmtu_reason suspect_why;
 	bool shrunk; /* since the last search was complete */
 	nsec raise_delay, raise_at, hint_at;

@@ -20,12 +20,6 @@ static nsec probe_timer(const struct pmtu *m)
 	return nsec_max(PROBE_TIMER, 4 * m->rtt);
 }
 
-/* RFC 8899's MAX_PROBES; where single losses are known to happen it is not enough. */
-static unsigned copies_of(const struct pmtu *m, uint32_t size)
-{
-	return m->search.lossy && size <= PMTU_JUMBO ? LOSSY_PROBES : PMTU_MAX_PROBES;
-}
-
 static bool complete(const struct pmtu *m)
 {
 	return m->state == PMTU_SEARCH_COMPLETE;
@@ -45,6 +39,8 @@ static void raise_arm(struct pmtu *m, nsec now)
 static void search_complete(struct pmtu *m, nsec now, bool exact)
 {
 	m->state = PMTU_SEARCH_COMPLETE;
+	if (m->reason == PMTU_ENDED) /* nothing larger than what it began with */
+		m->reason = PMTU_FOUND;
 	m->round.phase = PHASE_IDLE;
 	m->raise_delay = m->shrunk || m->search.lossy || !exact ? RAISE_SOON : RAISE_TIMER;
 	m->shrunk = false;
@@ -67,6 +63,17 @@ static void round_start(struct pmtu *m, nsec now)
 	m->due = now;
 }
 
+/*
+ * RFC 8899's MAX_PROBES; where single losses are known to happen it is not enough. A dear size has
+ * failed once already, which counts.
+ */
+static unsigned confirmations(const struct pmtu *m)
+{
+	if (m->search.high > PMTU_JUMBO)
+		return PMTU_MAX_PROBES - 1;
+	return m->search.lossy ? LOSSY_PROBES : PMTU_MAX_PROBES;
+}
+
 void pmtu_search_on(struct pmtu *m, nsec now)
 {
 	const struct pmtu_search *s = &m->search;
@@ -76,9 +83,8 @@ void pmtu_search_on(struct pmtu *m, nsec now)
 	}
 	if (s->low + 1 < s->high)
 		pmtu_plan_spread(m);
-	else /* high itself has failed before: where it is dear, that is one of the tries */
-		pmtu_plan(m, ROUND_CONFIRM, s->high,
-			  copies_of(m, s->high) - (s->high > PMTU_JUMBO));
+	else
+		pmtu_plan(m, ROUND_CONFIRM, s->high, confirmations(m));
 	round_start(m, now);
 }
 
@@ -161,33 +167,38 @@ void pmtu_resume(struct pmtu *m, nsec now)
 	}
 }
 
-static void verify(struct pmtu *m, nsec now, unsigned copies)
+static void verify(struct pmtu *m, nsec now, uint32_t most)
 {
+	uint32_t copies = m->tries < most ? m->tries : most;
+	m->tries -= copies;
 	pmtu_plan(m, ROUND_VERIFY, m->suspect, copies);
 	round_start(m, now);
 }
 
-/* A few probes for a first doubt: a single packet lost now and then is no reason for many. */
 static void end_of_verify(struct pmtu *m, nsec now)
 {
-	unsigned full = copies_of(m, m->suspect);
-	if (m->round.best >= m->suspect)
+	if (m->round.best >= m->suspect) {
+		m->search.lossy |= m->suspect_why == PMTU_BLACK_HOLE;
 		pmtu_resume(m, now);
-	else if (m->round.len < full)
-		verify(m, now, full);
-	else
+	} else if (m->tries) {
+		verify(m, now, m->suspect > PMTU_JUMBO ? PMTU_MAX_PROBES : LOSSY_PROBES);
+	} else {
 		black_hole(m, now);
+	}
 }
 
+/* One probe for a first doubt: a single packet lost now and then is no reason for many. */
 void pmtu_suspect(struct pmtu *m, nsec now, uint32_t size, uint32_t evidence, enum pmtu_reason why)
 {
 	const struct pmtu_round *r = &m->round;
 	bool proves_it = r->kind == ROUND_FIRST || r->kind == ROUND_VERIFY;
 	if (size > m->size || r->phase == PHASE_DEAD || (r->phase != PHASE_IDLE && proves_it))
 		return;
+	bool doubt = evidence < PMTU_MAX_PROBES;
 	m->suspect = size;
 	m->suspect_why = why;
-	verify(m, now, (unsigned)size_min(evidence, copies_of(m, size)));
+	m->tries = (m->search.lossy ? LOSSY_PROBES : PMTU_MAX_PROBES) + (uint32_t)doubt;
+	verify(m, now, doubt ? 1 : PMTU_MAX_PROBES);
 }
 
 static void end_of_raise(struct pmtu *m, nsec now)
