@@ -94,50 +94,80 @@ size_t kernel_host_addresses(struct kernel_routes *k, unsigned skip_ifindex,
 	return s.n;
 }
 
+/* The MTU of a way. */
+
 struct way {
 	unsigned oif;
-	uint32_t mtu;
+	uint32_t mtu; /* the route's own; 0: none said */
 };
 
 static void see_way(void *ctx, struct nlmsghdr *h)
 {
 	struct way *w = ctx;
 	struct rtnl_route r;
-	if (!rtnl_route_of(h, &r) || (r.type != RTN_UNICAST && r.type != RTN_LOCAL))
+	if (!rtnl_route_of(h, &r) || r.type != RTN_UNICAST)
 		return;
-	w->oif = r.oif;
 	w->mtu = r.mtu;
+	/* of several next hops the first need not be the one taken */
+	if (nlmsg_find_attr(h, sizeof(struct rtmsg), RTA_OIF))
+		w->oif = r.oif;
 }
+
+static void see_device_taken(void *ctx, struct nlmsghdr *h)
+{
+	struct way *w = ctx;
+	struct rtnl_route r;
+	if (rtnl_route_of(h, &r) && (r.type == RTN_UNICAST || r.type == RTN_LOCAL))
+		w->oif = r.oif;
+}
+
+struct device {
+	unsigned ifindex;
+	uint32_t mtu;
+};
 
 static void see_device_mtu(void *ctx, struct nlmsghdr *h)
 {
-	struct way *w = ctx;
+	struct device *d = ctx;
 	struct rtnl_link l;
-	if (rtnl_link_of(h, &l) && l.ifindex == w->oif)
-		w->mtu = l.mtu;
+	if (rtnl_link_of(h, &l) && l.ifindex == d->ifindex)
+		d->mtu = l.mtu;
 }
 
-static int ask_route(struct kernel_routes *k, const struct addr *a, struct way *w)
+static int ask_route(struct kernel_routes *k, const struct addr *a, unsigned flags,
+		     void (*each)(void *ctx, struct nlmsghdr *h), struct way *w)
 {
 	struct prefix p = prefix_host(a);
-	struct rtmsg q = { .rtm_family = rtnl_family(&p), .rtm_dst_len = p.bits };
+	struct rtmsg q = { .rtm_family = rtnl_family(&p),
+			   .rtm_dst_len = p.bits,
+			   .rtm_flags = flags };
 	struct nl_msg *m = rtnl_request(RTM_GETROUTE, 0, &q, sizeof(q));
 	if (m && rtnl_put_addr(m, RTA_DST, a) < 0) {
 		nlmsg_free(m);
 		m = NULL;
 	}
-	return rtnl_talk(k, m, see_way, w);
+	return rtnl_talk(k, m, each, w);
 }
 
+static uint32_t device_mtu(struct kernel_routes *k, unsigned ifindex)
+{
+	struct device d = { .ifindex = ifindex };
+	struct ifinfomsg q = { .ifi_index = (int)ifindex };
+	int err = rtnl_talk(k, rtnl_request(RTM_GETLINK, 0, &q, sizeof(q)), see_device_mtu, &d);
+	return err < 0 ? 0 : d.mtu;
+}
+
+/*
+ * An ICMP message, which anybody may have sent, puts a smaller MTU into the kernel's cache, and a
+ * plain look-up shows that one. So the table's own entry is asked for first; only what it does not
+ * name, a single device, is taken from the plain answer.
+ */
 uint32_t kernel_path_mtu(struct kernel_routes *k, const struct addr *a)
 {
 	struct way w = { 0 };
-	if (ask_route(k, a, &w) < 0)
+	(void)ask_route(k, a, RTM_F_FIB_MATCH, see_way, &w);
+	if (!w.oif && ask_route(k, a, 0, see_device_taken, &w) < 0)
 		return 0;
-	if (w.mtu || !w.oif)
-		return w.mtu;
-	struct ifinfomsg q = { .ifi_index = (int)w.oif };
-	if (rtnl_talk(k, rtnl_request(RTM_GETLINK, 0, &q, sizeof(q)), see_device_mtu, &w) < 0)
-		return 0;
-	return w.mtu;
+	uint32_t device = w.oif ? device_mtu(k, w.oif) : 0;
+	return w.mtu && w.mtu < device ? w.mtu : device;
 }

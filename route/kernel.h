@@ -70,7 +70,10 @@ bool kernel_prefix_clash(struct kernel_routes *k, const struct prefix *p, const 
 size_t kernel_host_addresses(struct kernel_routes *k, unsigned skip_ifindex,
 			     const struct prefix *skip, size_t n, struct addr *out, size_t cap);
 
-/* The MTU of the route to `a` (route metric, else the device's); 0 when there is no route. */
+/*
+ * The MTU of the route to `a`: the route's own, where one is set, and never above the device's; 0 when
+ * there is no route. What ICMP messages said of the path is left out.
+ */
 uint32_t kernel_path_mtu(struct kernel_routes *k, const struct addr *a);
 
 /*

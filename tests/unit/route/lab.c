@@ -146,11 +146,11 @@ void lab_address_gone(unsigned ifindex, const char *cidr)
 	nl_socket_free(sk);
 }
 
-static void add_nexthop(struct rtnl_route *route, const struct lab_route *r)
+static void add_nexthop(struct rtnl_route *route, const struct lab_route *r, unsigned oif)
 {
 	struct rtnl_nexthop *nh = rtnl_route_nh_alloc();
-	if (r->oif)
-		rtnl_route_nh_set_ifindex(nh, (int)r->oif);
+	if (oif)
+		rtnl_route_nh_set_ifindex(nh, (int)oif);
 	if (r->via) {
 		struct nl_addr *via = parse(r->via, AF_UNSPEC);
 		rtnl_route_nh_set_gateway(nh, via);
@@ -175,7 +175,11 @@ void lab_route(const struct lab_route *r)
 	if (r->metric)
 		rtnl_route_set_priority(route, r->metric);
 	if (r->oif || r->via)
-		add_nexthop(route, r);
+		add_nexthop(route, r, r->oif);
+	if (r->oif2)
+		add_nexthop(route, r, r->oif2);
+	if (r->mtu)
+		rtnl_route_set_metric(route, RTAX_MTU, r->mtu);
 	must(rtnl_route_add(sk, route, r->replace ? NLM_F_REPLACE : NLM_F_EXCL), r->dst);
 	nl_addr_put(dst);
 	rtnl_route_put(route);

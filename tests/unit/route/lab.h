@@ -26,7 +26,7 @@ void lab_address_gone(unsigned ifindex, const char *cidr);
 struct lab_route {
 	const char *dst; /* CIDR; "default" with a gateway's family */
 	const char *via;
-	unsigned oif, metric, table;
+	unsigned oif, oif2, metric, table, mtu; /* oif2: a second next hop */
 	uint8_t protocol, type; /* 0: static, unicast */
 	bool onlink, replace;
 };
