@@ -60,9 +60,10 @@ struct udp_tx {
 /*
  * Sends n (any number) by as few sendmmsg as it takes. A batch that the kernel refuses as such
  * (EINVAL, EMSGSIZE, EIO) goes out again as single datagrams from the first unsent one; a source
- * address that is gone (EINVAL, EADDRNOTAVAIL, ENETUNREACH) is tried once more without one. What may be
- * an ICMP error about some earlier datagram is tried again as it was, first. Returns how many datagrams were
- * lost to an error (a full socket buffer or queue of the device included): the caller counts DROP_UDP_SEND.
+ * address that is gone (EINVAL, EADDRNOTAVAIL, ENETUNREACH) is tried once more without one. What may
+ * be an ICMP error about some earlier datagram is tried again as it was, first. Returns how many
+ * datagrams were lost to an error (a full socket buffer or device queue included): the caller counts
+ * DROP_UDP_SEND.
  */
 unsigned udp_send(struct udp_socket *s, const struct udp_tx *tx, unsigned n);
 
@@ -81,11 +82,12 @@ struct udp_too_big {
 };
 
 /*
- * Takes up to n of them from the queue, skipping all other errors; how many. To be called where `errors`
- * is set after udp_recv(), until it returns 0: it looks at no more than 64 errors a call, and as long as
- * any are left `errors` stays set and the descriptor polls as readable (EPOLLERR), which leads here again.
- * An owner that never calls it loses nothing else: after some wakes in vain udp_recv() empties the queue
- * itself. Of an IPv4 datagram too large for our own device the kernel does not say the port: it is 0.
+ * Takes up to n of them from the queue, skipping all other errors; how many. To be called where
+ * `errors` is set after udp_recv(), until it returns 0. It looks at no more than 64 errors a call; as
+ * long as any are left, `errors` stays set and the descriptor polls as readable (EPOLLERR), which
+ * leads here again. An owner that never calls it loses nothing else: after some wakes in vain
+ * udp_recv() empties the queue itself. Of an IPv4 datagram too large for our own device the kernel
+ * does not say the port: it is 0.
  */
 unsigned udp_errors(struct udp_socket *s, struct udp_too_big *out, unsigned n);
 
