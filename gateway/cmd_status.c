@@ -102,7 +102,7 @@ static void path_mtu_text(const json_t *p, char out[static 24])
 		if (!json_is_true(json_object_get(path, "in_use")))
 			continue;
 		bool done = strcmp(str(path, "mtu_state"), "complete") == 0;
-		snprintf(out, 24, "%lld%s", num(path, "mtu"), done ? "" : "…");
+		snprintf(out, 24, "%lld%s", num(path, "mtu"), done ? "" : "?");
 	}
 }
 
@@ -126,7 +126,8 @@ static void print_peer(const json_t *p)
 
 	snprintf(key, sizeof(key), "%.8s…", str(p, "key"));
 	path_mtu_text(p, path_mtu);
-	printf("  %-16s %-16s %-7s %-26s %10s %8s %5lld %11s %11s  %s\n",
+	/* the dots of a key's beginning are one character and three bytes */
+	printf("  %-*s %-16s %-7s %-26s %10s %8s %5lld %11s %11s  %s\n", member ? 16 : 18,
 	       member ? str(p, "id") : key, member ? str(p, "ip") : "-", str(p, "path"),
 	       str(p, "endpoint"), ms_text(p, "rtt_ms", rtt), path_mtu, num(p, "mtu"),
 	       bytes_text(num(p, "tx_bytes"), tx), bytes_text(num(p, "rx_bytes"), rx),

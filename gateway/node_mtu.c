@@ -74,9 +74,21 @@ static uint32_t target(const struct peer *p)
 	return peer_room(p);
 }
 
+static void tell_path_mtu(struct peer *p, const struct path *path, const struct link_mtu *mtu)
+{
+	if (mtu->news)
+		node_tell(p->node,
+			  &(struct node_note){
+				  .event = NODE_PATH_MTU, .peer = p, .path = *path, .mtu = *mtu });
+}
+
 void mtu_review(struct peer *p, nsec now)
 {
+	struct link_mtu change;
 	uint32_t mtu = target(p);
+
+	if (peer_static_pmtu(p) && mtu_changed(&p->pmtu, &p->told_mtu, &change))
+		tell_path_mtu(p, &p->path, &change);
 	p->raise_waits = mtu > p->mtu && now < p->next_raise;
 	if (mtu != p->mtu && !p->raise_waits) {
 		p->mtu = mtu;
@@ -153,14 +165,6 @@ void mtu_sent(struct peer *p, nsec now, const struct path *path, uint32_t len, u
 		peer_schedule(p);
 }
 
-static void tell_path_mtu(struct peer *p, const struct path *path, const struct link_mtu *mtu)
-{
-	if (mtu->news)
-		node_tell(p->node,
-			  &(struct node_note){
-				  .event = NODE_PATH_MTU, .peer = p, .path = *path, .mtu = *mtu });
-}
-
 void mtu_link_event(nsec now, const struct link_output *out)
 {
 	struct peer *p = link_user(out->link);
@@ -213,15 +217,12 @@ static void hello_tick(struct peer *p, nsec now)
 static void search_tick(struct peer *p, nsec now)
 {
 	struct pmtu_probe probe;
-	struct link_mtu mtu;
 	uint8_t frame[PROBE_LEN];
 
 	while (pmtu_poll(&p->pmtu, now, p->rtt, &probe)) {
 		frame_probe_write(&probe.frame, frame);
 		out_frame(p, now, &p->path, frame, sizeof(frame), probe.frame.size - WG_OVERHEAD);
 	}
-	if (mtu_changed(&p->pmtu, &p->told_mtu, &mtu))
-		tell_path_mtu(p, &p->path, &mtu);
 }
 
 void mtu_tick(struct peer *p, nsec now)
