@@ -10,12 +10,13 @@ enum {
 /* The most telling first: where a round has no room for all, the last ones are left out. */
 static const uint16_t usual[] = { 1280, 1500, 1400, 1452, 1492, 1420 };
 
-static bool is_usual(uint32_t size)
+/* Where a search often ends: a usual size, or the first that was found. */
+static bool stands_out(const struct pmtu *m, uint32_t low)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(usual); i++)
-		if (usual[i] == size)
+		if (usual[i] == low)
 			return true;
-	return size == JUMBO_USUAL;
+	return low == JUMBO_USUAL || low == m->search.first;
 }
 
 static void plan_clear(struct pmtu *m, enum round_kind kind)
@@ -89,27 +90,29 @@ void pmtu_plan_first(struct pmtu *m)
 static uint32_t jumbo_point(const struct pmtu *m)
 {
 	const struct pmtu_search *s = &m->search;
-	if (is_usual(s->low) || s->low == s->first)
+	if (stands_out(m, s->low))
 		return s->low + 1;
 	if (JUMBO_USUAL > s->low && JUMBO_USUAL < s->high)
 		return JUMBO_USUAL;
 	return s->high > m->max ? m->max : s->low + (s->high - s->low) / 2;
 }
 
+/* A step that closes the gap to a quarter; whether low was it already costs one probe more. */
+static void plan_quarters(struct pmtu *m, uint32_t low, uint32_t gap)
+{
+	plan_new(m, low + 1);
+	for (uint32_t i = 1; i < 4; i++)
+		plan_new(m, low + (gap <= 5 ? i + 1 : i * gap / 4));
+}
+
 void pmtu_plan_spread(struct pmtu *m)
 {
 	uint32_t low = m->search.low, gap = m->search.high - low;
 	plan_clear(m, ROUND_SPREAD);
-	if (m->search.hinted < MOST_HINTED && plan_hint(m)) {
+	if (m->search.hinted < MOST_HINTED && plan_hint(m))
 		m->search.hinted++;
-	} else if (m->search.high > PMTU_JUMBO) {
+	else if (m->search.high > PMTU_JUMBO)
 		plan_new(m, jumbo_point(m));
-	} else if (gap <= 5) {
-		for (uint32_t i = 1; i < gap; i++)
-			plan_new(m, low + i);
-	} else {
-		plan_new(m, low + 1);
-		for (uint32_t i = 1; i < 4; i++)
-			plan_new(m, low + i * gap / 4);
-	}
+	else
+		plan_quarters(m, low, gap);
 }

@@ -27,10 +27,15 @@ static bool complete(const struct pmtu *m)
 
 /* --- between rounds --- */
 
-/* A probe and its query now and then: with all that may be asked again, below IDLE_BYTES a minute. */
+static uint32_t raise_copies(const struct pmtu *m)
+{
+	return m->search.lossy && m->search.low < PMTU_JUMBO ? 2 : 1;
+}
+
+/* Probes and a query now and then: with all that may be asked again, below IDLE_BYTES a minute. */
 static void raise_arm(struct pmtu *m, nsec now)
 {
-	nsec bytes = m->search.low + 1 + QUERIES * query_size(m);
+	nsec bytes = raise_copies(m) * (m->search.low + 1) + QUERIES * query_size(m);
 	nsec wait = nsec_max(m->raise_delay, bytes * 60 * NSEC_PER_SEC / IDLE_BYTES);
 	m->raise_at = m->search.low < m->max ? now + wait : NSEC_NEVER;
 	m->due = m->raise_at;
@@ -312,7 +317,7 @@ static void sleep_on(struct pmtu *m, nsec now)
 
 static void raise_begin(struct pmtu *m, nsec now)
 {
-	pmtu_plan(m, ROUND_RAISE, m->search.low + 1, 1);
+	pmtu_plan(m, ROUND_RAISE, m->search.low + 1, raise_copies(m));
 	round_start(m, now);
 }
 
