@@ -261,3 +261,45 @@ void case_rebinding(struct sim *s)
 		expect_direct(s);
 	sim_run(s, 2 * SEC);
 }
+
+/* Every path, each direction by itself, and the relay's two legs. */
+static void narrow(struct sim *s)
+{
+	s->net.narrow = true;
+	for (unsigned i = 0; i <= MAX_SITES; i++)
+		for (unsigned k = 0; k <= MAX_SITES; k++)
+			s->net.mtu[i][k] = (uint16_t)(576 + net_pick(&s->net, OUTER_MTU - 575));
+}
+
+/* Super-packets between all: they are cut to just what a path takes, as bulk TCP is. */
+static void large_ones(struct sim *s, nsec duration)
+{
+	for (nsec until = s->now + duration; sim_ok(s) && s->now < until;) {
+		for (unsigned i = 0; i < s->nhosts; i++) {
+			for (unsigned k = 0; k < s->nhosts; k++)
+				if (i != k)
+					traffic_tcp(&s->hosts[i], &s->hosts[k], false, 4000, 1440);
+			if (s->hosts[i].node)
+				node_flush(s->hosts[i].node, s->now);
+		}
+		sim_run(s, 50 * MSEC);
+	}
+}
+
+/* The paths' MTUs change without a word, to any size, again and again: lost is what was sent in 3 s. */
+void case_narrow(struct sim *s)
+{
+	if (net_pick(&s->net, 2))
+		narrow(s); /* joining is no different */
+	grown_up(s, 2 + net_pick(&s->net, 3));
+	for (unsigned i = 0; sim_ok(s) && i < 4; i++) {
+		sim_log(s, "the paths' MTUs change");
+		traffic_storm(s, SEC);
+		narrow(s);
+		large_ones(s, 3 * SEC);
+		traffic_calm(s, 0);
+		live(s, 10 * SEC);
+		large_ones(s, SEC);
+	}
+	sim_run(s, 2 * SEC);
+}

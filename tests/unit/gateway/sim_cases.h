@@ -27,6 +27,7 @@ void case_rekeys(struct sim *s);
 void case_path_dies(struct sim *s);
 void case_symmetric(struct sim *s);
 void case_rebinding(struct sim *s);
+void case_narrow(struct sim *s);
 
 /* sim_cases_rare.c: members that go, enemies, mistakes */
 void case_leaves(struct sim *s);

@@ -37,6 +37,9 @@ void net_init(struct net *n, uint64_t seed)
 	n->rng = seed;
 	n->rendezvous = (struct endpoint){ .addr = addr_v4_u32(0xcb007101), .port = 7777 };
 	n->rendezvous6 = (struct endpoint){ .addr = outside6(1), .port = 7777 };
+	for (unsigned i = 0; i <= MAX_SITES; i++)
+		for (unsigned k = 0; k <= MAX_SITES; k++)
+			n->mtu[i][k] = OUTER_MTU;
 }
 
 void net_free(struct net *n)
@@ -144,16 +147,10 @@ static void capture(struct net *n, const struct datagram *p)
 static void transmit(struct net *n, nsec now, int site, const struct endpoint *from,
 		     const struct endpoint *to, const uint8_t *bytes, size_t len)
 {
-	size_t headers = addr_is_v4(&to->addr) ? UDP4_HEADERS : UDP6_HEADERS;
 	struct datagram *p = copy_of(from, to, site, bytes, len);
 
 	n->sent++;
 	capture(n, p);
-	if (len + headers > OUTER_MTU) { /* DF is set: a link does not take it */
-		n->oversized++;
-		free(p);
-		return;
-	}
 	if (net_chance(n) < n->duplicate)
 		enqueue(n, now, copy_of(from, to, site, bytes, len), net_chance(n) < 0.5);
 	if (net_chance(n) < n->loss) {
@@ -324,12 +321,24 @@ static int destination(const struct net *n, nsec now, const struct datagram *p)
 	return h;
 }
 
+/* DF is set: what some link does not take is lost. */
+static bool fits(struct net *n, const struct datagram *p, int to)
+{
+	bool v4 = addr_is_v4(&p->to.addr);
+	unsigned from_site = p->from_site < 0 ? MAX_SITES : (unsigned)p->from_site;
+	unsigned to_site = to == AT_RENDEZVOUS ? MAX_SITES : (unsigned)n->hosts[to].site;
+	uint32_t mtu = n->mtu[from_site][to_site];
+	bool ok = p->len + (v4 ? UDP4_HEADERS : UDP6_HEADERS) <= (v4 || mtu > 1280 ? mtu : 1280);
+	n->oversized += !ok;
+	return ok;
+}
+
 int net_arrived(struct net *n, nsec now, struct datagram **out)
 {
 	while (net_deadline(n) <= now) {
 		struct datagram *p = pop(n);
 		int h = destination(n, now, p);
-		if (h >= 0) {
+		if (h >= 0 && fits(n, p, h)) {
 			*out = p;
 			return h;
 		}

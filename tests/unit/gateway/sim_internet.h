@@ -72,6 +72,12 @@ struct net {
 	struct endpoint rendezvous, rendezvous6;
 	bool blocked[MAX_SITES][MAX_SITES]; /* nothing from one to the other but by the relay */
 	bool rendezvous_cut;
+	/*
+	 * The path MTU from one site to another, or to the rendezvous (MAX_SITES), for IPv4; IPv6 has
+	 * 1280 at least. What is larger is lost without a word.
+	 */
+	uint16_t mtu[MAX_SITES + 1][MAX_SITES + 1];
+	bool narrow; /* some of them are not 1500 */
 	uint64_t order, sent, oversized;
 	struct datagram **queue; /* a binary heap by (at, order) */
 	size_t queued, cap;

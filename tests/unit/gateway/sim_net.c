@@ -31,6 +31,7 @@ static const struct sim_case cases[] = {
 	{ "another id", case_another_id },
 	{ "full disk", case_full_disk },
 	{ "everything", case_everything },
+	{ "narrow paths", case_narrow },
 };
 
 static bool run_case(uint64_t seed, bool verbose)
