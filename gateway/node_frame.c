@@ -42,6 +42,8 @@ static enum drop hello(struct peer *p, nsec now, const uint8_t *f, size_t len)
 	    h.largest >= FRAGMENT_PACKET_MAX) {
 		p->warren = true;
 		mtu_path_changed(p, now);
+		/* what its routes offer is another, also where the MTU stays */
+		node_tell(p->node, &(struct node_note){ .event = NODE_MTU, .peer = p });
 	}
 	peer_schedule(p);
 	return DROP_NONE;
