@@ -223,6 +223,16 @@ void wg_peer_set_keepalive(struct wg *wg, struct wg_peer *p, nsec now, unsigned 
 		timers_persistent_changed(p, now, before);
 }
 
+const uint8_t *wg_peer_psk(const struct wg_peer *p)
+{
+	return p->keys->psk;
+}
+
+unsigned wg_peer_keepalive(const struct wg_peer *p)
+{
+	return (unsigned)(p->persistent / NSEC_PER_SEC);
+}
+
 void *wg_peer_user(const struct wg_peer *p)
 {
 	return p->user;

@@ -188,28 +188,6 @@ void node_network_changed(struct node *n, nsec now)
 		mtu_path_changed(p, now);
 }
 
-struct peer *node_static_add(struct node *n, nsec now, const uint8_t key[static 32],
-			     const uint8_t *psk, const struct endpoint *at, unsigned keepalive)
-{
-	struct peer *p = peer_new(n, PEER_STATIC, key);
-	if (!p)
-		return NULL;
-	if (psk)
-		wg_peer_set_psk(p->wg, psk);
-	if (at)
-		peer_set_path(p, now, &(struct path){ .remote = *at });
-	wg_peer_set_keepalive(n->wg, p->wg, now, keepalive);
-	if (at && keepalive)
-		wg_peer_initiate(n->wg, p->wg, now, 0);
-	return p;
-}
-
-int node_static_route(struct node *n, struct peer *p, const struct prefix *prefix)
-{
-	(void)n;
-	return peer_route(p, prefix);
-}
-
 const struct node_lease_info *node_lease(const struct node *n)
 {
 	return &n->join.lease;

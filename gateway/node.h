@@ -110,10 +110,25 @@ void node_release(struct node *n, nsec now); /* NODE_RELEASED follows within 2 s
 
 /* --- static peers --- */
 
-/* NULL when the table is full or the key is there already. `psk` may be NULL; `at` too. */
+/*
+ * NULL when the table is full, the key is there already, our own, or no key of a peer. `psk` may be
+ * NULL; `at` too. All of these are for PEER_STATIC alone, at any time but from within a node_io call.
+ */
 struct peer *node_static_add(struct node *n, nsec now, const uint8_t key[static 32],
 			     const uint8_t *psk, const struct endpoint *at, unsigned keepalive);
+void node_static_remove(struct peer *p);
+void node_static_psk(struct peer *p, const uint8_t psk[static 32]);
+void node_static_endpoint(struct peer *p, nsec now, const struct endpoint *at);
+void node_static_keepalive(struct peer *p, nsec now, unsigned seconds); /* 0: off */
+/* Gives the prefix to the peer; another static peer loses it. 0, -ENOMEM, or -EPERM: a member's. */
 int node_static_route(struct node *n, struct peer *p, const struct prefix *prefix);
+void node_static_unroute(struct peer *p, const struct prefix *prefix); /* if it is the peer's */
+void node_static_unroute_all(struct peer *p);
+/*
+ * Our own key: all sessions end, and a peer of that key goes. The same again changes nothing. 0, or
+ * -EPERM: a joined node is known by its key. All zeros: none, nothing is sent or answered.
+ */
+int node_set_private_key(struct node *n, const uint8_t key[static 32]);
 
 /* --- to look at --- */
 
@@ -138,6 +153,7 @@ struct peer_stats {
 };
 
 struct peer *node_peer_next(const struct node *n, const struct peer *after); /* NULL: the first */
+struct peer *node_peer_find(const struct node *n, const uint8_t key[static 32]); /* or NULL */
 enum peer_kind peer_kind(const struct peer *p);
 const struct roster_entry *peer_entry(const struct peer *p); /* members alone */
 struct addr peer_ip(const struct peer *p);		     /* members: their address */
