@@ -69,7 +69,8 @@ static void session_seen(struct node *n, struct peer *p, nsec now)
 /* An authenticated packet of a static peer says where it is now (the paper's 2.1, roaming). */
 static void roam(struct peer *p, nsec now, const struct arrival *a)
 {
-	if (p->kind == PEER_STATIC && !a->relayed)
+	/* nobody can be answered at port 0, and for us it says that there is no endpoint */
+	if (p->kind == PEER_STATIC && !a->relayed && a->from.port)
 		peer_set_path(p, now,
 			      &(struct path){ .remote = a->from,
 					      .local = a->local,

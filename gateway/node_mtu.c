@@ -132,10 +132,10 @@ static void search_static(struct peer *p, nsec now)
 
 void mtu_path_changed(struct peer *p, nsec now)
 {
+	p->stock_until = NSEC_NEVER;
 	if (p->link || p->path.remote.port == 0)
 		return;
 	p->stock_mtu = stock_fits(p, local_mtu(p));
-	p->stock_until = NSEC_NEVER;
 	if (p->warren)
 		search_static(p, now);
 	mtu_review(p, now);
