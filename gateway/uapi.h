@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * WireGuard's cross-platform configuration protocol (www.wireguard.com/xplatform), so that wg(8) drives
+ * a gateway: `get=1` and `set=1`, lines of key=value, an empty line, and `errno=` at the end of the
+ * answer. Sans-IO: bytes of one client in, the answer out. As with every implementation a set is
+ * not atomic: what stands before a bad line is done, what comes after it is not.
+ *
+ * Peers that the rendezvous introduced are shown like others. replace_peers and remove pass them over
+ * and succeed; to change one is -EPERM, with a line in the log; so is another private key for a
+ * gateway that has joined a network.
+ */
+#ifndef WARREN_UAPI_H
+#define WARREN_UAPI_H
+
+#include "gateway/node.h"
+
+enum {
+	UAPI_LINE_MAX = 4096,	/* a longer line is -EINVAL */
+	UAPI_PEERS_MAX = 10000, /* in one request; more is -ENOSPC */
+};
+
+/* What lies outside the node. Each returns 0 or -errno. */
+struct uapi_device {
+	struct node *node;
+	void *ctx;
+	uint16_t (*port)(void *ctx);
+	int (*set_port)(void *ctx, uint16_t port); /* 0: any free one */
+	uint32_t (*fwmark)(void *ctx);
+	int (*set_fwmark)(void *ctx, uint32_t mark);
+	nsec (*wall_offset)(void *ctx); /* wall clock = now + this */
+};
+
+struct uapi; /* one client's conversation; several requests may follow one another */
+
+struct uapi *uapi_new(const struct uapi_device *dev); /* `dev` is copied. NULL: no memory */
+void uapi_free(struct uapi *u);			      /* wipes what it held of keys */
+/*
+ * Takes bytes of the client, as many as there are, and works on whole lines at once; false when the
+ * client has broken the protocol (no get=1 or set=1 where one must be) or there is no memory: what
+ * uapi_answer() has is sent, then it is cut off.
+ */
+MUST_CHECK bool uapi_input(struct uapi *u, nsec now, const char *p, size_t len);
+/* What is to be sent to the client, `*len` bytes; valid until the next call. */
+const char *uapi_answer(const struct uapi *u, size_t *len);
+void uapi_sent(struct uapi *u, size_t len); /* that much of it was sent, and is wiped */
+
+#endif
