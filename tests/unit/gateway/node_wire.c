@@ -10,7 +10,10 @@ nsec now;
 struct sent wire[WIRE];
 unsigned nwire, wire_done;
 unsigned datagrams, last_len;
-uint32_t path_mtu;
+uint32_t path_mtu, wire_mtu, pinned_mtu;
+bool (*wire_loses)(const struct sent *s, uint32_t len);
+
+enum { HELLO_SIZE = WG_OVERHEAD + HELLO_LEN }; /* no inner packet is sealed to so few bytes */
 
 static void on_udp(void *ctx, const struct udp_tx *tx, unsigned n)
 {
@@ -22,14 +25,50 @@ static void on_udp(void *ctx, const struct udp_tx *tx, unsigned n)
 		s->bytes = malloc(tx[i].len);
 		assert_non_null(s->bytes);
 		memcpy(s->bytes, tx[i].buf, tx[i].len);
-		datagrams += (tx[i].len + tx[i].seg - 1) / tx[i].seg;
+		s->datagrams = (tx[i].len + tx[i].seg - 1) / tx[i].seg;
+		datagrams += s->datagrams;
 		last_len = tx[i].len;
+		if (last_len == HELLO_SIZE && e->hellos < ARRAY_SIZE(e->hello_at))
+			ends[s->from].hello_at[ends[s->from].hellos++] = now;
 	}
+}
+
+static void on_note(void *ctx, const struct node_note *note)
+{
+	struct end *e = ctx;
+	if (note->event == NODE_PATH_MTU)
+		e->path_mtu_lines++;
+	if (note->event != NODE_MTU)
+		return;
+	if (e->told < ARRAY_SIZE(e->told_mtu)) {
+		e->told_mtu[e->told] = peer_mtu(note->peer);
+		e->told_at[e->told] = now;
+	}
+	e->told++;
+}
+
+/* The whole of it, which may be several packets merged. */
+static void to_test(struct end *e, const struct gro_write *w)
+{
+	static uint8_t ip[PACKET_MAX + 1];
+	uint32_t len = 0;
+	for (int i = 1; i < w->iovcnt; i++) {
+		assert_true(len + w->iov[i].iov_len <= sizeof(ip));
+		memcpy(ip + len, w->iov[i].iov_base, w->iov[i].iov_len);
+		len += (uint32_t)w->iov[i].iov_len;
+	}
+	assert_int_equal(len, w->bytes);
+	e->came++;
+	e->tun(e, ip, len);
 }
 
 static void on_tun(void *ctx, const struct gro_write *w)
 {
 	struct end *e = ctx;
+	if (e->tun) {
+		to_test(e, w);
+		return;
+	}
 	assert_int_equal(w->packets, 1); /* these packets are of different flows */
 	uint32_t len = 0;
 	for (int i = 1; i < w->iovcnt; i++) {
@@ -54,6 +93,8 @@ int setup(void **state)
 {
 	(void)state;
 	path_mtu = 1500;
+	wire_mtu = 0;
+	wire_loses = NULL;
 	now = 1000 * NSEC_PER_SEC;
 	datagrams = 0;
 	for (unsigned i = 0; i < ENDS; i++) {
@@ -62,11 +103,14 @@ int setup(void **state)
 		memset(e->priv, (int)i + 1, 32);
 		wg_key_public(e->priv, e->pub);
 		e->at = (struct endpoint){ .addr = addr_v4_u32(0xcb007100 + i), .port = 51820 };
-		struct node_config cfg = {
-			.io = { .ctx = e, .udp = on_udp, .tun = on_tun, .local_mtu = local_mtu },
-			.aead = aead_choose("libcrypto"),
-			.max_peers = 8
-		};
+		struct node_config cfg = { .io = { .ctx = e,
+						   .udp = on_udp,
+						   .tun = on_tun,
+						   .note = on_note,
+						   .local_mtu = local_mtu },
+					   .pinned_mtu = pinned_mtu,
+					   .aead = aead_choose("libcrypto"),
+					   .max_peers = 8 };
 		memcpy(cfg.private_key, e->priv, 32);
 		e->node = node_new(&cfg, now);
 		if (!e->node)
@@ -92,17 +136,42 @@ int teardown(void **state)
 	return 0;
 }
 
+static bool arrives(const struct sent *s, const struct end *to, uint32_t len)
+{
+	uint32_t packet = len + (addr_is_v4(&s->tx.to.addr) ? 28 : 48);
+	if (wire_mtu && packet > wire_mtu && !s->tx.may_fragment)
+		return false;
+	if (len == HELLO_SIZE && (to->stock || ends[s->from].stock))
+		return false;
+	return !wire_loses || !wire_loses(s, len);
+}
+
+/* Moves what of its datagrams arrives to the front; how many bytes that is. */
+static uint32_t sift(const struct sent *s, const struct end *to)
+{
+	uint32_t kept = 0;
+	for (uint32_t at = 0; at < s->tx.len; at += s->tx.seg) {
+		uint32_t len = (uint32_t)size_min(s->tx.seg, s->tx.len - at);
+		if (!arrives(s, to, len))
+			continue;
+		memmove(s->bytes + kept, s->bytes + at, len);
+		kept += len;
+	}
+	return kept;
+}
+
 void deliver(const struct sent *s)
 {
 	for (unsigned i = 0; i < ENDS; i++) {
 		if (ends[i].deaf || !endpoint_eq(&ends[i].at, &s->tx.to))
 			continue;
 		struct udp_rx rx = { .buf = s->bytes,
-				     .len = s->tx.len,
+				     .len = sift(s, &ends[i]),
 				     .seg = s->tx.seg,
 				     .from = ends[s->from].at,
 				     .local = ends[i].at.addr };
-		node_udp(ends[i].node, now, &rx, 1);
+		if (rx.len)
+			node_udp(ends[i].node, now, &rx, 1);
 	}
 }
 
@@ -124,6 +193,26 @@ void pass(nsec time)
 {
 	for (nsec until = now + time; now < until; now += NSEC_PER_SEC / 10)
 		settle();
+}
+
+void run_until(nsec end)
+{
+	for (;;) {
+		nsec at = NSEC_NEVER;
+		settle();
+		for (unsigned i = 0; i < ENDS; i++)
+			at = nsec_min(at, node_deadline(ends[i].node));
+		if (at > end)
+			break;
+		assert_true(at > now); /* who has nothing to do must not be woken */
+		now = at;
+	}
+	now = end;
+}
+
+void run_for(nsec time)
+{
+	run_until(now + time);
 }
 
 struct peer *add(unsigned i, unsigned to, bool knows_where, unsigned keepalive, const char *allowed)
@@ -174,6 +263,28 @@ static void be_stock(unsigned i)
 		p->next_hello = NSEC_NEVER;
 		mtu_path_changed(p, now);
 	}
+}
+
+struct peer *peer_of(unsigned i)
+{
+	return node_peer_next(ends[i].node, NULL);
+}
+
+struct peer *warren_pair(void)
+{
+	struct peer *p = pair();
+	send_inner(0, "10.0.0.1", "10.0.0.2", 1, 10);
+	run_for(10 * NSEC_PER_SEC);
+	assert_true(peer_is_warren(p) && peer_is_warren(peer_of(1)));
+	assert_int_equal(peer_static_pmtu(p)->state, PMTU_SEARCH_COMPLETE);
+	return p;
+}
+
+void say(unsigned i, const uint8_t *frame, size_t len)
+{
+	struct path path;
+	assert_true(peer_path(peer_of(i), &path));
+	assert_true(out_frame(peer_of(i), now, &path, frame, len, len));
 }
 
 struct peer *stock_pair(void)
