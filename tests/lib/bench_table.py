@@ -1,47 +1,75 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Prints the table of tests/bench.sh from its raw figures (name, measure, value per line)."""
+"""Prints a table of tests/bench.sh from its raw figures (name, measure, value per line).
+
+Each cell is the median of the rounds with the least and the largest beside it; a ratio is that of
+two medians of the same run."""
+import argparse
 import statistics
-import sys
 from collections import defaultdict
 
-# measure, heading, factor, digits; whether more is better
+# measure, heading, factor, digits
 MEASURES = [
     ("tcp1", "TCP 1 stream, Gbit/s", 1, 2),
     ("tcp4", "TCP 4 streams, Gbit/s", 1, 2),
     ("cpu1", "CPU-s per Gbit, 1 stream", 1, 3),
     ("cpu4", "CPU-s per Gbit, 4 streams", 1, 3),
+    ("busy1", "  whole machine, 1 stream", 1, 3),
+    ("busy4", "  whole machine, 4 streams", 1, 3),
+    ("udp", "UDP, loss <= 1 %, Mbit/s", 1000, 0),
+    ("udpcpu", "CPU-s per Gbit, UDP", 1, 3),
+    ("udpbusy", "  whole machine, UDP", 1, 3),
+    ("halfcpu", "CPU-s per Gbit, UDP, same rate", 1, 3),
+    ("halfbusy", "  whole machine, same rate", 1, 3),
     ("ping", "ping, ms", 1, 3),
     ("hwm", "peak memory (VmHWM), MB", 1 / 1024, 1),
     ("anon", "own memory (RssAnon), MB", 1 / 1024, 1),
 ]
 
 
-def main(path):
-    values = defaultdict(list)
-    names = []
-    for line in open(path, encoding="utf-8"):
-        name, measure, value = line.rstrip("\n").split("\t")
-        if name not in names:
-            names.append(name)
-        values[name, measure].append(float(value))
-    middle = {key: statistics.median(v) for key, v in values.items()}
-    ratio = [n for n in ("bare", "wireguard-go") if n in names and "warren" in names]
-    head = f"{'':28}" + "".join(f"{n:>15}" for n in names)
-    print(head + "".join(f"{'warren/' + n:>21}" for n in ratio))
+def read(path):
+    """{(name, measure): [value]}, and the names as they came."""
+    values, names = defaultdict(list), []
+    with open(path, encoding="utf-8") as f:
+        for line in f:
+            name, measure, value = line.rstrip("\n").split("\t")
+            if name not in names:
+                names.append(name)
+            values[name, measure].append(float(value))
+    return values, names
+
+
+def cell(values, factor, digits):
+    if not values or not any(values):
+        return "-"
+    low, high = (f"{v * factor:.{digits}f}" for v in (min(values), max(values)))
+    middle = f"{statistics.median(values) * factor:.{digits}f}"
+    return middle if low == high else f"{middle} ({low}-{high})"
+
+
+def ratio(values, measure, pair):
+    over, under = (values.get((n, measure)) for n in pair)
+    if not over or not under or not statistics.median(under):
+        return "-"
+    return f"{statistics.median(over) / statistics.median(under):.2f}"
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__)
+    args.add_argument("file")
+    args.add_argument("--names", type=lambda s: s.split(","))
+    args.add_argument("ratios", nargs="*", help="NAME/NAME")
+    args = args.parse_intermixed_args()
+    values, names = read(args.file)
+    names = [n for n in args.names or names if n in names]
+    pairs = [r.split("/") for r in args.ratios]
+    pairs = [p for p in pairs if p[0] in names and p[1] in names]
+    print(f"{'':30}" + "".join(f"{n:>22}" for n in names) + "".join(f"{'/'.join(p):>21}" for p in pairs))
     for measure, title, factor, digits in MEASURES:
-        row = f"{title:28}"
-        for n in names:
-            v = middle.get((n, measure), 0) * factor
-            row += f"{v:15.{digits}f}" if v else f"{'-':>15}"
-        for n in ratio:
-            low = middle.get((n, measure), 0)
-            row += f"{middle['warren', measure] / low:21.2f}" if low else f"{'-':>21}"
-        print(row)
-    for measure in ("tcp1", "tcp4"):
-        for n in names:
-            raw = " ".join(f"{v:.2f}" for v in values[n, measure])
-            print(f"  {measure} {n}: {raw}")
+        if not any((n, measure) in values for n in names):
+            continue
+        print(f"{title:30}" + "".join(f"{cell(values.get((n, measure)), factor, digits):>22}" for n in names) +
+              "".join(f"{ratio(values, measure, p):>21}" for p in pairs))
 
 
-main(sys.argv[1])
+main()
