@@ -89,16 +89,27 @@ peer_status() {
 	status "$1" ".peers[] | select(.id == \"$2\") | $3"
 }
 
-# path_mtu NODE PEER direct|relay: the outer packet that passes, once the search is over
+# path_mtu NODE PEER direct|direct6|relay: the outer packet that passes, once the search is over
 path_mtu() {
-	peer_status "$1" "$2" ".paths[] | select(.kind == \"$3\") |
+	peer_status "$1" "$2" ".paths[] | select($(path_is "$2" "$3")) |
 		select(.mtu_state == \"complete\" or .mtu_state == \"error\") | .mtu"
+}
+
+# path_is PEER KIND: a jq condition: the relay's path, or the one to the outer address of the peer's site
+path_is() {
+	case $2 in
+	direct) echo ".kind == \"direct\" and (.endpoint | startswith(\"${LAB_PUBLIC[$1]}:\"))" ;;
+	direct6) echo ".kind == \"direct\" and (.endpoint | startswith(\"[${MTU_ADDR6[$1]}]\"))" ;;
+	relay) echo '.kind == "relay"' ;;
+	esac
 }
 
 # paths_of NODE PEER: all of that in one line
 paths_of() {
-	peer_status "$1" "$2" '.paths[] | "\(.kind)\(if .in_use then "*" else "" end) \(.mtu) \(.mtu_state), \(.mtu_reason);"' |
+	peer_status "$1" "$2" '.paths[] |
+		"\(.kind)\(if .in_use then "*" else "" end) \(.endpoint) \(.mtu) \(.mtu_state), \(.mtu_reason);"' |
 		tr '\n' ' '
+	lab_in "$1" ip route get "$(peer_status "$1" "$2" .ip)" | head -n 1
 }
 
 # route_mtu NODE ADDRESS: the MTU that the kernel goes by
@@ -106,10 +117,47 @@ route_mtu() {
 	lab_in "$1" ip route get "$2" | sed -n 's/.* mtu \([0-9]*\).*/\1/p'
 }
 
-# inner_of PATH-MTU KIND FAMILY: the largest packet in one piece inside
+# inner_of PATH-MTU KIND: the largest packet in one piece inside
 inner_of() {
-	local around=60
-	[ "$3" = 4 ] || around=80
-	[ "$2" = direct ] || around=$((around + 28))
-	echo $(($1 - around))
+	case $2 in
+	direct) echo $(($1 - 60)) ;;
+	direct6) echo $(($1 - 80)) ;;
+	relay) echo $(($1 - 88)) ;;
+	esac
+}
+
+# --- checks, each a line or some
+
+# check_found SECONDS FROM TO KIND N WHAT: the search finds N, and it becomes the routes' MTU
+check_found() {
+	local from=$2 to=$3 kind=$4 n=$5 what=$6 inner ip ip6
+	inner=$(inner_of "$n" "$kind")
+	ip=$(node_ip "$to") ip6=$(status "$to" .ip6)
+	check_wait "$1" "$what: $from → $to: $n bytes pass, exactly" \
+		"[ \"\$(path_mtu $from $to $kind)\" = $n ]" "paths_of $from $to" || return 1
+	check_wait 5 "$what: $from → $to: MTU $inner in the kernel" "[ \"\$(route_mtu $from $ip)\" = $inner ] &&
+		[ \"\$(route_mtu $from $ip6)\" = $((inner < 1280 ? 1280 : inner)) ]" "paths_of $from $to"
+}
+
+# check_pings FROM ADDRESS INNER WHAT: what fits, what the kernel refuses, and what it cuts up
+check_pings() {
+	local what="$4: ping from $1"
+	check "$what: $3 bytes with DF" ping_often "$1" "$2" "$3"
+	check "$what: one more is refused here" ping_says "$1" "$2" $(($3 + 1)) "message too long, mtu=$3"
+	check "$what: 9000 without DF" ping_often "$1" "$2" 9000 dont
+}
+
+# ping_often: ping_df, up to three times: one may be under way while a path changes
+ping_often() {
+	ping_df "$@" || ping_df "$@" || ping_df "$@"
+}
+
+# check_carries FROM TO SIZES… : datagrams of these sizes, and TCP both ways by hash (CARRY_WHAT says where)
+check_carries() {
+	local from=$1 to=$2 ip back
+	shift 2
+	ip=$(node_ip "$to") back=$(node_ip "$from")
+	check "$CARRY_WHAT: UDP $from ⇄ $to, sizes $*" echo_sizes "$from" "$ip" "$@"
+	check "$CARRY_WHAT: TCP $from → $to" transfer "$from" "$to" "$ip" 8388608
+	check "$CARRY_WHAT: TCP $to → $from" transfer "$to" "$from" "$back" 8388608
 }

@@ -148,6 +148,17 @@ mtu_both() {
 	mtu_set "$2" "$1" "$3" "${4:-icmp}"
 }
 
+# mtu_all N [MODE]: the same between all hosts
+mtu_all() {
+	local a b
+	for a in "${!MTU_NUM[@]}"; do
+		for b in "${!MTU_NUM[@]}"; do
+			[ "$a" = "$b" ] || MTU_SIZE[$a $b]=$1 MTU_MODE[$a $b]=${2:-icmp}
+		done
+	done
+	mtu_apply
+}
+
 # mtu_clear: everything passes again, everywhere; loss and cuts are over, too
 mtu_clear() {
 	MTU_SIZE=() MTU_MODE=() MTU_LOSS=() MTU_CUT=()
@@ -160,15 +171,32 @@ loss_set() {
 	mtu_apply
 }
 
-# mtu_cut A B, mtu_heal A B: no UDP between two sites; the way over rv is another
+# mtu_cut A B [ip|ip6], mtu_heal A B: no UDP (of a family) between two sites; over rv there still is
 mtu_cut() {
-	MTU_CUT[$1 $2]=1 MTU_CUT[$2 $1]=1
+	MTU_CUT[$1 $2]=${3:-ip ip6} MTU_CUT[$2 $1]=${3:-ip ip6}
 	mtu_apply
 }
 
 mtu_heal() {
 	unset "MTU_CUT[$1 $2]" "MTU_CUT[$2 $1]"
 	mtu_apply
+}
+
+# mtu_no_ipv6 NAME…: hosts that have IPv4 alone
+mtu_no_ipv6() {
+	local name
+	for name in "$@"; do
+		ip -n "$LAB$name" -6 addr flush dev eth0 scope global
+	done
+}
+
+# mtu_renew NAME…: a change of the host's addresses, as when it joins another network
+mtu_renew() {
+	local name
+	for name in "$@"; do
+		ip -n "$LAB$name" addr add 192.0.2.$((MTU_NUM[$name] + 100))/32 dev eth0 2>/dev/null ||
+			ip -n "$LAB$name" addr del 192.0.2.$((MTU_NUM[$name] + 100))/32 dev eth0
+	done
 }
 
 # mtu_forget NAME: the host's kernel forgets which MTUs it has heard of
@@ -218,19 +246,29 @@ mtu_rules() {
 }
 
 mtu_rule_forward() {
-	local from=$1 to=$2 pair="$1 $2" what
-	while read -r what; do
-		echo "ip saddr ${MTU_NET4[$from]} ip daddr ${MTU_NET4[$to]} $what counter drop"
-		echo "ip6 saddr ${MTU_NET6[$from]} ip6 daddr ${MTU_NET6[$to]} $what counter drop"
-	done < <(
-		[ "${MTU_MODE[$pair]:-}" != drop ] || echo "meta length gt ${MTU_SIZE[$pair]}"
-		[ -z "${MTU_CUT[$pair]:-}" ] || echo "meta l4proto udp"
-		case ${MTU_LOSS[$pair]:-} in
-		'' | 0) ;;
-		100) echo "meta mark 0" ;; # nobody marks anything here: all
-		*) echo "numgen random mod 100 < ${MTU_LOSS[$pair]}" ;;
+	local from=$1 to=$2 pair="$1 $2" family what
+	while read -r family what; do
+		case $family in
+		ip) echo "ip saddr ${MTU_NET4[$from]} ip daddr ${MTU_NET4[$to]} $what counter drop" ;;
+		ip6) echo "ip6 saddr ${MTU_NET6[$from]} ip6 daddr ${MTU_NET6[$to]} $what counter drop" ;;
 		esac
+	done < <(
+		for family in ip ip6; do
+			[ "${MTU_MODE[$pair]:-}" != drop ] || echo "$family meta length gt ${MTU_SIZE[$pair]}"
+			mtu_rule_loss $family "${MTU_LOSS[$pair]:-0}"
+		done
+		for family in ${MTU_CUT[$pair]:-}; do
+			echo "$family meta l4proto udp"
+		done
 	)
+}
+
+mtu_rule_loss() {
+	case $2 in
+	0) ;;
+	100) echo "$1" ;;
+	*) echo "$1 numgen random mod 100 < $2" ;;
+	esac
 }
 
 # The router's ICMP messages to a sender about packets for `to`: the quoted packet begins 8 bytes
