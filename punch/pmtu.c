@@ -44,6 +44,7 @@ void pmtu_start(struct pmtu *m, nsec now, uint32_t path, uint32_t max)
 	if (m->size > m->max)
 		resize(m, m->max, PMTU_LOCAL);
 	m->hint = 0;
+	m->shrunk = false;
 	pmtu_watch_reset(m);
 	pmtu_search(m, now, m->min, m->max + 1, PMTU_SMALLER);
 }
@@ -144,7 +145,7 @@ static void believe(struct pmtu *m, uint32_t number, uint32_t sent)
 	uint32_t size = sent < m->max ? sent : m->max;
 	if (number <= s->floor)
 		return;
-	if (number >= m->round.first && sent > m->round.best)
+	if (number >= m->round.first && sent > m->round.best && sent > query_size(m))
 		m->round.best = sent;
 	if (size > s->low)
 		s->low = size;

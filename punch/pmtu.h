@@ -54,7 +54,7 @@ enum pmtu_state {
 
 /* Why size changed, for the log line. */
 enum pmtu_reason {
-	PMTU_FOUND,	 /* a probe of that size was acknowledged, or nothing larger than the smallest */
+	PMTU_FOUND, /* a probe of that size was acknowledged, or nothing larger than the smallest */
 	PMTU_BLACK_HOLE, /* large packets stopped arriving */
 	PMTU_TOO_BIG,	 /* the same, noticed by an ICMP message */
 	PMTU_LOCAL,	 /* this host's own MTU towards the path changed */
@@ -82,9 +82,9 @@ struct pmtu {
 		uint32_t low, high;    /* passes; believed not to pass (max + 1: nothing is) */
 		uint32_t spent, floor; /* bytes; older numbers than this prove nothing any more */
 		enum pmtu_reason why;  /* it began: told if size turns out to be too much */
-		bool lossy;
-		uint32_t first; /* low after the first round */
-		uint8_t hinted; /* rounds that followed a hint */
+		bool lossy, again;     /* nothing of the first round arrived: sent again */
+		uint32_t first;	       /* low after the first round */
+		uint8_t hinted;	       /* rounds that followed a hint */
 	} search;
 	struct pmtu_round {
 		uint8_t kind, phase, len, next, queries;

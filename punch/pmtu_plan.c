@@ -70,19 +70,21 @@ static bool plan_hint(struct pmtu *m)
 }
 
 /*
- * The size that is believed is to be proven again, so it goes several times. Above it, one step at
- * a time where it is dear.
+ * The size that is believed is to be proven again, so it goes several times. Where it is dear, all
+ * above it is left to later rounds, and the last of its tries to the round that goes again.
  */
 void pmtu_plan_first(struct pmtu *m)
 {
 	bool believed = m->size > m->search.low && m->size < m->search.high;
+	bool dear = believed && m->size > PMTU_JUMBO, again = m->search.again;
 	plan_clear(m, ROUND_FIRST);
 	if (believed)
-		plan_copies(m, m->size, PMTU_MAX_PROBES);
-	if (!believed || m->size <= PMTU_JUMBO)
+		plan_copies(m, m->size, !dear ? PMTU_MAX_PROBES : again ? 1 : PMTU_MAX_PROBES - 1);
+	if (!again && !dear)
 		plan_new(m, m->max);
-	plan_hint(m);
-	for (unsigned i = 0; i < ARRAY_SIZE(usual); i++)
+	if (!again)
+		plan_hint(m);
+	for (unsigned i = 0; i < (again ? 3 : ARRAY_SIZE(usual)); i++)
 		plan_new(m, usual[i]);
 }
 

@@ -95,17 +95,22 @@ void pmtu_search_on(struct pmtu *m, nsec now)
 
 static void end_of_first(struct pmtu *m, nsec now);
 
+static void first_round(struct pmtu *m, nsec now)
+{
+	pmtu_plan_first(m);
+	if (m->round.len)
+		round_start(m, now);
+	else
+		end_of_first(m, now);
+}
+
 void pmtu_search(struct pmtu *m, nsec now, uint32_t low, uint32_t high, enum pmtu_reason why)
 {
 	/* From a size that has just passed: what was sent before is as good as what is sent now. */
 	uint32_t floor = low > m->min ? m->search.floor : m->number;
 	m->search = (struct pmtu_search){ .low = low, .high = high, .floor = floor, .why = why };
 	m->state = low > m->min ? PMTU_SEARCHING : PMTU_STATE_BASE;
-	pmtu_plan_first(m);
-	if (m->round.len)
-		round_start(m, now);
-	else
-		end_of_first(m, now);
+	first_round(m, now);
 }
 
 /* --- the end of a round --- */
@@ -135,9 +140,26 @@ static void notice_loss(struct pmtu *m)
 			m->search.lossy = true;
 }
 
+/*
+ * Nothing at all arrived: a path below BASE_PLPMTU, which is rare, or a burst lost in a short outage,
+ * which a change of the network often brings. A second time, with fewer sizes, it is believed; and
+ * at once in a black hole, where people wait.
+ */
+static bool first_again(struct pmtu *m, nsec now)
+{
+	bool again = m->search.again || m->shrunk || m->search.low > m->min;
+	if (again || m->round.best || !m->round.len)
+		return false;
+	m->search.again = true;
+	first_round(m, now);
+	return true;
+}
+
 static void end_of_first(struct pmtu *m, nsec now)
 {
 	uint32_t low = m->search.low, base = pmtu_base(m);
+	if (first_again(m, now))
+		return;
 	if (low < m->size) {
 		m->size = low;
 		m->reason = m->search.why;
@@ -225,7 +247,7 @@ static void round_end(struct pmtu *m, nsec now)
 		pmtu_search_on(m, now);
 		break;
 	case ROUND_CONFIRM:
-		if (m->round.best >= m->round.plan[0])
+		if (m->round.best)
 			pmtu_search_on(m, now);
 		else
 			search_complete(m, now, true);

@@ -87,15 +87,15 @@ void pmtu_watch_acked(struct pmtu *m, nsec now, const struct frame_ack *ack)
 	struct pmtu_watch *w = &m->watch;
 	if (!w->query || ack->newest < w->query || ack->watch != w->size - m->around)
 		return;
-	/* A count that went back is one that began anew: the peer did, or another path set it. */
-	bool comparable = w->based && ack->count >= w->base_count;
+	/* A count that went back, because the peer began anew, looks like many: no reason for a doubt. */
 	uint32_t sent = w->asked - w->base, arrived = ack->count - w->base_count;
+	bool doubt = w->based && sent && !arrived;
 	w->base = w->asked;
 	w->base_count = ack->count;
 	w->based = true;
 	w->query = 0;
 	w->tries = 0;
 	w->due = w->traffic ? nsec_max(now, w->asked_at + WATCH_EVERY) : NSEC_NEVER;
-	if (comparable && sent && !arrived)
+	if (doubt)
 		pmtu_suspect(m, now, w->size, sent, PMTU_BLACK_HOLE);
 }

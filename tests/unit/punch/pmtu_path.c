@@ -88,6 +88,7 @@ static void send_probe(struct pmtu_path *p, const struct pmtu_probe *probe)
 	if (p->sent < ARRAY_SIZE(p->first_sizes))
 		p->first_sizes[p->sent] = probe->size;
 	p->sent++;
+	p->largest = probe->size > p->largest ? probe->size : p->largest;
 	if (p->verbose)
 		printf("%10.3f probe %u: %u%s\n", (double)p->now / 1e9 - PATH_START,
 		       probe->frame.number, probe->size, probe->frame.watch ? " (watch)" : "");

@@ -34,6 +34,7 @@ struct pmtu_path {
 	nsec forged_next;
 	nsec over_since, over_longest;	/* data was sent that is larger than the path takes */
 	uint32_t first_sizes[64], sent; /* of the first probes */
+	uint32_t largest;		/* probe; may be set to 0 */
 	uint32_t spent_most;
 	unsigned nevents;
 	struct path_event {

@@ -184,13 +184,15 @@ static void end_of_life(void)
 	struct pmtu_path *p = &sim.path;
 	bool told = path_pick(p, 2);
 	run_for(20 * SEC);
+	bool dear =
+		p->mtu > 1500 || p->m.size > 1500; /* the bytes of one search may not be enough */
 	note("%s", told ? "told to search again" : "left to itself");
 	set_traffic(SPARSE); /* who sends nothing knows nothing of a black hole */
 	if (told)
 		pmtu_start(&p->m, p->now, p->m.path + 1, p->m.max);
 	run_for(30 * SEC + 100 * sim.rtt);
 	set_traffic(NONE);
-	if (!told || p->loss > 0 || p->mtu > 1500)
+	if (!told || p->loss > 0 || dear)
 		run_for(3300 * SEC);
 	if (p->m.state != PMTU_SEARCH_COMPLETE) /* the raise timer made it search just now */
 		run_for(10 * SEC + 100 * sim.rtt);

@@ -56,6 +56,14 @@ static void test_reasons(void **state)
 		path_run(&p, p.now + MSEC);
 	assert_int_equal(p.m.size, PMTU_BASE);
 	assert_int_equal(p.m.reason, PMTU_BLACK_HOLE);
+	/* what failed is not tried again at once, nor proven by what was sent before */
+	p.largest = 0;
+	struct frame_ack late = { .path = p.m.path, .newest = p.m.number - 8, .seen = UINT64_MAX };
+	pmtu_acked(&p.m, p.now, &late);
+	assert_int_equal(p.m.size, PMTU_BASE);
+	path_run(&p, p.now + 2 * SEC);
+	assert_true(p.largest < 1500);
+	assert_int_equal(p.m.size, 1300);
 	under_data(1500, 20 * MSEC, 50 * MSEC);
 	p.mtu = 1200;
 	p.icmp = true;
@@ -120,6 +128,21 @@ static void test_no_watch(void **state)
 	path_stream(&p, 0, 10 * MSEC, PMTU_MIN_V4, 1);
 	path_run(&p, p.now + 50 * SEC);
 	assert_int_equal(p.m.probes, probes);
+	/* sent before it shrank */
+	pmtu_set_max(&p.m, p.now, 1400);
+	pmtu_sent(&p.m, p.now, 1500, 1);
+	assert_true(pmtu_deadline(&p.m) == NSEC_NEVER);
+}
+
+/* Queries overtake data by some milliseconds; that alone casts no doubt on it. */
+static void test_jitter(void **state)
+{
+	(void)state;
+	under_data(1500, 20 * MSEC, SEC);
+	p.jitter = 40 * MSEC;
+	p.largest = 0;
+	path_run(&p, p.now + 200 * SEC);
+	assert_true(p.largest < 200);
 }
 
 /* Lost packets are no black hole: one probe for each doubt, and the size stays. */
@@ -150,6 +173,11 @@ static void test_outage(void **state)
 		path_run(&p, p.now + 5 * SEC);
 		assert_int_equal(p.m.size, 1500);
 	}
+	under_data(1500, 20 * MSEC, 50 * MSEC);
+	p.dead = true;
+	uint32_t probes = p.m.probes;
+	path_run(&p, p.now + 100 * SEC);
+	assert_true(p.m.probes - probes < 220); /* four queries in two seconds */
 }
 
 static struct frame_ack probe_from(struct pmtu_seen *s, nsec now, bool relayed, uint32_t path,
@@ -232,9 +260,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_black_hole), cmocka_unit_test(test_reasons),
 		cmocka_unit_test(test_mended),	   cmocka_unit_test(test_mixed),
-		cmocka_unit_test(test_no_watch),   cmocka_unit_test(test_loss),
-		cmocka_unit_test(test_outage),	   cmocka_unit_test(test_seen),
-		cmocka_unit_test(test_seen_paths), cmocka_unit_test(test_seen_watch),
+		cmocka_unit_test(test_no_watch),   cmocka_unit_test(test_jitter),
+		cmocka_unit_test(test_loss),	   cmocka_unit_test(test_outage),
+		cmocka_unit_test(test_seen),	   cmocka_unit_test(test_seen_paths),
+		cmocka_unit_test(test_seen_watch),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
