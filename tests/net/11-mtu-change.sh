@@ -1,0 +1,126 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# timeout: 260
+#
+# A path whose MTU changes while it is used: a black hole is mended within three seconds and the
+# connection lives on; what was lost is found again. Loss is not taken for a small MTU, and nobody
+# can make a path small by forged ICMP messages.
+#
+#   a ── the middle ── b      a connection, while the path shrinks and grows
+#   c ── the middle ── d      loss and forgeries at the same time
+cd "$(dirname "$0")/.." || exit 1
+. lib/lab.sh
+. lib/check.sh
+. lib/mtu_lab.sh
+. lib/warren.sh
+. lib/transfer.sh
+. lib/mtu_check.sh
+lab_init change
+warren_need
+
+mtu_init
+for site in a b c d; do
+	mtu_site $site
+	mtu_host $site 1500
+	mtu_no_ipv6 $site
+done
+rv_start
+for node in a b c d; do
+	node_start $node
+done
+check_wait 30 "four nodes join" 'node_up a && node_up b && node_up c && node_up d' "tail -qn 2 $LAB_DIR/[abcd].log" || finish
+A=$(node_ip a) B=$(node_ip b) D=$(node_ip d)
+lab_wait 10 "reach a $B"
+flow_start a b "$B" 4000000
+first_mss=$(flow_mss)
+echo_start d
+
+# --- a connection that began while the search was under way
+check_found 20 a b direct 1500 "the path of the connection"
+check_wait 10 "the connection's MSS grows with it (from $first_mss)" \
+	'[ "$(flow_mss)" -ge 1388 ]' 'flow_mss; paths_of a b'
+
+# shrinks N: the path loses everything larger, silently, while bytes flow
+shrinks() {
+	local since=$EPOCHREALTIME at gap
+	at=$(flow_bytes)
+	mtu_both a b "$1" drop
+	# bytes that were under way count for little
+	check_wait 15 "shrunk to $1: bytes flow again" "[ \"\$(flow_bytes)\" -gt $((at + 3000000)) ]" 'paths_of a b; flow_mss'
+	gap=$(flow_gap "$since")
+	check "shrunk to $1: they stopped for $gap s, 3 at most" awk "BEGIN { exit !($gap <= 3) }"
+	check_found 20 a b direct "$1" "shrunk to $1"
+	check_wait 20 "shrunk to $1: the connection's MSS does, too" \
+		"[ \"\$(flow_mss)\" -le $(($1 - 100)) ]" 'flow_mss; paths_of a b'
+}
+shrinks 1300
+shrinks 1000
+shrinks 700
+
+# The other direction has carried nothing but acknowledgements, so nobody has missed anything there.
+check "shrunk, nobody having looked: TCP the other way" transfer b a "$A" 4194304
+check_found 20 b a direct 700 "shrunk, nobody having looked"
+mtu_clear
+lifted=$SECONDS
+
+# --- loss
+check_found 20 c d direct 1500 "the other path"
+lossy() {
+	mtu_both c d "$1" silent
+	loss_set c d "$2"
+	loss_set d c "$2"
+	mtu_renew c d
+}
+
+# nearly FROM TO N: nine tenths at least, and not more. What a search may cost does not always take it
+# to the byte where every third question gets no answer.
+nearly() {
+	local mtu
+	mtu=$(path_mtu "$1" "$2" direct)
+	[ "${mtu:-0}" -ge $(($3 * 9 / 10)) ] && [ "$mtu" -le "$3" ]
+}
+
+lossy 1400 5
+check_found 30 c d direct 1400 "5 % loss"
+check_found 30 d c direct 1400 "5 % loss"
+lossy 1450 20
+check_wait 30 "20 % loss: nearly all of 1450 is found" 'nearly c d 1450 && nearly d c 1450' 'paths_of c d; paths_of d c'
+check "20 % loss: datagrams pass" echo_sizes c "$D" --tries 30 sample:1:10:28:3000
+for pair in "c d" "d c"; do
+	unset "MTU_LOSS[$pair]" "MTU_SIZE[$pair]" "MTU_MODE[$pair]"
+done
+mtu_apply
+mtu_renew c d
+check_found 30 c d direct 1500 "no loss any more"
+
+# --- forgeries
+# forged WHAT OPTION…: while datagrams go from c to d, c is told that 600 pass
+forged() {
+	local what=$1 out=$LAB_DIR/forged pid before
+	shift
+	before=$(peer_status c d '[.mtu, .paths[].mtu]' | tr -d ' \n')
+	: >"$out"
+	lab_spawn inet "$out" python3 "$MTU_LIB/icmp_forge.py" --least 1000 "$@" toc "${LAB_PUBLIC[c]}" "${LAB_PUBLIC[d]}" 600 30
+	pid=$LAB_PID
+	lab_wait 5 "grep -q listening '$out'"
+	echo_sizes c "$D" 1200-1440 >/dev/null
+	check_wait 10 "$what: 30 were told" "! kill -0 $pid; grep -q '^30 sent' '$out'" "cat '$out'"
+	# whatever it would do, it would do now
+	check "$what: datagrams go on as before" echo_sizes c "$D" 1300-1440
+	check "$what: no path and no route has become smaller" \
+		test "$(peer_status c d '[.mtu, .paths[].mtu]' | tr -d ' \n')" = "$before"
+	check "$what: MTU in the kernel" test "$(route_mtu c "$D")" = 1440
+}
+forged "forged, wrong ports" --wrong ports
+forged "forged, bytes never sent" --wrong bytes
+forged "forged, by who sees the packets"
+check_wait 10 "after all of them" '[ "$(path_mtu c d direct)" = 1500 ]' 'paths_of c d'
+
+# --- and the first path has grown
+check_wait $((125 - (SECONDS - lifted))) "within two minutes a path that was lifted is found again" \
+	'[ "$(path_mtu a b direct)" = 1500 ]' 'paths_of a b'
+echo "# after $((SECONDS - lifted)) s"
+check_found 10 a b direct 1500 "lifted"
+check_wait 10 "the connection's MSS has grown again" '[ "$(flow_mss)" -ge 1388 ]' 'flow_mss; paths_of a b'
+check "the connection has lived through all of it" flow_end
+finish
