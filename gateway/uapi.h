@@ -15,8 +15,9 @@
 #include "gateway/node.h"
 
 enum {
-	UAPI_LINE_MAX = 4096,	/* a longer line is -EINVAL */
-	UAPI_PEERS_MAX = 10000, /* in one request; more is -ENOSPC */
+	UAPI_LINE_MAX = 4096,	   /* a longer line is -EINVAL */
+	UAPI_PEERS_MAX = 10000,	   /* in one request; more is -ENOSPC */
+	UAPI_UNSENT_MAX = 8 << 20, /* so much of answers waits, and no request may begin */
 };
 
 /* What lies outside the node. Each returns 0 or -errno. */
@@ -28,6 +29,8 @@ struct uapi_device {
 	uint32_t (*fwmark)(void *ctx);
 	int (*set_fwmark)(void *ctx, uint32_t mark);
 	nsec (*wall_offset)(void *ctx); /* wall clock = now + this */
+	/* The interface of a name, for link-local endpoints; 0 none. NULL: numbers alone. */
+	uint32_t (*ifindex)(void *ctx, const char *name);
 };
 
 struct uapi; /* one client's conversation; several requests may follow one another */
@@ -36,8 +39,8 @@ struct uapi *uapi_new(const struct uapi_device *dev); /* `dev` is copied. NULL: 
 void uapi_free(struct uapi *u);			      /* wipes what it held of keys */
 /*
  * Takes bytes of the client, as many as there are, and works on whole lines at once; false when the
- * client has broken the protocol (no get=1 or set=1 where one must be) or there is no memory: what
- * uapi_answer() has is sent, then it is cut off.
+ * client has broken the protocol (no get=1 or set=1 where one must be), does not read what it asked
+ * for, or there is no memory: what uapi_answer() has is sent, then it is cut off.
  */
 MUST_CHECK bool uapi_input(struct uapi *u, nsec now, const char *p, size_t len);
 /* What is to be sent to the client, `*len` bytes; valid until the next call. */

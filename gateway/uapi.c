@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A conversation: bytes become lines, lines requests; the answer waits until it is sent. */
+#include "gateway/uapi_impl.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { FIRST_ROOM = 4096 };
+
+struct uapi *uapi_new(const struct uapi_device *dev)
+{
+	struct uapi *u = calloc(1, sizeof(*u));
+	if (u)
+		u->dev = *dev;
+	return u;
+}
+
+/* Without realloc(), which would leave keys behind. */
+static void drop_answer(struct uapi *u)
+{
+	if (u->out)
+		sodium_memzero(u->out, u->cap);
+	free(u->out);
+	u->out = NULL;
+	u->sent = u->unsent = u->cap = 0;
+}
+
+void uapi_free(struct uapi *u)
+{
+	if (!u)
+		return;
+	drop_answer(u);
+	sodium_memzero(u, sizeof(*u));
+	free(u);
+}
+
+/* --- the answer --- */
+
+static bool make_room(struct uapi *u, size_t more)
+{
+	size_t cap = size_max(u->cap, FIRST_ROOM), unsent = u->unsent;
+
+	if (u->sent + unsent + more <= u->cap)
+		return true;
+	while (cap < unsent + more)
+		cap *= 2;
+	char *fresh = malloc(cap);
+	if (!fresh)
+		return false;
+	if (unsent)
+		memcpy(fresh, u->out + u->sent, unsent);
+	drop_answer(u);
+	u->out = fresh;
+	u->cap = cap;
+	u->unsent = unsent;
+	return true;
+}
+
+void uapi_put(struct uapi *u, const char *fmt, ...)
+{
+	char text[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	int n = vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	assert(n >= 0 && (size_t)n < sizeof(text));
+	u->no_memory = u->no_memory || !make_room(u, (size_t)n);
+	if (!u->no_memory) {
+		memcpy(u->out + u->sent + u->unsent, text, (size_t)n);
+		u->unsent += (size_t)n;
+	}
+	sodium_memzero(text, (size_t)n);
+}
+
+const char *uapi_answer(const struct uapi *u, size_t *len)
+{
+	*len = u->unsent;
+	return u->out ? u->out + u->sent : "";
+}
+
+void uapi_sent(struct uapi *u, size_t len)
+{
+	assert(len <= u->unsent);
+	if (len)
+		sodium_memzero(u->out + u->sent, len);
+	u->sent += len;
+	u->unsent -= len;
+	if (u->unsent == 0)
+		drop_answer(u);
+}
+
+/* --- requests --- */
+
+/* Who asks on and on without reading the answers is cut off. */
+static void request_begins(struct uapi *u)
+{
+	bool whole = !u->overlong && strlen(u->line) == u->len && u->unsent <= UAPI_UNSENT_MAX;
+
+	u->state = UAPI_BROKEN;
+	u->err = 0;
+	if (whole && strcmp(u->line, "get=1") == 0)
+		u->state = UAPI_GET;
+	if (whole && strcmp(u->line, "set=1") == 0) {
+		u->state = UAPI_SET;
+		uapi_set_begin(u);
+	}
+}
+
+/* With errno=0 all of it is there, and without memory none of it looks whole. */
+static void request_ends(struct uapi *u, nsec now)
+{
+	if (u->state == UAPI_SET && u->err == 0)
+		u->err = uapi_set_end(u);
+	if (u->state == UAPI_GET && u->err == 0)
+		uapi_get(u, now);
+	uapi_put(u, "errno=%d\n\n", u->err);
+	u->state = u->no_memory ? UAPI_BROKEN : UAPI_IDLE;
+}
+
+static int request_line(struct uapi *u, nsec now)
+{
+	char *value = strchr(u->line, '=');
+
+	if (u->overlong || strlen(u->line) != u->len || strchr(u->line, '\r') || !value ||
+	    u->state == UAPI_GET)
+		return -EINVAL;
+	*value++ = 0;
+	return uapi_set_line(u, now, u->line, value);
+}
+
+static void line_ends(struct uapi *u, nsec now)
+{
+	u->line[u->len] = 0;
+	if (u->state == UAPI_IDLE)
+		request_begins(u);
+	else if (u->len == 0)
+		request_ends(u, now);
+	else if (u->err == 0)
+		u->err = request_line(u, now);
+	sodium_memzero(u->line, u->len);
+	u->len = 0;
+	u->overlong = false;
+}
+
+static void line_grows(struct uapi *u, const char *p, size_t len)
+{
+	size_t fits = size_min(len, UAPI_LINE_MAX - u->len);
+
+	memcpy(u->line + u->len, p, fits);
+	u->len += fits;
+	u->overlong |= fits < len;
+}
+
+bool uapi_input(struct uapi *u, nsec now, const char *p, size_t len)
+{
+	const char *end = p + len;
+
+	while (p < end && u->state != UAPI_BROKEN) {
+		const char *newline = memchr(p, '\n', (size_t)(end - p));
+		line_grows(u, p, (size_t)((newline ? newline : end) - p));
+		if (!newline)
+			break;
+		line_ends(u, now);
+		p = newline + 1;
+	}
+	return u->state != UAPI_BROKEN;
+}

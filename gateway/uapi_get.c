@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/uapi_impl.h"
+
+#include <inttypes.h>
+#include <sodium.h>
+
+static void put_key(struct uapi *u, const char *name, const uint8_t key[static 32])
+{
+	char hex[65];
+	sodium_bin2hex(hex, sizeof(hex), key, 32);
+	uapi_put(u, "%s=%s\n", name, hex);
+	sodium_memzero(hex, sizeof(hex));
+}
+
+static void put_endpoint(struct uapi *u, const struct endpoint *e)
+{
+	char addr[ADDR_STRLEN], text[ENDPOINT_STRLEN];
+
+	if (e->scope && !addr_is_v4(&e->addr) && addr_is_link_local(&e->addr))
+		uapi_put(u, "endpoint=[%s%%%" PRIu32 "]:%u\n", addr_str(&e->addr, addr), e->scope,
+			 e->port);
+	else
+		uapi_put(u, "endpoint=%s\n", endpoint_str(e, text));
+}
+
+static void put_allowed_ip(void *ctx, const struct prefix *prefix)
+{
+	char text[PREFIX_STRLEN];
+	uapi_put(ctx, "allowed_ip=%s\n", prefix_str(prefix, text));
+}
+
+static void put_stats(struct uapi *u, nsec now, const struct wg_peer *p)
+{
+	struct wg_peer_stats s;
+
+	wg_peer_stats(p, now, &s);
+	nsec at = s.last_handshake ? s.last_handshake + u->dev.wall_offset(u->dev.ctx) : 0;
+	at = nsec_max(at, 0); /* no clock that is set: wg(8) takes digits alone */
+	uapi_put(u, "last_handshake_time_sec=%" PRId64 "\n", at / NSEC_PER_SEC);
+	uapi_put(u, "last_handshake_time_nsec=%" PRId64 "\n", at % NSEC_PER_SEC);
+	uapi_put(u, "tx_bytes=%" PRIu64 "\n", s.tx_bytes);
+	uapi_put(u, "rx_bytes=%" PRIu64 "\n", s.rx_bytes);
+}
+
+static void put_peer(struct uapi *u, nsec now, const struct peer *p)
+{
+	const struct wg_peer *wg = peer_wg(p);
+	struct path path;
+
+	put_key(u, "public_key", peer_key(p));
+	put_key(u, "preshared_key", wg_peer_psk(wg));
+	uapi_put(u, "protocol_version=1\n");
+	if (peer_path(p, &path))
+		put_endpoint(u, &path.remote);
+	put_stats(u, now, wg);
+	uapi_put(u, "persistent_keepalive_interval=%u\n", wg_peer_keepalive(wg));
+	peer_each_route(p, put_allowed_ip, u);
+}
+
+void uapi_get(struct uapi *u, nsec now)
+{
+	const struct uapi_device *d = &u->dev;
+	const uint8_t *key = wg_private_key(node_wg(d->node));
+	uint32_t mark = d->fwmark(d->ctx);
+
+	if (!sodium_is_zero(key, 32))
+		put_key(u, "private_key", key);
+	uapi_put(u, "listen_port=%u\n", d->port(d->ctx));
+	if (mark)
+		uapi_put(u, "fwmark=%" PRIu32 "\n", mark);
+	for (struct peer *p = NULL; (p = node_peer_next(d->node, p));)
+		put_peer(u, now, p);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One conversation's own view of itself, shared by uapi*.c alone. */
+#ifndef WARREN_UAPI_IMPL_H
+#define WARREN_UAPI_IMPL_H
+
+#include "gateway/uapi.h"
+
+struct uapi {
+	struct uapi_device dev;
+	enum {
+		UAPI_IDLE, /* a request must begin */
+		UAPI_GET,
+		UAPI_SET,
+		UAPI_BROKEN, /* for good */
+	} state;
+	int err; /* the first of this request */
+	/*
+	 * The section of the set that we are in. A peer is found by its key for each line: between
+	 * two lines another client or the rendezvous may have removed it.
+	 */
+	enum {
+		SECTION_DEVICE,
+		SECTION_PEER,
+		SECTION_FULL, /* there was no room for it: only what needs none is accepted */
+		SECTION_IGNORED,
+	} section;
+	uint8_t key[32];
+	bool made; /* the peer, by this section */
+	unsigned sections;
+	/* what there is of the current line */
+	size_t len;
+	bool overlong;
+	char line[UAPI_LINE_MAX + 1];
+	/* `unsent` bytes at out + sent */
+	char *out;
+	size_t sent, unsent, cap;
+	bool no_memory;
+};
+
+/* Adds to the answer. Without memory nothing more is added, and the conversation ends. */
+void uapi_put(struct uapi *u, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* uapi_get.c: all of the device but errno= */
+void uapi_get(struct uapi *u, nsec now);
+
+/* uapi_set.c; each 0 or -errno */
+void uapi_set_begin(struct uapi *u);
+int uapi_set_line(struct uapi *u, nsec now, const char *key, const char *value);
+int uapi_set_end(const struct uapi *u);
+
+#endif

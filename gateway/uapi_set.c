@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * set=1, line by line. A line's value is parsed first, whatever it is for, so that nonsense is
+ * refused in an ignored section too; then it is decided whether it may be done.
+ */
+#include "gateway/uapi_impl.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define LOG_EVERY (10 * NSEC_PER_SEC)
+
+struct value {
+	uint8_t key[32];
+	uint32_t number;
+	struct endpoint endpoint;
+	struct prefix prefix;
+	bool minus;
+};
+
+/* A line's key: what its value is, and what it does. */
+struct field {
+	const char *name;
+	bool (*parse)(const struct uapi *u, const char *text, struct value *v);
+	/* device lines have no peer */
+	int (*apply)(struct uapi *u, struct peer *p, nsec now, const struct value *v);
+	bool changes; /* the peer, so members refuse it */
+};
+
+/* --- values --- */
+
+static bool parse_true(const struct uapi *u, const char *text, struct value *v)
+{
+	(void)u;
+	(void)v;
+	return strcmp(text, "true") == 0;
+}
+
+static bool parse_one(const struct uapi *u, const char *text, struct value *v)
+{
+	(void)u;
+	(void)v;
+	return strcmp(text, "1") == 0;
+}
+
+static bool parse_key(const struct uapi *u, const char *text, struct value *v)
+{
+	size_t len = 0;
+	(void)u;
+	return strlen(text) == 64 &&
+	       sodium_hex2bin(v->key, sizeof(v->key), text, 64, NULL, &len, NULL) == 0 &&
+	       len == sizeof(v->key);
+}
+
+/* Decimal, no sign, no spaces; nothing longer than its largest value is. */
+static bool parse_number(const char *text, uint32_t max, uint32_t *out)
+{
+	size_t digits = strspn(text, "0123456789");
+	if (digits == 0 || digits > 10 || text[digits])
+		return false;
+	unsigned long long n = strtoull(text, NULL, 10);
+	*out = (uint32_t)n;
+	return n <= max;
+}
+
+static bool parse_u16(const struct uapi *u, const char *text, struct value *v)
+{
+	(void)u;
+	return parse_number(text, UINT16_MAX, &v->number);
+}
+
+static bool parse_mark(const struct uapi *u, const char *text, struct value *v)
+{
+	(void)u;
+	if (strncmp(text, "0x", 2) != 0)
+		return parse_number(text, UINT32_MAX, &v->number);
+	text += 2;
+	size_t digits = strspn(text, "0123456789abcdefABCDEF");
+	v->number = (uint32_t)strtoul(text, NULL, 16);
+	return digits >= 1 && digits <= 8 && !text[digits];
+}
+
+/* Of a link-local address: an interface by its number, or by its name as getnameinfo() writes it. */
+static bool parse_scope(const struct uapi *u, const char *text, uint32_t *scope)
+{
+	if (!parse_number(text, UINT32_MAX, scope))
+		*scope = u->dev.ifindex ? u->dev.ifindex(u->dev.ctx, text) : 0;
+	return *scope;
+}
+
+static bool parse_endpoint(const struct uapi *u, const char *text, struct value *v)
+{
+	struct endpoint *e = &v->endpoint;
+	const char *percent = strchr(text, '%'), *close = strrchr(text, ']');
+	char plain[ENDPOINT_STRLEN], scope[ENDPOINT_STRLEN];
+	size_t len = strlen(text);
+
+	if (len >= sizeof(plain))
+		return false;
+	if (!percent)
+		return endpoint_parse(text, e) && e->port;
+	if (!close || close < percent)
+		return false;
+	size_t before = (size_t)(percent - text), within = (size_t)(close - percent) - 1;
+	memcpy(plain, text, before);
+	memcpy(plain + before, close, strlen(close) + 1);
+	memcpy(scope, percent + 1, within);
+	scope[within] = 0;
+	return endpoint_parse(plain, e) && e->port && !addr_is_v4(&e->addr) &&
+	       addr_is_link_local(&e->addr) && parse_scope(u, scope, &e->scope);
+}
+
+static bool parse_prefix(const struct uapi *u, const char *text, struct value *v)
+{
+	(void)u;
+	v->minus = *text == '-';
+	text += *text == '-' || *text == '+';
+	return strchr(text, '/') && prefix_parse(text, &v->prefix);
+}
+
+/* --- what is not the client's to change --- */
+
+static int refuse(nsec now, const char *what)
+{
+	static struct log_limit limit = { .every = LOG_EVERY };
+	unsigned left_out;
+
+	if (log_allowed(&limit, now, &left_out))
+		log_warn("the configuration socket was refused a change: %s (and %u more)", what,
+			 left_out);
+	return -EPERM;
+}
+
+static int refuse_peer(nsec now, const struct peer *p)
+{
+	char what[WORKER_ID_LEN + 64];
+
+	if (peer_kind(p) == PEER_RENDEZVOUS)
+		return refuse(now, "the rendezvous comes from the token");
+	snprintf(what, sizeof(what), "member %s comes from the rendezvous", peer_entry(p)->id);
+	return refuse(now, what);
+}
+
+/* --- the device --- */
+
+static int set_private_key(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+{
+	int err = node_set_private_key(u->dev.node, v->key);
+	(void)p;
+	return err == -EPERM ? refuse(now, "the network knows this gateway by its key") : err;
+}
+
+static int set_port(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+{
+	(void)p;
+	(void)now;
+	return u->dev.set_port(u->dev.ctx, (uint16_t)v->number);
+}
+
+static int set_mark(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+{
+	(void)p;
+	(void)now;
+	return u->dev.set_fwmark(u->dev.ctx, v->number);
+}
+
+static int replace_peers(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+{
+	struct peer *next;
+	(void)now;
+	(void)v;
+	for (p = node_peer_next(u->dev.node, NULL); p; p = next) {
+		next = node_peer_next(u->dev.node, p);
+		if (peer_kind(p) == PEER_STATIC)
+			node_static_remove(p);
+	}
+	return 0;
+}
+
+static const struct field device_fields[] = {
+	{ "private_key", parse_key, set_private_key, true },
+	{ "listen_port", parse_u16, set_port, true },
+	{ "fwmark", parse_mark, set_mark, true },
+	{ "replace_peers", parse_true, replace_peers, true },
+};
+
+/* --- a peer; NULL where it could not be made --- */
+
+static int remove_peer(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+{
+	(void)now;
+	(void)v;
+	if (p && peer_kind(p) == PEER_STATIC)
+		node_static_remove(p);
+	u->section = SECTION_IGNORED;
+	return 0;
+}
+
+static int update_only(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+{
+	return p && !u->made ? 0 : remove_peer(u, p, now, v);
+}
+
+static int protocol_version(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+{
+	(void)u;
+	(void)p;
+	(void)now;
+	(void)v;
+	return 0;
+}
+
+static int set_psk(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+{
+	(void)u;
+	(void)now;
+	node_static_psk(p, v->key);
+	return 0;
+}
+
+static int set_endpoint(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+{
+	unsigned keepalive = wg_peer_keepalive(peer_wg(p));
+	struct path path;
+	bool first = !peer_path(p, &path);
+
+	(void)u;
+	node_static_endpoint(p, now, &v->endpoint);
+	if (first && keepalive) /* what the keepalive line could not start */
+		node_static_keepalive(p, now, keepalive);
+	return 0;
+}
+
+/* The same again starts nothing: tools that keep a configuration in step repeat it for ever. */
+static int set_keepalive(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+{
+	(void)u;
+	if (v->number != wg_peer_keepalive(peer_wg(p)))
+		node_static_keepalive(p, now, v->number);
+	return 0;
+}
+
+static int replace_allowed_ips(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+{
+	(void)u;
+	(void)now;
+	(void)v;
+	node_static_unroute_all(p);
+	return 0;
+}
+
+static int set_allowed_ip(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+{
+	char prefix[PREFIX_STRLEN], what[PREFIX_STRLEN + 32];
+
+	if (v->minus) {
+		node_static_unroute(p, &v->prefix);
+		return 0;
+	}
+	int err = node_static_route(u->dev.node, p, &v->prefix);
+	if (err != -EPERM)
+		return err;
+	snprintf(what, sizeof(what), "%s is a member's", prefix_str(&v->prefix, prefix));
+	return refuse(now, what);
+}
+
+static const struct field peer_fields[] = {
+	{ "remove", parse_true, remove_peer, false },
+	{ "update_only", parse_true, update_only, false },
+	{ "protocol_version", parse_one, protocol_version, false },
+	{ "preshared_key", parse_key, set_psk, true },
+	{ "endpoint", parse_endpoint, set_endpoint, true },
+	{ "persistent_keepalive_interval", parse_u16, set_keepalive, true },
+	{ "replace_allowed_ips", parse_true, replace_allowed_ips, true },
+	{ "allowed_ip", parse_prefix, set_allowed_ip, true },
+};
+
+static const struct field *find(const struct field *f, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(f[i].name, name) == 0)
+			return &f[i];
+	return NULL;
+}
+
+static int device_line(struct uapi *u, nsec now, const char *key, const char *text)
+{
+	const struct field *f = find(device_fields, ARRAY_SIZE(device_fields), key);
+	struct value v = { 0 };
+	int err = f && f->parse(u, text, &v) ? f->apply(u, NULL, now, &v) : -EINVAL;
+
+	sodium_memzero(&v, sizeof(v));
+	return err;
+}
+
+static int peer_apply(struct uapi *u, nsec now, const struct field *f, const struct value *v)
+{
+	if (u->section == SECTION_IGNORED)
+		return 0;
+	if (u->section == SECTION_FULL)
+		return f->changes ? -ENOSPC : f->apply(u, NULL, now, v);
+	struct peer *p = node_peer_find(u->dev.node, u->key);
+	if (!p)
+		return 0; /* somebody else has just removed it */
+	if (f->changes && peer_kind(p) != PEER_STATIC)
+		return refuse_peer(now, p);
+	return f->apply(u, p, now, v);
+}
+
+static int peer_line(struct uapi *u, nsec now, const char *key, const char *text)
+{
+	const struct field *f = find(peer_fields, ARRAY_SIZE(peer_fields), key);
+	struct value v = { 0 };
+	int err = f && f->parse(u, text, &v) ? peer_apply(u, now, f, &v) : -EINVAL;
+
+	sodium_memzero(&v, sizeof(v));
+	return err;
+}
+
+/* --- sections --- */
+
+static bool is_ours(const struct uapi *u, const uint8_t key[static 32])
+{
+	const struct wg *wg = node_wg(u->dev.node);
+	return !sodium_is_zero(wg_private_key(wg), 32) && memcmp(wg_public_key(wg), key, 32) == 0;
+}
+
+/* Zero, or another point of low order, with which nobody has a secret. */
+static bool is_bad(const uint8_t key[static 32])
+{
+	static const uint8_t any[32] = { 8 };
+	uint8_t out[32];
+	return crypto_scalarmult(out, any, key) != 0;
+}
+
+static int peer_begins(struct uapi *u, nsec now, const char *text)
+{
+	struct node *n = u->dev.node;
+	struct value v;
+
+	if (uapi_set_end(u) < 0 || u->sections == UAPI_PEERS_MAX)
+		return -ENOSPC;
+	if (!parse_key(u, text, &v))
+		return -EINVAL;
+	u->sections++;
+	memcpy(u->key, v.key, 32);
+	u->made = false;
+	u->section = SECTION_IGNORED;
+	if (is_ours(u, v.key))
+		return 0;
+	u->section = SECTION_PEER;
+	if (node_peer_find(n, v.key))
+		return 0;
+	u->made = node_static_add(n, now, v.key, NULL, NULL, 0) != NULL;
+	if (!u->made && is_bad(v.key))
+		return -EINVAL;
+	u->section = u->made ? SECTION_PEER : SECTION_FULL;
+	return 0;
+}
+
+void uapi_set_begin(struct uapi *u)
+{
+	u->section = SECTION_DEVICE;
+	u->sections = 0;
+}
+
+int uapi_set_line(struct uapi *u, nsec now, const char *key, const char *value)
+{
+	if (strcmp(key, "public_key") == 0)
+		return peer_begins(u, now, value);
+	return u->section == SECTION_DEVICE ? device_line(u, now, key, value)
+					    : peer_line(u, now, key, value);
+}
+
+/* To remove a peer, or to change one that is there, needs no room. */
+int uapi_set_end(const struct uapi *u)
+{
+	return u->section == SECTION_FULL ? -ENOSPC : 0;
+}
