@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The path MTU searches of a link: when they begin and end, and what they say. The peer answers each ping and each probe that the path takes, at once.
+ */
+#include "link_harness.h"
+
+#include <sodium.h>
+
+enum { WAYS = 64 };
+
+#define A "198.51.100.7:1000"
+#define B "198.51.100.8:1000"
+#define C "198.51.100.9:1000"
+
+/* What each way took, and what was seen on it. */
+struct way {
+	struct endpoint at;
+	uint32_t takes;
+	bool dead; /* pings are not answered, and no probe is */
+	uint32_t probes, name;
+	uint64_t bytes;
+	nsec first, last;
+};
+
+static struct {
+	struct way ways[WAYS];
+	unsigned nways, asked; /* asked: calls of local_mtu() */
+	struct pmtu_seen seen;
+	struct link_output mtu; /* the last LINK_MTU */
+	unsigned mtus, news;
+	uint32_t local;
+	bool sees_more; /* of the watched data */
+} w;
+
+static struct way *way_of(const struct endpoint *e)
+{
+	for (unsigned i = 0; i < w.nways; i++)
+		if (endpoint_eq(&w.ways[i].at, e))
+			return &w.ways[i];
+	assert_true(w.nways < WAYS);
+	w.ways[w.nways] = (struct way){ .at = *e, .takes = 1500 };
+	return &w.ways[w.nways++];
+}
+
+static struct way *way(const char *s)
+{
+	struct endpoint e = ep(s);
+	return way_of(&e);
+}
+
+static struct way *relay(void)
+{
+	struct endpoint e = relay_at();
+	return way_of(&e);
+}
+
+static uint32_t local_mtu(void *ctx, const struct addr *remote)
+{
+	(void)ctx;
+	(void)remote;
+	w.asked++;
+	return w.local;
+}
+
+static void on_send(const struct link_output *out)
+{
+	size_t skip = out->path.relay ? RELAY_HEADER_LEN : 0;
+	struct sent s = { .at = t.now, .path = out->path };
+	assert_int_equal(outer_parse(out->bytes + skip, out->len - skip, outer_key, &s.m),
+			 DROP_NONE);
+	if (s.m.type == OUTER_TYPE_PING && !way_of(&out->path.remote)->dead)
+		answer(&s);
+}
+
+static void on_probe(const struct link_output *out)
+{
+	struct way *way = way_of(&out->path.remote);
+	uint32_t size = out->message + path_around(&out->path);
+	struct frame_ack ack;
+	assert_int_equal(out->probe.size, out->message);
+	way->first = way->probes++ ? way->first : t.now;
+	way->last = t.now;
+	way->bytes += size;
+	way->name = out->probe.path;
+	if (way->dead || size > way->takes)
+		return;
+	pmtu_seen_probe(&w.seen, t.now, out->path.relay, &out->probe, &ack);
+	link_probe_ack(out->link, t.now, &ack);
+}
+
+/* Everything that is due now, and what it causes. */
+static void turn(void)
+{
+	struct link_output out;
+	while (links_poll(t.ls, t.now, &out)) {
+		if (out.event == LINK_SEND) {
+			on_send(&out);
+		} else if (out.event == LINK_PROBE) {
+			on_probe(&out);
+		} else if (out.event == LINK_MTU) {
+			w.mtu = out;
+			w.mtus++;
+			w.news += out.mtu.news;
+		}
+	}
+	assert_true(links_deadline(t.ls) > t.now);
+}
+
+static void run_on(nsec d)
+{
+	nsec end = t.now + d;
+	for (;;) {
+		turn();
+		if (links_deadline(t.ls) > end)
+			break;
+		t.now = links_deadline(t.ls);
+	}
+	t.now = end;
+}
+
+static int begin(void **state)
+{
+	struct links_config cfg = {
+		.self = SELF, .boot = BOOT, .max_links = 8, .local_mtu = local_mtu
+	};
+	fresh(state);
+	links_free(t.ls);
+	memset(&w, 0, sizeof(w));
+	w.local = 1500;
+	t.ls = links_new(&cfg);
+	t.l = link_add(t.ls, t.now, PEER, outer_key, &t);
+	return t.l ? 0 : -1;
+}
+
+/* A path that answers, slower than those before it. */
+static void path_at(const char *where)
+{
+	prove(where, (20 + 10 * (nsec)way(where)->at.addr.b[15]) * MS);
+}
+
+static const struct pmtu *search_of(const char *where)
+{
+	struct link_path_info info[32];
+	struct endpoint e = ep(where);
+	size_t n = link_paths(t.l, info, ARRAY_SIZE(info));
+	for (size_t i = 0; i < n; i++)
+		if (endpoint_eq(&info[i].path.remote, &e))
+			return info[i].mtu;
+	return NULL;
+}
+
+/* --- begin and end --- */
+
+static void test_nothing_before_the_session(void **state)
+{
+	(void)state;
+	set_relay();
+	path_at(A);
+	run_on(10 * SEC);
+	assert_int_equal(way(A)->probes + relay()->probes, 0);
+	assert_int_equal(link_message_max(t.l), 576 - 28);
+	assert_null(link_pmtu(t.l));
+	nsec up = t.now;
+	link_session_up(t.l, t.now);
+	assert_int_equal(links_deadline(t.ls), 0);
+	run_on(5 * SEC);
+	/* the path in use, and the one that is fallen back to */
+	assert_int_equal(way(A)->first, up);
+	assert_int_equal(relay()->first, up);
+	assert_int_equal(link_message_max(t.l), 1500 - 28);
+	assert_int_equal(search_of(A)->state, PMTU_SEARCH_COMPLETE);
+	assert_int_equal(search_of("203.0.113.1:7777")->size, 1500);
+	assert_int_equal(w.news, 2);
+}
+
+static void test_session_before_the_path(void **state)
+{
+	(void)state;
+	link_session_up(t.l, t.now);
+	run_on(SEC);
+	assert_int_equal(link_message_max(t.l), 0);
+	set_relay();
+	run_on(2 * SEC);
+	assert_true(relay()->probes > 0);
+	assert_int_equal(link_message_max(t.l), 1500 - 56);
+	struct endpoint e = ep(A);
+	link_introduce(t.l, t.now, &e, 1);
+	run_on(2 * SEC);
+	assert_true(way(A)->probes > 0);
+	assert_int_equal(link_message_max(t.l), 1500 - 28);
+}
+
+static void test_alternative_on_its_second_answer(void **state)
+{
+	struct endpoint a = ep("10.0.0.7:1000"), b = ep(B);
+	(void)state;
+	link_session_up(t.l, t.now);
+	link_introduce(t.l, t.now, &a, 1);
+	run_on(3 * SEC);
+	uint32_t probes = way_of(&a)->probes;
+	assert_true(probes > 0);
+	way(B)->dead = true;
+	link_introduce(t.l, t.now, &b, 1);
+	turn();
+	way(B)->dead = false;
+	run_on(60 * MS); /* the first answer */
+	struct link_path_info info[4];
+	assert_int_equal(link_paths(t.l, info, 4), 2);
+	assert_true(info[1].proven && !info[1].in_use);
+	assert_int_equal(way(B)->probes, 0);
+	run_on(30 * SEC); /* its next heartbeat */
+	assert_true(way(B)->probes > 0);
+	assert_int_equal(search_of(B)->size, 1500);
+	assert_int_equal(way_of(&a)->probes, probes);
+}
+
+static void test_ends_with_the_path(void **state)
+{
+	(void)state;
+	set_relay();
+	path_at(A);
+	link_session_up(t.l, t.now);
+	relay()->takes = 1300;
+	run_on(5 * SEC);
+	assert_int_equal(link_message_max(t.l), 1500 - 28);
+	way(A)->dead = true;
+	for (unsigned i = 0; i < 100 && uses(A); i++) {
+		link_active(t.l, t.now);
+		run_on(100 * MS);
+	}
+	assert_true(uses_relay());
+	assert_int_equal(link_message_max(t.l), 1300 - 56);
+	assert_int_equal(search_of(A)->state, PMTU_DISABLED);
+	uint32_t probes = way(A)->probes;
+	run_on(100 * SEC);
+	assert_int_equal(way(A)->probes, probes);
+	/* back again: from the smallest size, under another name */
+	uint32_t name = way(A)->name;
+	way(A)->dead = false;
+	run_on(100 * SEC);
+	assert_true(uses(A));
+	assert_int_not_equal(way(A)->name, name);
+	assert_int_equal(link_message_max(t.l), 1500 - 28);
+}
+
+static void test_network_change(void **state)
+{
+	(void)state;
+	set_relay();
+	path_at(A);
+	link_session_up(t.l, t.now);
+	run_on(5 * SEC);
+	uint32_t name = way(A)->name, relay_name = relay()->name, probes = way(A)->probes;
+	unsigned news = w.news;
+	links_network_changed(t.ls, t.now);
+	assert_int_equal(link_message_max(t.l), 1500 - 28); /* believed until shown otherwise */
+	run_on(5 * SEC);
+	assert_true(way(A)->probes > probes);
+	assert_int_not_equal(way(A)->name, name);
+	assert_int_not_equal(relay()->name, relay_name);
+	assert_int_equal(link_message_max(t.l), 1500 - 28);
+	assert_int_equal(w.news, news); /* the same as before is no news */
+	way(A)->takes = 1400;
+	links_network_changed(t.ls, t.now);
+	run_on(5 * SEC);
+	assert_int_equal(link_message_max(t.l), 1400 - 28);
+	assert_true(w.news > news && w.mtu.mtu.was);
+}
+
+/* One of 24 places for candidates is taken by another: its search was not theirs. */
+static void test_place_taken_again(void **state)
+{
+	(void)state;
+	path_at(A);
+	link_session_up(t.l, t.now);
+	run_on(5 * SEC);
+	way(A)->dead = true;
+	run_on(60 * SEC);
+	assert_null(link_path(t.l));
+	assert_non_null(search_of(A));
+	for (uint8_t i = 0; i < 24; i++) {
+		struct endpoint e = { .addr = addr_v4_u32(0xc0000201u + i), .port = 7 };
+		way_of(&e)->dead = i < 23;
+		way_of(&e)->takes = 1300;
+		link_introduce(t.l, t.now, &e, 1);
+	}
+	assert_null(search_of(A));
+	unsigned mtus = w.mtus;
+	run_on(20 * SEC);
+	assert_true(uses("192.0.2.24:7"));
+	assert_int_equal(link_message_max(t.l), 1300 - 28);
+	assert_true(w.mtus > mtus);
+	assert_int_equal(w.mtu.mtu.size, 1300);
+	assert_int_equal(w.mtu.mtu.was, 0); /* nothing was said of it before */
+}
+
+/* --- what is said --- */
+
+static void test_news(void **state)
+{
+	static const struct {
+		enum pmtu_state state;
+		uint32_t size;
+		bool change, news;
+		uint32_t was;
+	} steps[] = {
+		{ PMTU_STATE_BASE, 576, true, false, 0 },
+		{ PMTU_STATE_BASE, 576, false, false, 0 },
+		{ PMTU_SEARCHING, 1280, true, false, 0 },
+		{ PMTU_SEARCHING, 1400, true, false, 0 },
+		{ PMTU_SEARCH_COMPLETE, 1400, true, true, 0 },
+		{ PMTU_SEARCH_COMPLETE, 1400, false, false, 0 },
+		{ PMTU_STATE_BASE, 1280, true, true, 1400 }, /* smaller: at once */
+		{ PMTU_SEARCHING, 1300, true, false, 1280 },
+		{ PMTU_SEARCHING, 1290, true, true, 1280 },
+		{ PMTU_SEARCH_COMPLETE, 1290, true, false, 1290 },
+		{ PMTU_SEARCHING, 1400, true, false, 1290 },
+		{ PMTU_SEARCH_COMPLETE, 1400, true, true, 1290 },
+		{ PMTU_STATE_BASE, 1400, true, false, 1400 },
+		{ PMTU_SEARCH_COMPLETE, 1400, true, false, 1400 }, /* as it was */
+		{ PMTU_DISABLED, 576, true, false, 1400 },	   /* the path went, not its size */
+		{ PMTU_SEARCHING, 1280, true, false, 1400 },
+		{ PMTU_SEARCH_COMPLETE, 1400, true, false, 1400 },
+		{ PMTU_ERROR, 600, true, true, 1400 },
+	};
+	struct mtu_told told = { 0 };
+	struct link_mtu out;
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+		struct pmtu m = { .state = steps[i].state, .size = steps[i].size };
+		bool change = mtu_changed(&m, &told, &out);
+		assert_int_equal(change, steps[i].change);
+		if (!change)
+			continue;
+		assert_int_equal(out.news, steps[i].news);
+		assert_int_equal(out.was, steps[i].was);
+		assert_int_equal(out.size, steps[i].size);
+	}
+}
+
+/* --- data, and hints --- */
+
+static void test_data_wakes(void **state)
+{
+	(void)state;
+	path_at(A);
+	link_session_up(t.l, t.now);
+	run_on(20 * SEC);
+	uint32_t probes = way(A)->probes;
+	nsec idle = links_deadline(t.ls);
+	assert_true(idle > t.now + 500 * MS);
+	link_sent(t.l, t.now, 1472, 3);
+	assert_int_equal(links_deadline(t.ls), 0);
+	turn();
+	/* the first query tells the peer what to count, at once */
+	assert_int_equal(way(A)->probes, probes + 1);
+	run_on(400 * MS);
+	link_sent(t.l, t.now, 1472, 3);
+	turn();
+	assert_true(links_deadline(t.ls) <= t.now + 250 * MS);
+	/* none of them was counted: the size is doubted, probed, and holds */
+	run_on(2 * SEC);
+	assert_true(way(A)->probes > probes + 2);
+	assert_int_equal(link_message_max(t.l), 1472);
+}
+
+static void test_too_big(void **state)
+{
+	(void)state;
+	set_relay();
+	path_at(A);
+	link_session_up(t.l, t.now);
+	run_on(40 * SEC);
+	uint32_t direct = way(A)->probes, relayed = relay()->probes;
+	struct endpoint a = ep(A), c = ep(C), r = relay_at();
+	link_too_big(t.l, t.now, &c, false, 1300);
+	link_too_big(t.l, t.now, &r, false, 1300); /* not a path that is direct */
+	run_on(SEC);
+	assert_int_equal(way(A)->probes + relay()->probes, direct + relayed);
+	link_too_big(t.l, t.now, &a, false, 1300);
+	run_on(SEC);
+	assert_true(way(A)->probes > direct);
+	assert_int_equal(relay()->probes, relayed);
+	assert_int_equal(link_message_max(t.l), 1472);
+	relay()->takes = 1300;
+	link_too_big(t.l, t.now, &r, true, 1300);
+	run_on(3 * SEC);
+	assert_int_equal(search_of("203.0.113.1:7777")->size, 1300);
+}
+
+static void test_local_mtu(void **state)
+{
+	(void)state;
+	set_relay();
+	path_at(A);
+	link_session_up(t.l, t.now);
+	run_on(5 * SEC);
+	struct endpoint a = ep(A), c = ep(C);
+	w.local = 1300;
+	links_local_mtu(t.ls, t.now, &c.addr, 1300);
+	turn();
+	assert_int_equal(link_message_max(t.l), 1472);
+	links_local_mtu(t.ls, t.now, &a.addr, 1300);
+	assert_int_equal(link_message_max(t.l), 1300 - 28);
+	turn();
+	assert_int_equal(w.mtu.mtu.reason, PMTU_LOCAL);
+	assert_true(w.mtu.mtu.news && w.mtu.mtu.in_use && w.mtu.mtu.was == 1500);
+	assert_int_equal(search_of("203.0.113.1:7777")->size, 1500);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, begin, done)
+	const struct CMUnitTest tests[] = {
+		T(test_nothing_before_the_session),
+		T(test_session_before_the_path),
+		T(test_alternative_on_its_second_answer),
+		T(test_ends_with_the_path),
+		T(test_network_change),
+		T(test_place_taken_again),
+		T(test_news),
+		T(test_data_wakes),
+		T(test_too_big),
+		T(test_local_mtu),
+	};
+	if (sodium_init() < 0)
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
