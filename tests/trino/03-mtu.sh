@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# timeout: 900
+# timeout: 1000
 # alone: three Java machines fill two cores
 #
 # The paths between the nodes of a real Trino 476 shrink from 1500 to 1200 bytes while its rows cross
