@@ -43,6 +43,19 @@ void uapi_put(struct uapi *u, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* uapi_get.c: all of the device but errno= */
 void uapi_get(struct uapi *u, nsec now);
 
+/* uapi_value.c */
+struct uapi_value {
+	uint8_t key[32];
+	uint32_t number;
+	struct endpoint endpoint;
+	struct prefix prefix;
+	bool minus;
+};
+
+typedef bool uapi_parse(const struct uapi *u, const char *text, struct uapi_value *v);
+uapi_parse uapi_parse_true, uapi_parse_one, uapi_parse_key, uapi_parse_u16, uapi_parse_mark;
+uapi_parse uapi_parse_endpoint, uapi_parse_prefix;
+
 /* uapi_set.c; each 0 or -errno */
 void uapi_set_begin(struct uapi *u);
 int uapi_set_line(struct uapi *u, nsec now, const char *key, const char *value);

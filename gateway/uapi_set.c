@@ -9,117 +9,17 @@
 #include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #define LOG_EVERY (10 * NSEC_PER_SEC)
-
-struct value {
-	uint8_t key[32];
-	uint32_t number;
-	struct endpoint endpoint;
-	struct prefix prefix;
-	bool minus;
-};
 
 /* A line's key: what its value is, and what it does. */
 struct field {
 	const char *name;
-	bool (*parse)(const struct uapi *u, const char *text, struct value *v);
+	uapi_parse *parse;
 	/* device lines have no peer */
-	int (*apply)(struct uapi *u, struct peer *p, nsec now, const struct value *v);
+	int (*apply)(struct uapi *u, struct peer *p, nsec now, const struct uapi_value *v);
 	bool changes; /* the peer, so members refuse it */
 };
-
-/* --- values --- */
-
-static bool parse_true(const struct uapi *u, const char *text, struct value *v)
-{
-	(void)u;
-	(void)v;
-	return strcmp(text, "true") == 0;
-}
-
-static bool parse_one(const struct uapi *u, const char *text, struct value *v)
-{
-	(void)u;
-	(void)v;
-	return strcmp(text, "1") == 0;
-}
-
-static bool parse_key(const struct uapi *u, const char *text, struct value *v)
-{
-	size_t len = 0;
-	(void)u;
-	return strlen(text) == 64 &&
-	       sodium_hex2bin(v->key, sizeof(v->key), text, 64, NULL, &len, NULL) == 0 &&
-	       len == sizeof(v->key);
-}
-
-/* Decimal, no sign, no spaces; nothing longer than its largest value is. */
-static bool parse_number(const char *text, uint32_t max, uint32_t *out)
-{
-	size_t digits = strspn(text, "0123456789");
-	if (digits == 0 || digits > 10 || text[digits])
-		return false;
-	unsigned long long n = strtoull(text, NULL, 10);
-	*out = (uint32_t)n;
-	return n <= max;
-}
-
-static bool parse_u16(const struct uapi *u, const char *text, struct value *v)
-{
-	(void)u;
-	return parse_number(text, UINT16_MAX, &v->number);
-}
-
-static bool parse_mark(const struct uapi *u, const char *text, struct value *v)
-{
-	(void)u;
-	if (strncmp(text, "0x", 2) != 0)
-		return parse_number(text, UINT32_MAX, &v->number);
-	text += 2;
-	size_t digits = strspn(text, "0123456789abcdefABCDEF");
-	v->number = (uint32_t)strtoul(text, NULL, 16);
-	return digits >= 1 && digits <= 8 && !text[digits];
-}
-
-/* Of a link-local address: an interface by its number, or by its name as getnameinfo() writes it. */
-static bool parse_scope(const struct uapi *u, const char *text, uint32_t *scope)
-{
-	if (!parse_number(text, UINT32_MAX, scope))
-		*scope = u->dev.ifindex ? u->dev.ifindex(u->dev.ctx, text) : 0;
-	return *scope;
-}
-
-static bool parse_endpoint(const struct uapi *u, const char *text, struct value *v)
-{
-	struct endpoint *e = &v->endpoint;
-	const char *percent = strchr(text, '%'), *close = strrchr(text, ']');
-	char plain[ENDPOINT_STRLEN], scope[ENDPOINT_STRLEN];
-	size_t len = strlen(text);
-
-	if (len >= sizeof(plain))
-		return false;
-	if (!percent)
-		return endpoint_parse(text, e) && e->port;
-	if (!close || close < percent)
-		return false;
-	size_t before = (size_t)(percent - text), within = (size_t)(close - percent) - 1;
-	memcpy(plain, text, before);
-	memcpy(plain + before, close, strlen(close) + 1);
-	memcpy(scope, percent + 1, within);
-	scope[within] = 0;
-	return endpoint_parse(plain, e) && e->port && !addr_is_v4(&e->addr) &&
-	       addr_is_link_local(&e->addr) && parse_scope(u, scope, &e->scope);
-}
-
-static bool parse_prefix(const struct uapi *u, const char *text, struct value *v)
-{
-	(void)u;
-	v->minus = *text == '-';
-	text += *text == '-' || *text == '+';
-	return strchr(text, '/') && prefix_parse(text, &v->prefix);
-}
 
 /* --- what is not the client's to change --- */
 
@@ -129,8 +29,8 @@ static int refuse(nsec now, const char *what)
 	unsigned left_out;
 
 	if (log_allowed(&limit, now, &left_out))
-		log_warn("the configuration socket was refused a change: %s (and %u more)", what,
-			 left_out);
+		log_warn("the configuration socket was refused a change: %s%s", what,
+			 left_out ? "; it was not the only one" : "");
 	return -EPERM;
 }
 
@@ -146,28 +46,28 @@ static int refuse_peer(nsec now, const struct peer *p)
 
 /* --- the device --- */
 
-static int set_private_key(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+static int set_private_key(struct uapi *u, struct peer *p, nsec now, const struct uapi_value *v)
 {
 	int err = node_set_private_key(u->dev.node, v->key);
 	(void)p;
 	return err == -EPERM ? refuse(now, "the network knows this gateway by its key") : err;
 }
 
-static int set_port(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+static int set_port(struct uapi *u, struct peer *p, nsec now, const struct uapi_value *v)
 {
 	(void)p;
 	(void)now;
 	return u->dev.set_port(u->dev.ctx, (uint16_t)v->number);
 }
 
-static int set_mark(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+static int set_mark(struct uapi *u, struct peer *p, nsec now, const struct uapi_value *v)
 {
 	(void)p;
 	(void)now;
 	return u->dev.set_fwmark(u->dev.ctx, v->number);
 }
 
-static int replace_peers(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+static int replace_peers(struct uapi *u, struct peer *p, nsec now, const struct uapi_value *v)
 {
 	struct peer *next;
 	(void)now;
@@ -181,15 +81,15 @@ static int replace_peers(struct uapi *u, struct peer *p, nsec now, const struct 
 }
 
 static const struct field device_fields[] = {
-	{ "private_key", parse_key, set_private_key, true },
-	{ "listen_port", parse_u16, set_port, true },
-	{ "fwmark", parse_mark, set_mark, true },
-	{ "replace_peers", parse_true, replace_peers, true },
+	{ "private_key", uapi_parse_key, set_private_key, true },
+	{ "listen_port", uapi_parse_u16, set_port, true },
+	{ "fwmark", uapi_parse_mark, set_mark, true },
+	{ "replace_peers", uapi_parse_true, replace_peers, true },
 };
 
 /* --- a peer; NULL where it could not be made --- */
 
-static int remove_peer(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+static int remove_peer(struct uapi *u, struct peer *p, nsec now, const struct uapi_value *v)
 {
 	(void)now;
 	(void)v;
@@ -199,12 +99,12 @@ static int remove_peer(struct uapi *u, struct peer *p, nsec now, const struct va
 	return 0;
 }
 
-static int update_only(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+static int update_only(struct uapi *u, struct peer *p, nsec now, const struct uapi_value *v)
 {
 	return p && !u->made ? 0 : remove_peer(u, p, now, v);
 }
 
-static int protocol_version(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+static int protocol_version(struct uapi *u, struct peer *p, nsec now, const struct uapi_value *v)
 {
 	(void)u;
 	(void)p;
@@ -213,7 +113,7 @@ static int protocol_version(struct uapi *u, struct peer *p, nsec now, const stru
 	return 0;
 }
 
-static int set_psk(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+static int set_psk(struct uapi *u, struct peer *p, nsec now, const struct uapi_value *v)
 {
 	(void)u;
 	(void)now;
@@ -221,7 +121,7 @@ static int set_psk(struct uapi *u, struct peer *p, nsec now, const struct value 
 	return 0;
 }
 
-static int set_endpoint(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+static int set_endpoint(struct uapi *u, struct peer *p, nsec now, const struct uapi_value *v)
 {
 	unsigned keepalive = wg_peer_keepalive(peer_wg(p));
 	struct path path;
@@ -235,7 +135,7 @@ static int set_endpoint(struct uapi *u, struct peer *p, nsec now, const struct v
 }
 
 /* The same again starts nothing: tools that keep a configuration in step repeat it for ever. */
-static int set_keepalive(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+static int set_keepalive(struct uapi *u, struct peer *p, nsec now, const struct uapi_value *v)
 {
 	(void)u;
 	if (v->number != wg_peer_keepalive(peer_wg(p)))
@@ -243,7 +143,7 @@ static int set_keepalive(struct uapi *u, struct peer *p, nsec now, const struct 
 	return 0;
 }
 
-static int replace_allowed_ips(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+static int replace_allowed_ips(struct uapi *u, struct peer *p, nsec now, const struct uapi_value *v)
 {
 	(void)u;
 	(void)now;
@@ -252,7 +152,7 @@ static int replace_allowed_ips(struct uapi *u, struct peer *p, nsec now, const s
 	return 0;
 }
 
-static int set_allowed_ip(struct uapi *u, struct peer *p, nsec now, const struct value *v)
+static int set_allowed_ip(struct uapi *u, struct peer *p, nsec now, const struct uapi_value *v)
 {
 	char prefix[PREFIX_STRLEN], what[PREFIX_STRLEN + 32];
 
@@ -268,14 +168,14 @@ static int set_allowed_ip(struct uapi *u, struct peer *p, nsec now, const struct
 }
 
 static const struct field peer_fields[] = {
-	{ "remove", parse_true, remove_peer, false },
-	{ "update_only", parse_true, update_only, false },
-	{ "protocol_version", parse_one, protocol_version, false },
-	{ "preshared_key", parse_key, set_psk, true },
-	{ "endpoint", parse_endpoint, set_endpoint, true },
-	{ "persistent_keepalive_interval", parse_u16, set_keepalive, true },
-	{ "replace_allowed_ips", parse_true, replace_allowed_ips, true },
-	{ "allowed_ip", parse_prefix, set_allowed_ip, true },
+	{ "remove", uapi_parse_true, remove_peer, false },
+	{ "update_only", uapi_parse_true, update_only, false },
+	{ "protocol_version", uapi_parse_one, protocol_version, false },
+	{ "preshared_key", uapi_parse_key, set_psk, true },
+	{ "endpoint", uapi_parse_endpoint, set_endpoint, true },
+	{ "persistent_keepalive_interval", uapi_parse_u16, set_keepalive, true },
+	{ "replace_allowed_ips", uapi_parse_true, replace_allowed_ips, true },
+	{ "allowed_ip", uapi_parse_prefix, set_allowed_ip, true },
 };
 
 static const struct field *find(const struct field *f, size_t n, const char *name)
@@ -289,14 +189,14 @@ static const struct field *find(const struct field *f, size_t n, const char *nam
 static int device_line(struct uapi *u, nsec now, const char *key, const char *text)
 {
 	const struct field *f = find(device_fields, ARRAY_SIZE(device_fields), key);
-	struct value v = { 0 };
+	struct uapi_value v = { 0 };
 	int err = f && f->parse(u, text, &v) ? f->apply(u, NULL, now, &v) : -EINVAL;
 
 	sodium_memzero(&v, sizeof(v));
 	return err;
 }
 
-static int peer_apply(struct uapi *u, nsec now, const struct field *f, const struct value *v)
+static int peer_apply(struct uapi *u, nsec now, const struct field *f, const struct uapi_value *v)
 {
 	if (u->section == SECTION_IGNORED)
 		return 0;
@@ -313,7 +213,7 @@ static int peer_apply(struct uapi *u, nsec now, const struct field *f, const str
 static int peer_line(struct uapi *u, nsec now, const char *key, const char *text)
 {
 	const struct field *f = find(peer_fields, ARRAY_SIZE(peer_fields), key);
-	struct value v = { 0 };
+	struct uapi_value v = { 0 };
 	int err = f && f->parse(u, text, &v) ? peer_apply(u, now, f, &v) : -EINVAL;
 
 	sodium_memzero(&v, sizeof(v));
@@ -339,11 +239,11 @@ static bool is_bad(const uint8_t key[static 32])
 static int peer_begins(struct uapi *u, nsec now, const char *text)
 {
 	struct node *n = u->dev.node;
-	struct value v;
+	struct uapi_value v;
 
 	if (uapi_set_end(u) < 0 || u->sections == UAPI_PEERS_MAX)
 		return -ENOSPC;
-	if (!parse_key(u, text, &v))
+	if (!uapi_parse_key(u, text, &v))
 		return -EINVAL;
 	u->sections++;
 	memcpy(u->key, v.key, 32);
