@@ -21,12 +21,14 @@
  *
  * Black holes (RFC 8899 4.3): while large packets are sent, the peer is asked every 250 ms how many of
  * them arrived (`watch`). When small queries pass and none of the large ones does, the largest size
- * sent is probed MAX_PROBES times; if none passes, size falls to BASE at once and a search begins.
+ * sent is probed: once if few were lost, then MAX_PROBES times (more where loss was seen); if none
+ * passes, size falls to BASE at once and a search begins.
  * An ICMP "too big" that fits a packet in flight does the same as such a suspicion: it never lowers
  * anything by itself, and its MTU is only the next size to try.
  *
  * Cost: at most PMTU_SEARCH_BYTES in a search; between searches one probe per raise timer, so that
- * it stays below 2 KiB a minute.
+ * it stays below 2 KiB a minute. Besides, while large data flows, the watch: a query of some 100 bytes
+ * each 250 ms, and a probe or more where nothing of what was sent in that time arrived.
  */
 #ifndef WARREN_PMTU_H
 #define WARREN_PMTU_H
@@ -110,7 +112,7 @@ struct pmtu {
 
 /* To be sent now over the path: pmtu_poll(). */
 struct pmtu_probe {
-	uint32_t size; /* bytes of the IP packet; PMTU_QUERY_SIZE: the smallest possible */
+	uint32_t size; /* bytes of the IP packet; a query has the fewest, around + PROBE_LEN + 32 */
 	struct frame_probe frame; /* ready to be written; frame.size included */
 };
 

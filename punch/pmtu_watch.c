@@ -73,8 +73,10 @@ bool pmtu_watch_poll(struct pmtu *m, nsec now, struct pmtu_probe *out)
 		return false;
 	}
 	pmtu_send(m, query_size(m), w->size, out);
-	w->query = out->frame.number;
-	w->asked = w->sent;
+	if (!w->query) { /* asked again, an answer to the first may still come: rtt may be wrong */
+		w->query = out->frame.number;
+		w->asked = w->sent;
+	}
 	w->asked_at = now;
 	w->traffic = false;
 	w->tries++;
