@@ -28,24 +28,21 @@ static enum drop hello(struct peer *p, nsec now, const uint8_t *f, size_t len)
 
 	if (why != DROP_NONE)
 		return why;
+	mtu_become(p, now, (h.capabilities & both) == both && h.largest >= FRAGMENT_PACKET_MAX);
 	if (h.flags & HELLO_ANSWER) {
+		if (p->next_hello != NSEC_NEVER) /* one that was waited for */
+			p->rtt = now - p->last_hello;
 		p->next_hello = NSEC_NEVER;
-		p->rtt = now - p->last_hello;
-	} else if (bucket_take(&p->answers, now, ANSWER_COST, ANSWER_DEPTH)) {
-		struct frame_hello mine = { .flags = HELLO_ANSWER,
-					    .capabilities = both,
-					    .largest = FRAGMENT_PACKET_MAX };
-		frame_hello_write(&mine, out);
-		answer(p, now, out, sizeof(out));
+		peer_schedule(p);
+		return DROP_NONE;
 	}
-	if (p->kind == PEER_STATIC && !p->warren && (h.capabilities & both) == both &&
-	    h.largest >= FRAGMENT_PACKET_MAX) {
-		p->warren = true;
-		mtu_path_changed(p, now);
-		/* what its routes offer is another, also where the MTU stays */
-		node_tell(p->node, &(struct node_note){ .event = NODE_MTU, .peer = p });
-	}
-	peer_schedule(p);
+	if (!bucket_take(&p->answers, now, ANSWER_COST, ANSWER_DEPTH))
+		return DROP_FRAME_RATE;
+	struct frame_hello mine = { .flags = HELLO_ANSWER,
+				    .capabilities = both,
+				    .largest = FRAGMENT_PACKET_MAX };
+	frame_hello_write(&mine, out);
+	answer(p, now, out, sizeof(out));
 	return DROP_NONE;
 }
 
@@ -101,10 +98,12 @@ enum drop frame_input(struct node *n, struct peer *p, nsec now, bool relayed, co
 	whole->iov_base = NULL;
 	if (f[0] == CTL_FIRST_BYTE)
 		return rendezvous ? join_control(n, now, f, len) : DROP_FRAME_UNEXPECTED;
-	/* a static peer that sends frames takes them, but it has to say so first */
-	switch (f[0]) {
-	case FRAME_HELLO:
+	if (f[0] == FRAME_HELLO)
 		return rendezvous ? DROP_FRAME_UNEXPECTED : hello(p, now, f, len);
+	/* Its sender thinks that we know it as a warren, and may be right: it has to say so. */
+	if (!p->warren && (f[0] == FRAME_PROBE || f[0] == FRAGMENT_FIRST_BYTE))
+		mtu_ask(p, now);
+	switch (f[0]) {
 	case FRAME_PROBE:
 		return p->warren ? probe(p, now, relayed, f, len) : DROP_FRAME_UNEXPECTED;
 	case FRAME_PROBE_ACK:

@@ -51,8 +51,9 @@ struct peer {
 	nsec next_raise; /* when that may grow again */
 	bool raise_waits;
 	uint32_t stock_mtu; /* no warren: what fits, by this host's own MTU or an ICMP message */
-	nsec stock_until;   /* when an ICMP message's word ends; NSEC_NEVER */
-	struct pmtu pmtu;   /* static warrens: of `path` */
+	nsec next_look, last_look; /* static: at what this host says of the way, and a search */
+	nsec stock_until;	   /* when an ICMP message's word ends; NSEC_NEVER */
+	struct pmtu pmtu;	   /* static warrens: of `path` */
 	struct mtu_told told_mtu;
 	nsec rtt;	/* static warrens: of the last hello */
 	uint8_t hellos; /* sent in this session, unanswered */
@@ -167,6 +168,8 @@ nsec mtu_deadline(const struct peer *p);
 void mtu_sent(struct peer *p, nsec now, const struct path *path, uint32_t len, uint32_t count);
 /* A session is new: a static peer is asked whether it is a warren. */
 void mtu_session_new(struct peer *p, nsec now);
+void mtu_ask(struct peer *p, nsec now);			/* the same at any time */
+void mtu_become(struct peer *p, nsec now, bool warren); /* its answer */
 void mtu_link_event(nsec now, const struct link_output *out);
 
 /* node_frame.c: a frame that came in; with *whole, an inner packet that it completed */

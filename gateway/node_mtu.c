@@ -12,9 +12,11 @@
 #include <sodium.h>
 
 #define RAISE_EVERY NSEC_PER_SEC
+#define LOOK_EVERY NSEC_PER_SEC
 #define STOCK_HINT_TIME (600 * NSEC_PER_SEC)
 /* A static peer that did not answer is asked again in a later session, so rarely that a stock peer's error counter stays readable. */
 #define HELLO_AGAIN (600 * NSEC_PER_SEC)
+#define ASK_EVERY NSEC_PER_SEC /* but at once where it sends frames */
 /* An ICMP message costs a look at all peers: fifty a second, a flood gets no more. */
 #define TOO_BIG_COST (NSEC_PER_SEC / 50)
 
@@ -117,7 +119,7 @@ void mtu_init(struct peer *p)
 {
 	p->warren = p->kind == PEER_MEMBER;
 	p->stock_mtu = STOCK_MTU;
-	p->stock_until = p->next_hello = NSEC_NEVER;
+	p->stock_until = p->next_hello = p->next_look = NSEC_NEVER;
 	p->mtu = p->warren ? mtu_at_first() : p->stock_mtu;
 	if (p->node->pinned_mtu)
 		p->mtu = p->node->pinned_mtu;
@@ -125,30 +127,43 @@ void mtu_init(struct peer *p)
 }
 
 /* The name is a new one each time: an answer to what another search asked is not one to this. */
-static void search_static(struct peer *p, nsec now)
+static void look_again(struct peer *p, nsec now)
 {
-	pmtu_start(&p->pmtu, now, randombytes_uniform(UINT32_MAX - 1) + 1, local_mtu(p));
+	uint32_t local = local_mtu(p);
+
+	p->next_look = NSEC_NEVER;
+	p->last_look = now;
+	p->stock_mtu = stock_fits(p, local);
+	if (p->warren)
+		pmtu_start(&p->pmtu, now, randombytes_uniform(UINT32_MAX - 1) + 1, local);
 }
 
+/*
+ * At most once a second: a peer that is heard from two addresses in turn must not make a stream of
+ * searches towards whoever has them.
+ */
 void mtu_path_changed(struct peer *p, nsec now)
 {
 	p->stock_until = NSEC_NEVER;
 	if (p->link || p->path.remote.port == 0)
 		return;
-	p->stock_mtu = stock_fits(p, local_mtu(p));
-	if (p->warren)
-		search_static(p, now);
+	p->next_look = p->last_look ? nsec_max(now, p->last_look + LOOK_EVERY) : now;
+	if (p->next_look == now)
+		look_again(p, now);
 	mtu_review(p, now);
 }
 
+/* Another port of the same address is most likely the same path behind a NAT that forgot: it is believed. */
 void peer_set_path(struct peer *p, nsec now, const struct path *path)
 {
-	bool moved = !endpoint_eq(&p->path.remote, &path->remote);
+	bool elsewhere = !addr_eq(&p->path.remote.addr, &path->remote.addr);
+	bool moved = elsewhere || !endpoint_eq(&p->path.remote, &path->remote);
+
 	p->path = *path;
-	if (!moved)
-		return;
-	pmtu_init(&p->pmtu, !addr_is_v4(&path->remote.addr), path_around(path));
-	mtu_path_changed(p, now);
+	if (elsewhere)
+		pmtu_init(&p->pmtu, !addr_is_v4(&path->remote.addr), path_around(path));
+	if (moved)
+		mtu_path_changed(p, now);
 }
 
 void mtu_sent(struct peer *p, nsec now, const struct path *path, uint32_t len, uint32_t count)
@@ -195,6 +210,30 @@ void mtu_session_new(struct peer *p, nsec now)
 	peer_schedule(p);
 }
 
+void mtu_ask(struct peer *p, nsec now)
+{
+	if (p->kind != PEER_STATIC || p->next_hello != NSEC_NEVER ||
+	    (p->last_hello && now - p->last_hello < ASK_EVERY))
+		return;
+	p->hellos = 0;
+	p->next_hello = now;
+	peer_schedule(p);
+}
+
+void mtu_become(struct peer *p, nsec now, bool warren)
+{
+	if (p->kind != PEER_STATIC || p->warren == warren)
+		return;
+	p->warren = warren;
+	if (warren)
+		mtu_path_changed(p, now);
+	else
+		pmtu_stop(&p->pmtu);
+	mtu_review(p, now);
+	/* what its routes offer is another, also where the MTU stays */
+	node_tell(p->node, &(struct node_note){ .event = NODE_MTU, .peer = p });
+}
+
 static void hello_tick(struct peer *p, nsec now)
 {
 	struct frame_hello h = { .capabilities = HELLO_PATH_MTU | HELLO_FRAGMENTS,
@@ -203,9 +242,7 @@ static void hello_tick(struct peer *p, nsec now)
 
 	if (p->hellos == HELLOS) { /* what it said before, it does not say any more */
 		p->next_hello = NSEC_NEVER;
-		p->warren = false;
-		pmtu_stop(&p->pmtu);
-		mtu_review(p, now);
+		mtu_become(p, now, false);
 		return;
 	}
 	p->last_hello = now;
@@ -233,12 +270,14 @@ void mtu_tick(struct peer *p, nsec now)
 		search_tick(p, now);
 	if (now >= p->stock_until)
 		mtu_path_changed(p, now);
+	if (now >= p->next_look)
+		look_again(p, now);
 	mtu_review(p, now);
 }
 
 nsec mtu_deadline(const struct peer *p)
 {
-	nsec at = nsec_min(p->next_hello, p->stock_until);
+	nsec at = nsec_min(nsec_min(p->next_hello, p->stock_until), p->next_look);
 	if (p->raise_waits)
 		at = nsec_min(at, p->next_raise);
 	return peer_static_pmtu(p) ? nsec_min(at, pmtu_deadline(&p->pmtu)) : at;
@@ -269,10 +308,15 @@ static bool is_relay(const struct node *n, const struct endpoint *e)
 static void too_big_local(struct node *n, nsec now, const struct udp_too_big *e)
 {
 	if (n->links)
-		links_local_mtu(n->links, now, &e->to.addr);
-	for (struct peer *p = n->peers; p; p = p->next)
-		if (p->kind == PEER_STATIC && addr_eq(&p->path.remote.addr, &e->to.addr))
-			mtu_path_changed(p, now);
+		links_local_mtu(n->links, now, &e->to.addr, e->mtu);
+	for (struct peer *p = n->peers; p; p = p->next) {
+		if (p->kind != PEER_STATIC || !addr_eq(&p->path.remote.addr, &e->to.addr))
+			continue;
+		uint32_t local = local_mtu(p), mtu = e->mtu < local ? e->mtu : local;
+		p->stock_mtu = stock_fits(p, mtu);
+		pmtu_set_max(&p->pmtu, now, mtu);
+		mtu_review(p, now);
+	}
 }
 
 /* The quote must be the beginning of a message that we sent of late, to where it says. */

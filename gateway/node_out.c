@@ -9,6 +9,7 @@
 #include "tun/too_big.h"
 
 #define TOO_BIG_COST (NSEC_PER_SEC / 50) /* answers to too large packets */
+enum { IP6_MIN_MTU = 1280 };
 
 static bool inner_destination(const uint8_t *ip, size_t len, struct addr *dst)
 {
@@ -227,6 +228,12 @@ static enum drop stock_too_large(struct node *n, nsec now, const uint8_t *ip, si
 				 uint32_t room)
 {
 	uint8_t icmp[TOO_BIG_MAX];
+	bool v6 = ip[0] >> 4 == 6;
+
+	if (v6 && len <= IP6_MIN_MTU)
+		return DROP_NONE; /* IPv6 promises that size (RFC 8200 5), and no sender goes below */
+	if (v6 && room < IP6_MIN_MTU)
+		room = IP6_MIN_MTU;
 	size_t size = n->pinned_mtu ? 0 : too_big_answer(ip, len, room, icmp);
 
 	if (size == 0)

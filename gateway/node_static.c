@@ -53,7 +53,6 @@ int node_static_route(struct node *n, struct peer *p, const struct prefix *prefi
 {
 	const struct peer *owner = route_table_exact(n->routes, prefix);
 
-	assert(p->kind == PEER_STATIC);
 	if (owner && owner->kind == PEER_MEMBER)
 		return -EPERM;
 	return owner == p ? 0 : peer_route(p, prefix);

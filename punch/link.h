@@ -95,8 +95,8 @@ void link_probe_ack(struct link *l, nsec now, const struct frame_ack *ack);
  * what it quotes to be ours: the path there looks at it (pmtu_too_big()).
  */
 void link_too_big(struct link *l, nsec now, const struct endpoint *to, bool relayed, uint32_t mtu);
-/* This host's own MTU towards that address may be another: each path there asks anew. */
-void links_local_mtu(struct links *ls, nsec now, const struct addr *to);
+/* This host says of itself that no more than `mtu` leaves towards that address. */
+void links_local_mtu(struct links *ls, nsec now, const struct addr *to, uint32_t mtu);
 /* The link to which the relay message that begins with these bytes was sent of late; else NULL. */
 struct link *links_quoted(struct links *ls, const uint8_t *quote, size_t len);
 

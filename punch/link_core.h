@@ -110,7 +110,9 @@ struct links {
 	struct heap heap;
 	nsec latest; /* the last time that we were told, for link_set_key(), which is told none */
 	struct link *ready_first, **ready_last;
-	struct bucket probes;	/* of all links together */
+	struct bucket probes; /* of all links together */
+	uint32_t relay_mtu;   /* this host's own towards the relay, as asked at that time */
+	nsec relay_mtu_asked;
 	struct bucket search;	/* bytes of path MTU probes, of all links together */
 	uint64_t counter_floor; /* no link's counter was ever this great */
 

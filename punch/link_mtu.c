@@ -49,10 +49,22 @@ static bool searching(const struct slot *s)
 	return s->mtu && s->mtu->state != PMTU_DISABLED;
 }
 
-static uint32_t local_mtu(const struct links *ls, const struct slot *s)
+static uint32_t ask_local_mtu(const struct links *ls, const struct addr *remote)
 {
-	uint32_t mtu = ls->cfg.local_mtu ? ls->cfg.local_mtu(ls->cfg.ctx, &s->path.remote.addr) : 0;
+	uint32_t mtu = ls->cfg.local_mtu ? ls->cfg.local_mtu(ls->cfg.ctx, remote) : 0;
 	return mtu ? mtu : UNKNOWN_LOCAL_MTU;
+}
+
+/* The kernel is asked once for the relay, which all links have, however many search it now. */
+static uint32_t local_mtu(struct links *ls, nsec now, const struct slot *s)
+{
+	if (!s->path.relay)
+		return ask_local_mtu(ls, &s->path.remote.addr);
+	if (ls->relay_mtu_asked != now || !ls->relay_mtu) {
+		ls->relay_mtu = ask_local_mtu(ls, &ls->relay.addr);
+		ls->relay_mtu_asked = now;
+	}
+	return ls->relay_mtu;
 }
 
 /* A new name each time: an answer to what another search asked is not one to this. */
@@ -64,7 +76,7 @@ static void begin(struct link *l, nsec now, struct slot *s)
 			return; /* the smallest size goes on */
 		pmtu_init(s->mtu, slot_is_v6(s), path_around(&s->path));
 	}
-	pmtu_start(s->mtu, now, randombytes_uniform(UINT32_MAX - 1) + 1, local_mtu(l->all, s));
+	pmtu_start(s->mtu, now, randombytes_uniform(UINT32_MAX - 1) + 1, local_mtu(l->all, now, s));
 	link_ready(l);
 }
 
@@ -134,15 +146,18 @@ void link_too_big(struct link *l, nsec now, const struct endpoint *to, bool rela
 	link_ready(l);
 }
 
-void links_local_mtu(struct links *ls, nsec now, const struct addr *to)
+void links_local_mtu(struct links *ls, nsec now, const struct addr *to, uint32_t mtu)
 {
+	uint32_t known = ask_local_mtu(ls, to);
+	if (mtu > known)
+		mtu = known;
 	for (uint32_t i = 0; i <= ls->mask; i++) {
 		for (struct link *l = ls->table[i]; l; l = l->hash_next) {
 			for (int k = 0; k < SLOTS; k++) {
 				struct slot *s = &l->slots[k];
 				if (!searching(s) || !addr_eq(&s->path.remote.addr, to))
 					continue;
-				pmtu_set_max(s->mtu, now, local_mtu(ls, s));
+				pmtu_set_max(s->mtu, now, mtu);
 				link_ready(l);
 			}
 		}

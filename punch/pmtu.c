@@ -155,7 +155,8 @@ static void believe(struct pmtu *m, uint32_t number, uint32_t sent)
 	}
 	if (size > m->size)
 		resize(m, size, PMTU_FOUND);
-	if (s->low >= pmtu_base(m) && (m->state == PMTU_STATE_BASE || m->state == PMTU_ERROR))
+	/* The first round has a result when it is over: its sizes come one by one. */
+	if (s->low >= pmtu_base(m) && m->state == PMTU_ERROR)
 		m->state = PMTU_SEARCHING;
 }
 

@@ -103,7 +103,7 @@ def wireguard(p):
         return None
     if HANDSHAKE.get(p[0]) == len(p):
         return {1: "initiation", 2: "response", 3: "cookie"}[p[0]]
-    if p[0] == 4 and len(p) >= DATA_MIN and len(p) % 16 == 0:
+    if p[0] == 4 and len(p) >= DATA_MIN:  # of any length: the last of a path MTU, and probes
         return "keepalive" if len(p) == DATA_MIN else "data"
     return None
 

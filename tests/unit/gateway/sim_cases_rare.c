@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sim_cases.h"
+#include "gateway/node_internal.h"
 
 #include <stdio.h>
 
@@ -161,13 +162,13 @@ void case_spoofed(struct sim *s)
 		sim_fail(s, "a source of nobody was not noticed");
 	/* a says that the host behind this prefix is b: b neither takes it nor passes it on */
 	if (!prefix_parse(v6 ? "fd99::/64" : "192.168.77.0/24", &theirs) ||
-	    node_static_route(a->node, sim_peer(a, b), &theirs) < 0)
+	    peer_route(sim_peer(a, b), &theirs) < 0)
 		sim_fail(s, "no route to lie with");
 	forged(a, &ia, &theirs.addr);
 	if (sim_drops(b, DROP_NOT_FOR_ME) != 1)
 		sim_fail(s, "a packet that is not for it was not noticed");
 	theirs = prefix_host(&ic);
-	if (node_static_route(a->node, sim_peer(a, b), &theirs) < 0)
+	if (peer_route(sim_peer(a, b), &theirs) < 0)
 		sim_fail(s, "no route to lie with");
 	forged(a, &ia, &ic); /* c's, sent to b: b is no router */
 	if (sim_drops(b, DROP_NOT_FOR_ME) != 2)

@@ -322,7 +322,7 @@ static void test_super_packet_is_cut(void **state)
 	(void)state;
 	stock_pair();
 	path_mtu = 1280;
-	node_network_changed(ends[0].node, now);
+	node_network_changed(ends[0].node, now += 2 * NSEC_PER_SEC);
 	uint32_t len = packet_build_super(&sp, 1380, ip, &h);
 	assert_true(addr_parse("10.0.0.1", &s) && addr_parse("10.0.0.2", &d));
 	memcpy(ip + 12, s.b + 12, 4);
