@@ -5,6 +5,10 @@
 
 MTU_LIB=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
 
+not() {
+	! "$@"
+}
+
 # --- what passes between two hosts, by ping; no gateway needed
 
 # ping_df FROM ADDRESS BYTES [MODE]: an IP packet of so many bytes with DF (MODE `dont`: without)

@@ -187,6 +187,7 @@ mtu_no_ipv6() {
 	local name
 	for name in "$@"; do
 		ip -n "$LAB$name" -6 addr flush dev eth0 scope global
+		ip -n "$LAB$name" -6 route del default 2>/dev/null
 	done
 }
 

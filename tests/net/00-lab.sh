@@ -107,10 +107,6 @@ check "a cut pair does not hear each other" grep -q nothing <(lab_exec open pyth
 lab_unblock_direct open s1
 check "and does again when healed" grep -q 203.0.113.24 <(lab_exec open python3 "$PROBE" ask 4201 203.0.113.11 9000)
 
-not() {
-	! "$@"
-}
-
 no_loss() {
 	lab_exec a ping -q -c 100 -i 0.001 -W 1 "$B" | grep ' 0% packet loss'
 }

@@ -45,6 +45,7 @@ SIZES=(28-9000)
 both_ways 576 "from the start, 576 both ways, silent"
 check "IPv6 inside: 1280 bytes in one piece for the kernel" ping_often a "$(status b .ip6)" 1280
 check "IPv6 inside: 9000 bytes" ping_often a "$(status b .ip6)" 9000 dont
+check "IPv6 inside: TCP a → b" transfer a b "$(status b .ip6)" 4194304
 check "what did not fit went in fragments" test "$(peer_status a b .fragments.packets_sent)" -gt 0
 
 # one_way N MODE: a → b alone
@@ -96,7 +97,6 @@ both_ways 1500 "hosts on networks of 1500"
 # --- an operator who wants another MTU inside, and a direct path over IPv6
 mtu_cut a c ip
 mtu_both a c 1400 silent
-mtu_no_ipv6 b
 ip -n "${LAB}a" addr add "${MTU_ADDR6[a]}/64" dev eth0 nodad
 ip -n "${LAB}a" -6 route replace default via 2001:db8:1::1
 node_start c WARREN_MTU=9000
@@ -110,4 +110,18 @@ check "9000 bytes with DF pass, cut inside the tunnel" ping_often c "$A" 9000
 echo_start a
 CARRY_WHAT="pinned 9000 over a path of 1400" check_carries c a "sample:$SEED:100:28:9000"
 check "in fragments" test "$(peer_status c a .fragments.packets_sent)" -gt 50
+
+# --- a host that has an IPv6 route but no address of its own: its kernel takes the one of the tunnel, and
+# an answer to that would go into the tunnel, for ever and ever
+ip -n "${LAB}b" -6 route add default via 2001:db8:2::1 dev eth0 onlink
+mtu_renew b c
+reach b "$(node_ip c)" >/dev/null
+# in_itself NODE…: paths to virtual addresses
+in_itself() {
+	local node
+	for node in "$@"; do
+		status "$node" '.peers[].paths[].endpoint' | grep "^\[$(status "$node" .ip6 | cut -d: -f 1-4)"
+	done
+}
+check "no path leads through the tunnel itself" not lab_wait 8 '[ -n "$(in_itself b c)" ]'
 finish

@@ -114,7 +114,11 @@ forged() {
 forged "forged, wrong ports" --wrong ports
 forged "forged, bytes never sent" --wrong bytes
 forged "forged, by who sees the packets"
-check_wait 10 "after all of them" '[ "$(path_mtu c d direct)" = 1500 ]' 'paths_of c d'
+# The kernel of c has believed the last ones: what it remembers must not become a limit when asked anew.
+check "the kernel's own memory of the outer path says 600" eval \
+	'lab_in c ip route get "${LAB_PUBLIC[d]}" | grep "mtu 600"'
+mtu_renew c d
+check_found 20 c d direct 1500 "forged, and the path searched again"
 
 # --- and the first path has grown
 check_wait $((125 - (SECONDS - lifted))) "within two minutes a path that was lifted is found again" \
@@ -122,5 +126,15 @@ check_wait $((125 - (SECONDS - lifted))) "within two minutes a path that was lif
 echo "# after $((SECONDS - lifted)) s"
 check_found 10 a b direct 1500 "lifted"
 check_wait 10 "the connection's MSS has grown again" '[ "$(flow_mss)" -ge 1388 ]' 'flow_mss; paths_of a b'
+
+# --- this host's own network
+for n in 1200 1500; do
+	since=$EPOCHREALTIME at=$(flow_bytes)
+	mtu_host a $n
+	check_wait 10 "own MTU $n: bytes flow" "[ \"\$(flow_bytes)\" -gt $((at + 4000000)) ]" 'paths_of a b'
+	gap=$(flow_gap "$since")
+	check "own MTU $n: never stopping for more than a second ($gap)" awk "BEGIN { exit !($gap <= 1) }"
+	check_found 20 a b direct $n "own MTU $n"
+done
 check "the connection has lived through all of it" flow_end
 finish
