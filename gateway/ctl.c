@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/ctl.h"
+#include "gateway/unix_socket.h"
 #include "base/bytes.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 enum { CTL_CLIENTS = 16, CTL_ANSWER_MAX = 16 << 20, CTL_TIMEOUT_SECONDS = 5 };
@@ -114,52 +113,20 @@ static void on_accept(struct ev_loop *ev, ev_io *w, int revents)
 	ev_io_start(ev, &c->io);
 }
 
-static int unix_address(const char *path, struct sockaddr_un *un)
-{
-	*un = (struct sockaddr_un){ .sun_family = AF_UNIX };
-	size_t len = strlen(path);
-	if (len >= sizeof(un->sun_path))
-		return -ENAMETOOLONG;
-	memcpy(un->sun_path, path, len + 1);
-	return 0;
-}
-
-/* Somebody answers there? A socket file that a killed process left does not. */
-static bool served(const struct sockaddr_un *un)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	/* EAGAIN: so many wait there already that a connect() would wait too */
-	bool yes = fd >= 0 &&
-		   (connect(fd, (const struct sockaddr *)un, sizeof(*un)) == 0 || errno == EAGAIN);
-	if (fd >= 0)
-		close(fd);
-	return yes;
-}
-
 int ctl_open(struct ctl **out, struct ev_loop *ev, const char *path, char *(*status)(void *ctx),
 	     void *ctx)
 {
-	struct sockaddr_un un;
-	int err = unix_address(path, &un);
-	struct ctl *c = err ? NULL : calloc(1, sizeof(*c));
+	int fd = unix_listen(path, CTL_CLIENTS);
+	struct ctl *c = fd < 0 ? NULL : calloc(1, sizeof(*c));
 
-	if (!c)
-		return err ? err : -ENOMEM;
+	if (!c) {
+		if (fd >= 0)
+			close(fd);
+		return fd < 0 ? fd : -ENOMEM;
+	}
 	for (unsigned i = 0; i < CTL_CLIENTS; i++)
 		c->clients[i].fd = -1;
-	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (c->fd < 0 || served(&un)) {
-		err = c->fd < 0 ? -errno : -EADDRINUSE;
-		goto fail;
-	}
-	unlink(path);
-	mode_t old = umask(0177);
-	err = bind(c->fd, (struct sockaddr *)&un, sizeof(un)) < 0 ? -errno : 0;
-	umask(old);
-	if (err || listen(c->fd, CTL_CLIENTS) < 0) {
-		err = err ? err : -errno;
-		goto fail;
-	}
+	c->fd = fd;
 	snprintf(c->path, sizeof(c->path), "%s", path);
 	c->ev = ev;
 	c->status = status;
@@ -169,11 +136,6 @@ int ctl_open(struct ctl **out, struct ev_loop *ev, const char *path, char *(*sta
 	ev_io_start(ev, &c->io);
 	*out = c;
 	return 0;
-fail:
-	if (c->fd >= 0)
-		close(c->fd);
-	free(c);
-	return err;
 }
 
 void ctl_close(struct ctl *c)

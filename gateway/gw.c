@@ -378,6 +378,8 @@ static int set_up(struct gw *g)
 		err = gw_net_open(g);
 	if (err == 0)
 		err = open_ctl(g);
+	if (err == 0)
+		err = gw_uapi_open(g);
 	if (err == 0 && g->cfg->static_conf) {
 		err = gw_net_static(g);
 		if (err == 0)
@@ -397,6 +399,7 @@ static void tear_down(struct gw *g)
 	if (g->up)
 		unlink(path);
 	ctl_close(g->ctl);
+	gw_uapi_close(g);
 	if (g->kernel)
 		gw_net_close(g);
 	gw_chan_close(g);
@@ -410,6 +413,33 @@ static void tear_down(struct gw *g)
 	lock_path(g, path);
 	unlock(path, g->lock_fd);
 	loop_close(&g->loop);
+}
+
+static void on_signal(struct ev_loop *ev, ev_signal *w, int revents)
+{
+	struct gw *g = w->data;
+	(void)ev;
+	(void)revents;
+	loop_stop(&g->loop);
+}
+
+/* A bare interface has no launcher: it heeds signals itself, and belongs to no terminal. */
+static void start_bare(struct gw *g)
+{
+	static const int heeded[] = { SIGTERM, SIGINT };
+	static_assert(ARRAY_SIZE(heeded) == ARRAY_SIZE(g->signals), "one watcher a signal");
+
+	g->releasing = true; /* whenever it ends, it is a clean end */
+	for (size_t i = 0; i < ARRAY_SIZE(heeded); i++) {
+		ev_signal_init(&g->signals[i], on_signal, heeded[i]);
+		g->signals[i].data = g;
+		ev_signal_start(g->loop.ev, &g->signals[i]);
+	}
+	int null = g->cfg->detach ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1;
+	for (int fd = 0; null > 2 && fd <= 2; fd++)
+		dup2(null, fd);
+	if (null > 2)
+		close(null);
 }
 
 _Noreturn void gw_main(struct gw_config *cfg, int chan)
@@ -442,9 +472,12 @@ _Noreturn void gw_main(struct gw_config *cfg, int chan)
 	if (cfg->joining)
 		gw_net_candidates(g);
 	gw_io_start(g);
-	gw_chan_start(g);
+	if (!cfg->bare)
+		gw_chan_start(g);
 	if (!cfg->joining)
 		gw_tell_up(g);
+	if (cfg->bare)
+		start_bare(g);
 	loop_run(&g->loop);
 	tear_down(g);
 	state_wipe(&cfg->state);

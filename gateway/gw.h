@@ -35,6 +35,11 @@ struct gw_config {
 	uint16_t port; /* 0: the state's, else random */
 	uint32_t mtu;  /* pinned inner MTU; 0: what fits each path */
 	bool gso;
+	/*
+	 * A bare interface, as wg-quick expects of an implementation: configured by its socket and by
+	 * whoever made it; no address, route or rule is ours. It ends with its interface or socket.
+	 */
+	bool bare, detach; /* detach: standard descriptors go once it is up */
 	const struct aead *aead;
 	bool joining;
 	struct token token;
@@ -55,7 +60,10 @@ struct gw {
 	struct kernel_routes *kernel;
 	struct guard *guard; /* or NULL: this kernel has none */
 	struct ctl *ctl;
+	struct uapi_server *uapi; /* or NULL */
+	uint32_t fwmark;
 	int chan, helper_fd, shim_fd, monitor_fd, lock_fd, state_lock_fd;
+	ev_signal signals[2]; /* bare: SIGTERM, SIGINT */
 	ev_io tun_io, udp_io, chan_io, helper_io, shim_io, monitor_io;
 	bool up, releasing, roster_changed;
 	nsec next_housekeeping, next_roster;
@@ -84,6 +92,7 @@ _Noreturn void gw_main(struct gw_config *cfg, int chan);
 int gw_io_open(struct gw *g);
 void gw_io_close(struct gw *g);
 void gw_io_start(struct gw *g);
+void gw_io_socket(struct gw *g, const struct udp_socket *s); /* takes the place of the one in use */
 void gw_send_udp(void *ctx, const struct udp_tx *tx, unsigned n);
 void gw_send_tun(void *ctx, const struct gro_write *w);
 
@@ -98,6 +107,10 @@ void gw_net_mtu(struct gw *g, struct peer *p); /* peer_mtu() is another */
 void gw_net_path_mtu(const struct peer *p, const struct path *path, const struct link_mtu *m);
 uint32_t gw_net_local_mtu(void *ctx, const struct addr *remote); /* for struct node_io */
 void gw_net_candidates(struct gw *g);
+
+/* gw_uapi.c: wg(8)'s socket */
+int gw_uapi_open(struct gw *g);
+void gw_uapi_close(struct gw *g);
 
 /* gw_chan.c: launcher, helper and shim */
 void gw_chan_start(struct gw *g);

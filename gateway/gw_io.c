@@ -35,8 +35,8 @@ static void on_tun(struct ev_loop *ev, ev_io *w, int revents)
 			break;
 		}
 		if (n < 0) {
-			log_error("interface %s is gone (%s): was it deleted? Starting anew",
-				  g->tun.name, strerror((int)-n));
+			log_error("interface %s is gone (%s): was it deleted? %s", g->tun.name,
+				  strerror((int)-n), g->cfg->bare ? "Ending" : "Starting anew");
 			loop_stop(&g->loop);
 			return;
 		}
@@ -157,12 +157,26 @@ void gw_io_close(struct gw *g)
 		free(g->rx_buf[i]);
 }
 
+static void start_udp(struct gw *g)
+{
+	ev_io_init(&g->udp_io, on_udp, g->udp.fd, EV_READ);
+	g->udp_io.data = g;
+	ev_io_start(g->loop.ev, &g->udp_io);
+}
+
+void gw_io_socket(struct gw *g, const struct udp_socket *s)
+{
+	node_flush(g->node, g->loop.now);
+	ev_io_stop(g->loop.ev, &g->udp_io);
+	udp_close(&g->udp);
+	g->udp = *s;
+	start_udp(g);
+}
+
 void gw_io_start(struct gw *g)
 {
 	ev_io_init(&g->tun_io, on_tun, g->tun.fd, EV_READ);
 	g->tun_io.data = g;
 	ev_io_start(g->loop.ev, &g->tun_io);
-	ev_io_init(&g->udp_io, on_udp, g->udp.fd, EV_READ);
-	g->udp_io.data = g;
-	ev_io_start(g->loop.ev, &g->udp_io);
+	start_udp(g);
 }

@@ -10,11 +10,19 @@
  * The device takes the largest packet that any peer may get; what a peer really gets is its routes'
  * MTU. Below 1280 the kernel would take IPv6 from it.
  */
-enum { TUN_MTU = FRAGMENT_PACKET_MAX, MIN_IP6_MTU = 1280, TCP4_HEADERS = 40, TCP6_HEADERS = 60 };
+enum {
+	TUN_MTU = FRAGMENT_PACKET_MAX,
+	BARE_MTU = 1420,
+	MIN_IP6_MTU = 1280,
+	TCP4_HEADERS = 40,
+	TCP6_HEADERS = 60
+};
 
 static uint32_t tun_mtu(const struct gw *g)
 {
 	uint32_t pinned = g->cfg->mtu;
+	if (g->cfg->bare)
+		return BARE_MTU; /* and then what its owner says */
 	return !pinned ? TUN_MTU : pinned < MIN_IP6_MTU ? MIN_IP6_MTU : pinned;
 }
 
@@ -80,6 +88,13 @@ static void no_guard(int err)
 		 strerror(-err));
 }
 
+/* A bare interface is brought up by its owner. */
+static int bring_up(struct gw *g)
+{
+	return g->cfg->bare ? kernel_link_mtu(g->kernel, tun_mtu(g))
+			    : kernel_link_up(g->kernel, tun_mtu(g));
+}
+
 int gw_net_open(struct gw *g)
 {
 	int err = kernel_routes_new(&g->kernel, g->tun.ifindex);
@@ -87,14 +102,14 @@ int gw_net_open(struct gw *g)
 		log_error("cannot talk to the kernel's routing: %s", strerror(-err));
 		return err;
 	}
-	if ((err = guard_open(&g->guard, g->tun.name)) < 0)
+	if (!g->cfg->bare && (err = guard_open(&g->guard, g->tun.name)) < 0)
 		no_guard(err);
 	err = 0;
 	if (g->cfg->joining) {
 		kernel_clean_leftovers(g->kernel, g->cfg->token.prefixes, g->cfg->token.nprefixes);
 		err = close_prefixes(g);
 	}
-	if (err == 0 && (err = kernel_link_up(g->kernel, tun_mtu(g))) < 0)
+	if (err == 0 && (err = bring_up(g)) < 0)
 		log_error("cannot bring interface %s up: %s", g->tun.name, strerror(-err));
 	g->monitor_fd = kernel_monitor_open(g->tun.ifindex);
 	if (g->monitor_fd >= 0) {
@@ -181,7 +196,7 @@ void gw_net_route(struct gw *g, struct peer *p, const struct prefix *prefix, boo
 	char text[PREFIX_STRLEN];
 	int err;
 
-	if (!g->kernel)
+	if (!g->kernel || g->cfg->bare)
 		return;
 	if (!add) {
 		kernel_route_remove(g->kernel, prefix);

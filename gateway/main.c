@@ -51,6 +51,39 @@ static void fill_standard(void)
 		close(fd);
 }
 
+static size_t min3(size_t a, size_t b, size_t c)
+{
+	return size_min(a, size_min(b, c));
+}
+
+/* Levenshtein's distance, of two short words. */
+static size_t distance(const char *a, const char *b)
+{
+	size_t row[32], la = strlen(a), lb = strlen(b);
+	if (la >= ARRAY_SIZE(row) || lb >= ARRAY_SIZE(row))
+		return ARRAY_SIZE(row);
+	for (size_t k = 0; k <= lb; k++)
+		row[k] = k;
+	for (size_t i = 0; i < la; i++) {
+		size_t before = row[0]++;
+		for (size_t k = 0; k < lb; k++) {
+			size_t swap = before + (a[i] != b[k]);
+			before = row[k + 1];
+			row[k + 1] = min3(row[k + 1] + 1, row[k] + 1, swap);
+		}
+	}
+	return row[lb];
+}
+
+/* A slip of the keyboard makes no interface. */
+static bool nearly_a_command(const char *word)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (strlen(commands[i].name) > 3 && distance(word, commands[i].name) <= 2)
+			return true;
+	return strcmp(word, "check") == 0 || strcmp(word, "netcheck") == 0;
+}
+
 int main(int argc, char **argv)
 {
 	char help[] = "--help";
@@ -80,6 +113,10 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		if (strcmp(argv[1], commands[i].name) == 0)
 			return commands[i].run(argc - 2, argv + 2);
+	bool foreground = strcmp(argv[1], "-f") == 0 || strcmp(argv[1], "--foreground") == 0;
+	if (argc == 2 + foreground && cmd_bare_name(argv[1 + foreground]) &&
+	    (foreground || !nearly_a_command(argv[1])))
+		return cmd_bare(argv[1 + foreground], foreground);
 	fprintf(stderr, "warren: there is no command %s (try warren --help)\n", argv[1]);
 	return EXIT_USAGE;
 }

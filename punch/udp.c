@@ -93,6 +93,11 @@ void udp_set_offload(struct udp_socket *s, bool gso, bool gro)
 	s->gro = set_int(s->fd, IPPROTO_UDP, UDP_GRO, gro) == 0 && gro;
 }
 
+int udp_set_mark(struct udp_socket *s, uint32_t mark)
+{
+	return set_int(s->fd, SOL_SOCKET, SO_MARK, (int)mark);
+}
+
 static int bind_to(struct udp_socket *s, const struct addr *bind_addr, uint16_t port)
 {
 	struct endpoint at = { .addr = bind_addr ? *bind_addr : addr_any, .port = port };

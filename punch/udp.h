@@ -91,6 +91,9 @@ struct udp_too_big {
  */
 unsigned udp_errors(struct udp_socket *s, struct udp_too_big *out, unsigned n);
 
+/* SO_MARK for what is sent, 0: none. Needs CAP_NET_ADMIN. 0 or -errno. */
+int udp_set_mark(struct udp_socket *s, uint32_t mark);
+
 /* Asks for one datagram each instead of batches; for tests and `WARREN_GSO=0`. */
 void udp_set_offload(struct udp_socket *s, bool gso, bool gro);
 

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The configuration socket of the gateway process: what of a device lies outside its node. */
+#include "gateway/gw.h"
+#include "gateway/uapi_server.h"
+#include "base/log.h"
+
+#include <errno.h>
+
+static uint16_t port(void *ctx)
+{
+	const struct gw *g = ctx;
+	return g->udp.port;
+}
+
+/* Our own candidates have another port now, and each path has to be proven from there. */
+static int set_port(void *ctx, uint16_t wanted)
+{
+	struct gw *g = ctx;
+	struct udp_socket s;
+
+	if (wanted && wanted == g->udp.port)
+		return 0;
+	int err = udp_open(&s, &addr_any, wanted);
+	if (err < 0)
+		return err;
+	udp_set_offload(&s, g->udp.gso, g->udp.gro);
+	if (g->fwmark)
+		udp_set_mark(&s, g->fwmark);
+	gw_io_socket(g, &s);
+	if (g->cfg->joining)
+		gw_net_candidates(g);
+	node_network_changed(g->node, g->loop.now);
+	return 0;
+}
+
+static uint32_t fwmark(void *ctx)
+{
+	const struct gw *g = ctx;
+	return g->fwmark;
+}
+
+static int set_fwmark(void *ctx, uint32_t mark)
+{
+	struct gw *g = ctx;
+	int err = udp_set_mark(&g->udp, mark);
+	if (err == 0)
+		g->fwmark = mark;
+	return err;
+}
+
+static nsec wall_offset(void *ctx)
+{
+	const struct gw *g = ctx;
+	return g->loop.wall_offset;
+}
+
+/* wg-quick and people end a userspace implementation by removing its socket. */
+static void gone(void *ctx)
+{
+	struct gw *g = ctx;
+	if (g->cfg->bare) {
+		log_info("the configuration socket of %s was removed: ending", g->tun.name);
+		loop_stop(&g->loop);
+		return;
+	}
+	log_warn("the configuration socket of %s was removed: `wg` does not see this interface any "
+		 "more",
+		 g->tun.name);
+	gw_uapi_close(g);
+}
+
+int gw_uapi_open(struct gw *g)
+{
+	const struct uapi_device dev = {
+		.node = g->node,
+		.ctx = g,
+		.port = port,
+		.set_port = set_port,
+		.fwmark = fwmark,
+		.set_fwmark = set_fwmark,
+		.wall_offset = wall_offset,
+	};
+	int err = uapi_server_open(&g->uapi, &g->loop, g->tun.name, &dev, gone);
+	const char *why = err == -EADDRINUSE ? "another serves it" : strerror(-err);
+
+	if (err < 0 && g->cfg->bare)
+		log_error("cannot serve the configuration socket of %s: %s", g->tun.name, why);
+	else if (err < 0)
+		log_info("no configuration socket (%s): `wg` does not see this interface", why);
+	return g->cfg->bare ? err : 0;
+}
+
+void gw_uapi_close(struct gw *g)
+{
+	uapi_server_close(g->uapi);
+	g->uapi = NULL;
+}

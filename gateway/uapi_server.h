@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The configuration socket, /var/run/wireguard/NAME.sock: a unix stream socket, 0600, on which
+ * each client has a conversation (uapi.h). At most UAPI_CLIENTS at once, the one that was silent for
+ * longest makes room; each is given a bounded piece of work a turn, and one that does not read its
+ * answers is not read from, so that no client delays a packet.
+ */
+#ifndef WARREN_UAPI_SERVER_H
+#define WARREN_UAPI_SERVER_H
+
+#include "gateway/uapi.h"
+#include "gateway/loop.h"
+
+enum { UAPI_CLIENTS = 16 };
+
+struct uapi_server;
+
+/*
+ * `gone` is called when somebody removed the socket, by which an implementation is told to end; it may
+ * close the server. 0 or -errno; -EADDRINUSE: somebody serves there.
+ */
+int uapi_server_open(struct uapi_server **out, struct loop *loop, const char *interface,
+		     const struct uapi_device *dev, void (*gone)(void *ctx));
+void uapi_server_close(struct uapi_server *s); /* removes the socket; NULL is fine */
+
+#endif

@@ -1,0 +1,188 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# timeout: 240
+#
+# wg(8) and wg-quick(8) drive warren as they drive any WireGuard: each command, right errors, peers and
+# allowed IPs that come and go under a transfer of another peer, and members that stay as they are.
+#
+#   a, b, c: public hosts          wg-quick on a and b, a bare interface on c, a and b also join
+cd "$(dirname "$0")/.." || exit 1
+. lib/lab.sh
+. lib/check.sh
+. lib/warren.sh
+. lib/wg.sh
+. lib/transfer.sh
+lab_init wg
+warren_need
+
+PATH=$LAB_DIR/bin:$PATH # wg-quick looks for `warren` there
+lab_public_host rv $RV_ADDR
+lab_public_host a 203.0.113.21 2001:db8::21
+lab_public_host b 203.0.113.22 2001:db8::22
+lab_public_host c 203.0.113.23 2001:db8::23
+for n in a b c; do wg_pair "$LAB_DIR/$n.key"; done
+for n in a b c; do mkdir -p "$LAB_DIR/etc/$n"; done
+
+pub() {
+	cat "$LAB_DIR/$1.key.pub"
+}
+
+# quick_file NODE ADDRESS PEER ENDPOINT ALLOWED
+quick_file() {
+	(
+		umask 077
+		cat >"$LAB_DIR/etc/$1/wg7.conf" <<-CONF
+			[Interface]
+			PrivateKey = $(cat "$LAB_DIR/$1.key")
+			Address = 10.7.0.$2/24, fd07::$2/64
+			ListenPort = 5182$2
+
+			[Peer]
+			PublicKey = $(pub "$3")
+			AllowedIPs = $5
+			Endpoint = $4
+			PersistentKeepalive = 25
+		CONF
+	)
+}
+
+quick() {
+	lab_exec "$2" env WG_QUICK_USERSPACE_IMPLEMENTATION=warren wg-quick "$1" "$LAB_DIR/etc/$2/wg7.conf"
+}
+
+wg_of() {
+	local n=$1
+	shift
+	lab_exec "$n" wg "$@"
+}
+
+# field NODE INTERFACE WHAT PEER: a column of `wg show INTERFACE WHAT`
+field() {
+	wg_of "$1" show "$2" "$3" | awk -v k="$(pub "$4")" '$1 == k { $1 = ""; sub(/^ /, ""); print }'
+}
+
+socket_of() {
+	echo "$LAB_DIR/node/$1/run/wireguard/$2.sock"
+}
+
+# raw NODE INTERFACE: what the socket answers to standard input
+raw() {
+	lab_exec "$1" timeout 5 socat -t 2 - "UNIX-CONNECT:/var/run/wireguard/$2.sock"
+}
+
+# --- wg-quick ---
+
+quick_file a 1 b "203.0.113.22:51822" "10.7.0.2/32, fd07::2/128"
+quick_file b 2 a "[2001:db8::21]:51821" "10.7.0.1/32, fd07::1/128"
+check "wg-quick up on a" quick up a
+check "wg-quick up on b" quick up b
+check_wait 10 "IPv4 through it" 'reach a 10.7.0.2'
+check_wait 10 "IPv6 through it" 'reach b fd07::1'
+check "TCP through it, by hash" transfer a b 10.7.0.2 33554432
+check "wg show knows the peer's endpoint" test "$(field a wg7 endpoints b | sed 's/.*]//; s/.*://')" = 51822
+check "a handshake of late" bash -c "[ \$((\$(date +%s) - $(field a wg7 latest-handshakes b))) -lt 60 ]"
+read -r rx tx < <(field a wg7 transfer b)
+check "and what was carried: $rx, $tx" test "$tx" -gt 33554432
+check "keepalive as it was said" test "$(field a wg7 persistent-keepalive b)" = 25
+wg_of a showconf wg7 >"$LAB_DIR/a.showconf"
+check "showconf has the key" grep -qxF "PrivateKey = $(cat "$LAB_DIR/a.key")" "$LAB_DIR/a.showconf"
+check "and the allowed IPs" grep -qx 'AllowedIPs = 10.7.0.2/32, fd07::2/128' "$LAB_DIR/a.showconf"
+
+# --- peers come and go under a transfer ---
+
+wg_of b set wg7 peer "$(pub a)" allowed-ips 10.7.0.1/32,fd07::1/128 || not_ok "wg set"
+lab_exec a ping -i 0.02 -c 500 -q 10.7.0.2 >"$LAB_DIR/ping" 2>&1 &
+pinger=$!
+many() {
+	local i k
+	for i in $(seq 1 200); do
+		k=$(head -c 32 /dev/urandom | base64)
+		printf '[Peer]\nPublicKey = %s\nAllowedIPs = 10.8.%d.%d/32, 10.9.0.0/24\n' "$k" $((i / 250)) $((i % 250))
+	done
+}
+many >"$LAB_DIR/many.conf"
+check "addconf: 200 peers, and an allowed IP that moves from one to the next" \
+	wg_of a addconf wg7 "$LAB_DIR/many.conf"
+check "all are there" test "$(wg_of a show wg7 peers | wc -l)" = 201
+check "the shared prefix is the last one's alone" test "$(wg_of a show wg7 allowed-ips | grep -c 10.9.0.0/24)" = 1
+check "syncconf back to what the file says" wg_of a syncconf wg7 "$LAB_DIR/a.showconf"
+check "200 peers are gone" test "$(wg_of a show wg7 peers | wc -l)" = 1
+(umask 077 && wg genpsk >"$LAB_DIR/psk")
+check "wg set: preshared key, keepalive, endpoint, allowed IPs" wg_of a set wg7 peer "$(pub c)" \
+	preshared-key "$LAB_DIR/psk" persistent-keepalive 21 endpoint "[2001:db8::23]:7" allowed-ips 10.6.0.0/16,fd06::/16
+check "and show says so" test "$(wg_of a show wg7 dump | grep -F "$(pub c)" | cut -f2,3,4,8)" = \
+	"$(printf '%s\t[2001:db8::23]:7\t10.6.0.0/16,fd06::/16\t21' "$(cat "$LAB_DIR/psk")")"
+check "remove" wg_of a set wg7 peer "$(pub c)" remove
+check "gone" test -z "$(field a wg7 endpoints c)"
+check "fwmark" wg_of a set wg7 fwmark 0x1234
+check "is set" test "$(wg_of a show wg7 fwmark)" = 0x1234
+wg_of a set wg7 fwmark off
+wait $pinger
+check "and the pings of the peer that stayed: none lost" grep -q '500 received' "$LAB_DIR/ping"
+transfer b a 10.7.0.1 268435456 30000000 >"$LAB_DIR/moved" 2>&1 &
+moving=$!
+sent_by_b() {
+	field b wg7 transfer a | cut -d ' ' -f 2
+}
+check_wait 10 "a transfer runs" '[ "$(sent_by_b)" -gt 40000000 ]'
+check "another port" wg_of a set wg7 listen-port 40404
+check "is used" test "$(wg_of a show wg7 listen-port)" = 40404
+if wait $moving; then ok "the transfer goes on to its end, by hash"; else not_ok "the transfer goes on to its end, by hash" "$(cat "$LAB_DIR/moved")"; fi
+
+# --- what is wrong ---
+
+answers() {
+	[ "$(printf '%b' "$1" | raw a wg7 | tail -n 2 | tr -d '\n')" = "errno=$2" ]
+}
+check "an unknown key" answers 'set=1\ncolour=red\n\n' -22
+check "a port that is none" answers 'set=1\nlisten_port=70000\n\n' -22
+check "a port that is taken" answers 'set=1\nlisten_port=9\n\nset=1\nlisten_port=40404\n\n' 0
+check "a key that is none" answers "set=1\npublic_key=12\n\n" -22
+check "nothing" answers 'set=1\n\n' 0
+half_way() {
+	local i
+	for i in $(seq 1 20); do
+		{ printf 'set=1\npublic_key='; sleep 3; } | raw a wg7 >/dev/null 2>&1 &
+	done
+	for i in $(seq 1 10); do
+		{ echo set=1; yes 'protocol_version=1' | head -c 8000000; } | raw a wg7 >/dev/null 2>&1 &
+	done
+	lab_exec a ping -i 0.02 -c 150 -q 10.7.0.2
+}
+check "clients that stop half-way and others that send megabytes delay nobody" \
+	bash -c "grep -q '150 received' <<<\"$(half_way 2>&1)\""
+check_wait 10 "and the socket answers" '[ "$(wg_of a show wg7 peers | wc -l)" = 1 ]'
+
+# --- the end ---
+
+procs() {
+	ip netns pids "$LAB$1" | xargs -r ps -o args= -p | grep -c "[w]arren wg7"
+}
+check "wg-quick down" quick down a
+check_wait 5 "interface, process and socket are gone" \
+	'! lab_in a ip link show wg7 && [ "$(procs a)" = 0 ] && [ ! -e "$(socket_of a wg7)" ]'
+rm -f "$(socket_of b wg7)"
+check_wait 5 "who removes the socket ends it, too" '! lab_in b ip link show wg7 && [ "$(procs b)" = 0 ]'
+
+# --- a joined gateway ---
+
+rv_start
+node_start a
+node_start b
+check_wait 20 "a and b have joined" 'node_up a && node_up b' || finish
+B=$(node_ip b)
+check_wait 20 "they talk" "reach a $B"
+KEY=$(status a '.peers[] | select(.id == "b") | .key')
+check "wg show lists the member" grep -qF "$KEY" <(wg_of a show warren0 peers)
+check "with its address" grep -q "$B/32" <(wg_of a show warren0 allowed-ips)
+check "a member is not removed: success, and it stays" wg_of a set warren0 peer "$KEY" remove
+check "it stays" grep -qF "$KEY" <(wg_of a show warren0 peers)
+refused() {
+	! wg_of a set warren0 peer "$KEY" persistent-keepalive 5 2>"$LAB_DIR/refused" && grep -qi 'not permitted' "$LAB_DIR/refused"
+}
+check "a change of one is not permitted" refused
+check "and logged" grep -q 'warn.*b' "$LAB_DIR/a.log"
+check "they still talk" reach a "$B"
+check "a peer of one's own beside them" wg_of a set warren0 peer "$(pub c)" allowed-ips 10.5.0.1/32
+check "it is there" test "$(field a warren0 allowed-ips c)" = 10.5.0.1/32
+finish
