@@ -41,6 +41,7 @@ path_mtu() {
 
 check_wait 20 "the host behind a reaches b" "reach h $B" "status b .drops"
 check_wait 20 "the path's MTU is found" '[ "$(path_of a b) $(path_mtu a) $(path_mtu b)" = "direct 1300 1300" ]' 'path_mtu a; path_mtu b'
+check_wait 5 "a's route to b knows it" "lab_in a ip route get $B | grep -q 'mtu 1240'" "lab_in a ip route get $B"
 check_wait 5 "b's route to that prefix knows it" "lab_in b ip route get 10.88.7.2 | grep -q 'mtu 1240'" 'lab_in b ip route get 10.88.7.2'
 check "1240 bytes pass with DF" lab_exec h ping -c 1 -W 2 -q -M "do" -s 1212 "$B"
 
