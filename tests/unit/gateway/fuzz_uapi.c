@@ -67,6 +67,10 @@ static const char *const words[] = {
 	"01234567890123456789012345678901234567890123456789012345678901234567890123456789",
 };
 
+/* The same in bytes. */
+static uint8_t static_key[2][32], member_key[32], rendezvous_key[32], our_key[32];
+static struct prefix own; /* the member's */
+
 static struct node *nodes[2]; /* static peers alone; and a member */
 static struct node *n;
 static nsec now;
@@ -150,10 +154,8 @@ static void key_of(const char *hex, uint8_t key[static 32])
 	check(sodium_hex2bin(key, 32, hex, 64, NULL, NULL, NULL) == 0);
 }
 
-static struct peer *learned(struct node *to, enum peer_kind kind, const char *hex)
+static struct peer *learned(struct node *to, enum peer_kind kind, const uint8_t *key)
 {
-	uint8_t key[32];
-	key_of(hex, key);
 	struct peer *p = peer_new(to, kind, key);
 	check(p);
 	wg_peer_set_psk(p->wg, key);
@@ -165,23 +167,41 @@ static void make_nodes(void)
 	struct node_config cfg = { .io = { .udp = on_udp },
 				   .aead = aead_choose(NULL),
 				   .max_peers = MAX_PEERS };
-	struct prefix own;
 
 	check(sodium_init() >= 0 && prefix_parse("10.77.0.9/32", &own));
 	log_init("fuzz", LOG_LEVEL_ERROR);
-	key_of(ours, cfg.private_key);
+	key_of(key_a, static_key[0]);
+	key_of(key_b, static_key[1]);
+	key_of(member, member_key);
+	key_of(rendezvous, rendezvous_key);
+	key_of(ours, our_key);
+	memcpy(cfg.private_key, our_key, 32);
 	for (unsigned i = 0; i < 2; i++)
 		check((nodes[i] = node_new(&cfg, 0)));
-	learned(nodes[1], PEER_RENDEZVOUS, rendezvous);
-	struct peer *m = learned(nodes[1], PEER_MEMBER, member);
+	learned(nodes[1], PEER_RENDEZVOUS, rendezvous_key);
+	struct peer *m = learned(nodes[1], PEER_MEMBER, member_key);
 	snprintf(m->entry.id, sizeof(m->entry.id), "w1");
 	check(peer_route(m, &own) == 0);
 	nodes[1]->join.on = true;
 }
 
+static void not_pristine(void *ctx, const struct prefix *prefix)
+{
+	(void)prefix;
+	*(bool *)ctx = false;
+}
+
+/* As reset() makes it; to make it anew takes longer than most inputs do. */
+static bool is_pristine(const struct peer *p)
+{
+	bool yes = memcmp(peer_key(p), static_key[0], 32) == 0 && p->path.remote.port == 0 &&
+		   wg_peer_keepalive(p->wg) == 0 && sodium_is_zero(wg_peer_psk(p->wg), 32);
+	peer_each_route(p, not_pristine, &yes);
+	return yes;
+}
+
 static void reset(unsigned which)
 {
-	uint8_t key[32];
 	struct peer *next;
 
 	if (!nodes[0])
@@ -192,19 +212,16 @@ static void reset(unsigned which)
 	the_mark = 0;
 	for (struct peer *p = node_peer_next(n, NULL); p; p = next) {
 		next = node_peer_next(n, p);
-		if (peer_kind(p) == PEER_STATIC)
+		if (peer_kind(p) == PEER_STATIC && !is_pristine(p))
 			node_static_remove(p);
 	}
-	key_of(ours, key);
-	check(node_set_private_key(n, key) == 0);
-	key_of(key_a, key);
-	check(node_static_add(n, now, key, NULL, NULL, 0));
+	check(node_set_private_key(n, our_key) == 0);
+	if (!node_peer_find(n, static_key[0]))
+		check(node_static_add(n, now, static_key[0], NULL, NULL, 0));
 }
 
-static void is_untouched(const char *hex, enum peer_kind kind)
+static void is_untouched(const uint8_t *key, enum peer_kind kind)
 {
-	uint8_t key[32];
-	key_of(hex, key);
 	const struct peer *p = node_peer_find(n, key);
 	check(p && peer_kind(p) == kind && wg_peer_keepalive(peer_wg(p)) == 0);
 	check(memcmp(wg_peer_psk(peer_wg(p)), key, 32) == 0);
@@ -218,13 +235,9 @@ static void check_node(void)
 	check(count <= MAX_PEERS);
 	if (n != nodes[1])
 		return;
-	is_untouched(rendezvous, PEER_RENDEZVOUS);
-	is_untouched(member, PEER_MEMBER);
-	uint8_t key[32];
-	struct prefix own;
-	key_of(member, key);
-	check(prefix_parse("10.77.0.9/32", &own));
-	check(route_table_exact(n->routes, &own) == node_peer_find(n, key));
+	is_untouched(rendezvous_key, PEER_RENDEZVOUS);
+	is_untouched(member_key, PEER_MEMBER);
+	check(route_table_exact(n->routes, &own) == node_peer_find(n, member_key));
 }
 
 /* --- what must come of it --- */
@@ -310,11 +323,8 @@ static bool say(struct uapi *u, const char *text, size_t len)
 
 static void deed(uint8_t what)
 {
-	uint8_t key[32];
-	struct peer *p;
+	struct peer *p = node_peer_find(n, static_key[what & 1]);
 
-	key_of(what & 1 ? key_a : key_b, key);
-	p = node_peer_find(n, key);
 	if (what & 2) {
 		now += NSEC_PER_SEC << (what >> 2 & 7);
 		if (n == nodes[0])
