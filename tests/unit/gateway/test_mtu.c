@@ -252,7 +252,12 @@ static void test_black_hole(void **state)
 	(void)state;
 	struct peer *p = warren_pair();
 	ends[1].tun = count_tun;
+	uint32_t probes = search()->probes;
 	flow(2 * SEC, 50 * MS, 1440);
+	/* the peer is asked for these, four times a second, and counts them */
+	assert_int_equal(peer_of(1)->seen.watch[0].size, 1440 + WG_OVERHEAD);
+	assert_in_range(peer_of(1)->seen.watch[0].count, 35, 40);
+	assert_in_range(search()->probes - probes, 7, 9);
 	unsigned told = ends[0].told;
 	wire_mtu = 1400;
 	nsec shrank = now;
@@ -354,6 +359,7 @@ static void test_stock_believes_true_icmp(void **state)
 	assert_int_equal(peer_mtu(p), 1340);
 	e.mtu = 1450; /* no longer the least that was said */
 	hear(&e);
+	run_for(2 * SEC);
 	assert_int_equal(peer_mtu(p), 1340);
 	e.mtu = 68; /* no path is so small */
 	hear(&e);
