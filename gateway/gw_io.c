@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+enum { ERROR_ROUNDS = 4 };
+
 void gw_send_udp(void *ctx, const struct udp_tx *tx, unsigned n)
 {
 	struct gw *g = ctx;
@@ -52,10 +54,12 @@ static void on_tun(struct ev_loop *ev, ev_io *w, int revents)
 static void take_errors(struct gw *g)
 {
 	struct udp_too_big e[GW_RX_SLOTS];
-	unsigned n;
-	while (g->udp.errors && (n = udp_errors(&g->udp, e, GW_RX_SLOTS)))
+	/* a flood of them gets no more of a turn; the descriptor stays readable */
+	for (unsigned rounds = 0; g->udp.errors && rounds < ERROR_ROUNDS; rounds++) {
+		unsigned n = udp_errors(&g->udp, e, GW_RX_SLOTS);
 		for (unsigned i = 0; i < n; i++)
 			node_too_big(g->node, g->loop.now, &e[i]);
+	}
 }
 
 static void on_udp(struct ev_loop *ev, ev_io *w, int revents)

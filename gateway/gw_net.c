@@ -188,33 +188,38 @@ static uint32_t mss_to_offer(const struct gw *g, const struct peer *p, bool v4)
 	return mtu - (v4 ? TCP4_HEADERS : TCP6_HEADERS);
 }
 
-void gw_net_route(struct gw *g, struct peer *p, const struct prefix *prefix, bool add)
+/* `again`: told before, with another MTU; what was warned of then is not warned of anew. */
+static void set_route(struct gw *g, struct peer *p, const struct prefix *prefix, bool again)
 {
 	const struct lease *l = &node_lease(g->node)->lease;
 	bool v4 = addr_is_v4(&prefix->addr), member = peer_kind(p) == PEER_MEMBER;
 	uint32_t mtu = peer_mtu(p);
 	char text[PREFIX_STRLEN];
-	int err;
 
-	if (!g->kernel || g->cfg->bare)
-		return;
-	if (!add) {
-		kernel_route_remove(g->kernel, prefix);
-		return;
-	}
 	if (swallows_endpoint(p, prefix)) {
-		log_warn("no route to %s: the peer's own endpoint is inside; route to it by hand, "
-			 "or narrow AllowedIPs",
-			 prefix_str(prefix, text));
+		if (!again)
+			log_warn("no route to %s: the peer's own endpoint is inside; route to it "
+				 "by hand, or narrow AllowedIPs",
+				 prefix_str(prefix, text));
 		return;
 	}
 	if (!v4 && mtu < MIN_IP6_MTU)
 		mtu = MIN_IP6_MTU;
-	err = kernel_route_set(g->kernel, prefix, member ? (v4 ? &l->ip : &l->ip6) : NULL, mtu,
-			       mss_to_offer(g, p, v4));
-	if (err < 0 && v4)
+	int err = kernel_route_set(g->kernel, prefix, member ? (v4 ? &l->ip : &l->ip6) : NULL, mtu,
+				   mss_to_offer(g, p, v4));
+	if (err < 0 && v4 && !again)
 		log_warn("no route to %s: %s", prefix_str(prefix, text),
 			 err == -EEXIST ? "this host has one of its own" : strerror(-err));
+}
+
+void gw_net_route(struct gw *g, struct peer *p, const struct prefix *prefix, bool add)
+{
+	if (!g->kernel || g->cfg->bare)
+		return;
+	if (add)
+		set_route(g, p, prefix, false);
+	else
+		kernel_route_remove(g->kernel, prefix);
 }
 
 struct route_again {
@@ -225,13 +230,14 @@ struct route_again {
 static void route_again(void *ctx, const struct prefix *prefix)
 {
 	struct route_again *r = ctx;
-	gw_net_route(r->g, r->p, prefix, true);
+	set_route(r->g, r->p, prefix, true);
 }
 
 void gw_net_mtu(struct gw *g, struct peer *p)
 {
 	struct route_again again = { g, p };
-	peer_each_route(p, route_again, &again);
+	if (g->kernel && !g->cfg->bare)
+		peer_each_route(p, route_again, &again);
 }
 
 /* What people call the peer. */

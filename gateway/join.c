@@ -383,7 +383,7 @@ static void refused(struct node *n, const struct enrol_output *out, enum node_ev
 
 static bool send_control(struct peer *r, nsec now, uint8_t *payload, size_t len)
 {
-	len = ctl_pad(payload, len, CONTROL_MAX);
+	len = ctl_pad(payload, len, CONTROL_SEND_MAX);
 	return out_frame(r, now, &r->path, payload, len, len);
 }
 

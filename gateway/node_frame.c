@@ -7,7 +7,7 @@
 #include "gateway/node_internal.h"
 #include "punch/control.h"
 
-/* A round of a search is 12 probes and a query; two paths at once, and what the black holes' watch asks. */
+/* A round of a search is 12 probes and a query; several paths at once, and what the watch asks. */
 #define ANSWER_COST (NSEC_PER_SEC / 100)
 #define ANSWER_DEPTH NSEC_PER_SEC
 

@@ -12,8 +12,6 @@ enum {
 	RUN_SEGMENTS = UDP_GSO_MAX_SEGMENTS,
 	RUN_BYTES = UDP_GSO_MAX_BYTES,
 	MAX_RUNS = 8,
-	/* headroom of a segment: relay header and data header; behind it padding and tag */
-	INNER_MAX = 65535,
 	STAGE_PACKETS = 128,	 /* per peer, as stock peers do */
 	STAGE_BYTES = 256 << 10, /* per peer */
 	OPEN_BATCH = 256,
@@ -52,6 +50,7 @@ struct peer {
 	bool raise_waits;
 	uint32_t stock_mtu; /* no warren: what fits, by this host's own MTU or an ICMP message */
 	nsec next_look, last_look; /* static: at what this host says of the way, and a search */
+	uint32_t local_mtu;	   /* what it said */
 	nsec stock_until;	   /* when an ICMP message's word ends; NSEC_NEVER */
 	struct pmtu pmtu;	   /* static warrens: of `path` */
 	struct mtu_told told_mtu;
@@ -76,7 +75,7 @@ struct run {
 	uint32_t count;
 	bool closed; /* a shorter one was added: nothing more fits */
 	uint32_t len[RUN_SEGMENTS], padded[RUN_SEGMENTS];
-	uint8_t *buf; /* RUN_BYTES + a whole largest packet */
+	uint8_t *buf; /* RUN_BYTES */
 };
 
 /* A received data message on its way through wg_open(). */
@@ -118,7 +117,8 @@ struct node {
 	struct drops drops;
 	struct heap timers; /* of peers */
 	uint32_t pinned_mtu;
-	struct bucket too_bigs, answers; /* ICMP messages looked at, and sent */
+	struct bucket too_bigs[2]; /* ICMP messages looked at: of others, of this host */
+	struct bucket answers;	   /* ICMP messages sent */
 	struct reassembly *reassembly;
 	uint8_t *scratch; /* SCRATCH bytes: one message, or one inner packet */
 	struct run runs[MAX_RUNS];
@@ -151,7 +151,7 @@ void peer_drop_staged(struct peer *p, enum drop why);
 int peer_route(struct peer *p, const struct prefix *prefix); /* table and kernel */
 void peer_unroute_all(struct peer *p);
 
-/* When peer_tick() has to be called next; after each change of the peer's times. */
+/* Sets the timer by which node_tick() comes to the peer; after each change of its times. */
 void peer_schedule(struct peer *p);
 /* The outer endpoint of a static peer, or of the rendezvous. */
 void peer_set_path(struct peer *p, nsec now, const struct path *path);

@@ -14,7 +14,10 @@
 #define RAISE_EVERY NSEC_PER_SEC
 #define LOOK_EVERY NSEC_PER_SEC
 #define STOCK_HINT_TIME (600 * NSEC_PER_SEC)
-/* A static peer that did not answer is asked again in a later session, so rarely that a stock peer's error counter stays readable. */
+/*
+ * A static peer that did not answer is asked again in a later session, so rarely that a stock peer's
+ * error counter stays readable.
+ */
 #define HELLO_AGAIN (600 * NSEC_PER_SEC)
 #define ASK_EVERY NSEC_PER_SEC /* but at once where it sends frames */
 /* An ICMP message costs a look at all peers: fifty a second, a flood gets no more. */
@@ -133,7 +136,12 @@ static void look_again(struct peer *p, nsec now)
 
 	p->next_look = NSEC_NEVER;
 	p->last_look = now;
-	p->stock_mtu = stock_fits(p, local);
+	/* what ICMP said of a path stays said where the way there is the same */
+	if (local != p->local_mtu || p->stock_until == NSEC_NEVER) {
+		p->local_mtu = local;
+		p->stock_mtu = stock_fits(p, local);
+		p->stock_until = NSEC_NEVER;
+	}
 	if (p->warren)
 		pmtu_start(&p->pmtu, now, randombytes_uniform(UINT32_MAX - 1) + 1, local);
 }
@@ -144,7 +152,6 @@ static void look_again(struct peer *p, nsec now)
  */
 void mtu_path_changed(struct peer *p, nsec now)
 {
-	p->stock_until = NSEC_NEVER;
 	if (p->link || p->path.remote.port == 0)
 		return;
 	p->next_look = p->last_look ? nsec_max(now, p->last_look + LOOK_EVERY) : now;
@@ -160,6 +167,8 @@ void peer_set_path(struct peer *p, nsec now, const struct path *path)
 	bool moved = elsewhere || !endpoint_eq(&p->path.remote, &path->remote);
 
 	p->path = *path;
+	if (moved)
+		p->stock_until = NSEC_NEVER;
 	if (elsewhere)
 		pmtu_init(&p->pmtu, !addr_is_v4(&path->remote.addr), path_around(path));
 	if (moved)
@@ -268,8 +277,10 @@ void mtu_tick(struct peer *p, nsec now)
 		hello_tick(p, now);
 	if (peer_static_pmtu(p) && pmtu_deadline(&p->pmtu) <= now)
 		search_tick(p, now);
-	if (now >= p->stock_until)
+	if (now >= p->stock_until) {
+		p->stock_until = NSEC_NEVER;
 		mtu_path_changed(p, now);
+	}
 	if (now >= p->next_look)
 		look_again(p, now);
 	mtu_review(p, now);
@@ -342,7 +353,7 @@ static void too_big_quoted(struct node *n, nsec now, const struct udp_too_big *e
 
 void node_too_big(struct node *n, nsec now, const struct udp_too_big *e)
 {
-	if (!bucket_take(&n->too_bigs, now, TOO_BIG_COST, NSEC_PER_SEC))
+	if (!bucket_take(&n->too_bigs[e->local], now, TOO_BIG_COST, NSEC_PER_SEC))
 		return;
 	if (e->local)
 		too_big_local(n, now, e);

@@ -180,7 +180,16 @@ static void out_segments(struct node *n, struct peer *p, nsec now, const struct 
 	}
 }
 
-/* One packet that does not fit, or the short last one of several: cut to frames of one size. */
+static void out_whole(struct node *n, struct peer *p, nsec now, const struct path *path,
+		      const uint8_t *ip, uint32_t len, uint32_t room)
+{
+	uint32_t padded = wg_padded(len, room), size = around_text(path) + padded;
+	struct run *r = run_for(n, p, now, path, size);
+	memcpy(r->buf + r->used + r->head, ip, len);
+	run_add(r, len, padded, size);
+}
+
+/* One packet that does not fit: cut to frames of one size, so that they leave as a batch. */
 static enum drop out_cut(struct node *n, struct peer *p, nsec now, const struct path *path,
 			 const uint8_t *ip, uint32_t len, uint32_t room)
 {
@@ -200,7 +209,10 @@ static enum drop out_cut(struct node *n, struct peer *p, nsec now, const struct 
 	return DROP_NONE;
 }
 
-/* TCP is always split to fit; what is left is UDP with boundaries of its own, and single packets. */
+/*
+ * TCP is always split to fit; what is left is UDP with boundaries of its own, and single packets. Each
+ * stands in the scratch while it is cut: what flushes a run on the way must send no frame of its own.
+ */
 static enum drop out_too_large(struct node *n, struct peer *p, nsec now, const struct path *path,
 			       const struct vnet_hdr *h, const uint8_t *ip,
 			       const struct gso_plan *plan, uint32_t room)
@@ -212,7 +224,10 @@ static enum drop out_too_large(struct node *n, struct peer *p, nsec now, const s
 	for (uint32_t i = 0; why == DROP_NONE && i < plan->segments; i++) {
 		uint32_t len = i + 1 < plan->segments ? plan->seg_len : plan->last_len;
 		gso_split(h, ip, plan, i, 1, n->scratch, 0);
-		why = out_cut(n, p, now, path, n->scratch, len, room);
+		if (len > room)
+			why = out_cut(n, p, now, path, n->scratch, len, room);
+		else /* the last of several */
+			out_whole(n, p, now, path, n->scratch, len, room);
 	}
 	return why;
 }

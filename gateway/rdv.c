@@ -204,12 +204,13 @@ static void send_to(struct rdv *r, const struct path *at, const uint8_t *p, size
 static void send_control(struct rdv *r, const struct registrar_output *out)
 {
 	struct wg_peer *wg = wg_peer_find(r->wg, out->key);
-	uint8_t buf[CONTROL_MAX + WG_OVERHEAD + WG_PADDING];
+	uint8_t buf[CONTROL_SEND_MAX + WG_OVERHEAD + WG_PADDING];
 	struct wg_packet pkt = { .data = buf };
 	if (!wg)
 		return; /* its session is gone: the member asks again over the next one */
 	memcpy(buf + WG_DATA_HEADER_LEN, out->bytes, out->len);
-	pkt.len = pkt.padded = (uint32_t)ctl_pad(buf + WG_DATA_HEADER_LEN, out->len, CONTROL_MAX);
+	pkt.len = pkt.padded =
+		(uint32_t)ctl_pad(buf + WG_DATA_HEADER_LEN, out->len, CONTROL_SEND_MAX);
 	if (wg_seal(r->wg, wg, r->now, &pkt, 1) == DROP_NONE)
 		send_to(r, &((struct client *)wg_peer_user(wg))->at, buf, pkt.len, 0);
 }

@@ -83,7 +83,8 @@ static void begin(struct link *l, nsec now, struct slot *s)
 void link_search(struct link *l, nsec now, struct slot *s)
 {
 	int32_t i = slot_index(l, s);
-	bool wanted = i == l->chosen || i == SLOT_RELAY || s->answered > 1;
+	bool kept = s->answered > 1 && link_worth_keeping(l, s);
+	bool wanted = i == l->chosen || i == SLOT_RELAY || kept;
 	if (l->session && s->used && s->proven && wanted && !searching(s))
 		begin(l, now, s);
 }
