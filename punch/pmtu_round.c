@@ -20,6 +20,17 @@ static nsec probe_timer(const struct pmtu *m)
 	return nsec_max(PROBE_TIMER, 4 * m->rtt);
 }
 
+/*
+ * From the probes to the query that asks for them: what overtook them on the way would count as lost.
+ * A black hole waits for the verdict, and a wrong one costs no more than a search.
+ */
+static nsec settle_time(const struct pmtu *m)
+{
+	if (m->round.kind == ROUND_VERIFY)
+		return nsec_max(PROBE_TIMER / 4, m->rtt / 4);
+	return probe_timer(m) / 2;
+}
+
 static bool complete(const struct pmtu *m)
 {
 	return m->state == PMTU_SEARCH_COMPLETE;
@@ -296,7 +307,7 @@ static bool send_planned(struct pmtu *m, nsec now, struct pmtu_probe *out)
 	}
 	if (r->next == r->len) {
 		r->phase = PHASE_SETTLING;
-		m->due = now + probe_timer(m) / 2;
+		m->due = now + settle_time(m);
 	}
 	return any;
 }
