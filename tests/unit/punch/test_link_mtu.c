@@ -211,6 +211,7 @@ static void test_alternative_on_its_second_answer(void **state)
 	run_on(30 * SEC); /* its next heartbeat */
 	assert_true(way(B)->probes > 0);
 	assert_int_equal(search_of(B)->size, 1500);
+	assert_true(w.mtu.mtu.news && !w.mtu.mtu.in_use);
 	assert_int_equal(way_of(&a)->probes, probes);
 }
 
@@ -279,7 +280,8 @@ static void test_place_taken_again(void **state)
 	assert_null(link_path(t.l));
 	assert_non_null(search_of(A));
 	for (uint8_t i = 0; i < 24; i++) {
-		struct endpoint e = { .addr = addr_v4_u32(0xc0000201u + i), .port = 7 };
+		struct addr a = { .b = { 0x20, 1, 0xd, 0xb8, [15] = i } };
+		struct endpoint e = { .addr = a, .port = 7 };
 		way_of(&e)->dead = i < 23;
 		way_of(&e)->takes = 1300;
 		link_introduce(t.l, t.now, &e, 1);
@@ -287,8 +289,8 @@ static void test_place_taken_again(void **state)
 	assert_null(search_of(A));
 	unsigned mtus = w.mtus;
 	run_on(20 * SEC);
-	assert_true(uses("192.0.2.24:7"));
-	assert_int_equal(link_message_max(t.l), 1300 - 28);
+	assert_true(uses("[2001:db8::17]:7"));
+	assert_int_equal(link_message_max(t.l), 1300 - 48);
 	assert_true(w.mtus > mtus);
 	assert_int_equal(w.mtu.mtu.size, 1300);
 	assert_int_equal(w.mtu.mtu.was, 0); /* nothing was said of it before */
@@ -307,6 +309,8 @@ static void test_news(void **state)
 		{ PMTU_STATE_BASE, 576, true, false, 0 },
 		{ PMTU_STATE_BASE, 576, false, false, 0 },
 		{ PMTU_SEARCHING, 1280, true, false, 0 },
+		{ PMTU_SEARCHING, 1400, true, false, 0 },
+		{ PMTU_SEARCHING, 1290, true, false, 0 }, /* than what no line said */
 		{ PMTU_SEARCHING, 1400, true, false, 0 },
 		{ PMTU_SEARCH_COMPLETE, 1400, true, true, 0 },
 		{ PMTU_SEARCH_COMPLETE, 1400, false, false, 0 },
