@@ -2,7 +2,7 @@
 /*
  * A whole node that has joined, in a small network (sim.h): the input is a program of datagrams from
  * anywhere, recorded ones with changes, time, packets from the TUN, and what a lying member or a lying
- * rendezvous puts into its authenticated session. Nothing may come out of a TUN that an honest
+ * rendezvous puts into its authenticated session: any bytes, and frames that look as they should. Nothing may come out of a TUN that an honest
  * member did not put into one, nothing may be taken for another's, nobody may be called for ever.
  */
 #include <sodium.h>
@@ -119,11 +119,37 @@ static void honest(struct rd *r)
 		traffic_udp(a, b);
 }
 
+static void tell_victim(const uint8_t *text, uint32_t len)
+{
+	struct peer *p = sim_peer(&s.hosts[LIAR], &s.hosts[VICTIM]);
+	struct path path;
+	if (p && p->wg && peer_path(p, &path))
+		(void)out_frame(p, s.now, &path, text, len, (len + 15u) & ~15u);
+}
+
+/*
+ * What is put together of the liar's fragments has never its own address, for then it would be no
+ * lie: the last byte of that is another wherever it is written. And its id is none of an honest packet.
+ */
+static void never_own(uint8_t *frame, uint32_t len)
+{
+	struct addr own[2];
+	static const uint32_t last[] = { 12 + 3,
+					 8 + 15 }; /* of the source address, IPv4 and IPv6 */
+	uint32_t offset = len > FRAGMENT_HEADER_LEN ? load_be16(frame + 8) : UINT32_MAX;
+	for (unsigned i = 0; i < 2; i++) {
+		own[i] = member_addr(&s.token.prefixes[i], s.hosts[LIAR].owns);
+		uint32_t at = FRAGMENT_HEADER_LEN + last[i] - offset;
+		if (offset <= last[i] && at < len && frame[at] == own[i].b[15])
+			frame[at] ^= 0x80;
+	}
+	if (len > 4)
+		frame[4] |= 0x80;
+}
+
 /* Any plaintext in the liar's session: frames, and packets that lie about their addresses. */
 static void lie(struct rd *r)
 {
-	struct sim_host *l = &s.hosts[LIAR];
-	struct peer *p = sim_peer(l, &s.hosts[VICTIM]);
 	uint8_t text[300];
 	uint32_t len = rd_be16(r) % sizeof(text);
 	rd_bytes(r, text, len);
@@ -137,13 +163,96 @@ static void lie(struct rd *r)
 		text[14] = 1;
 	}
 	/* its own address as a source would be no lie */
-	struct addr src = addr_v4(text + 12), own = member_addr(&s.token.prefixes[0], l->owns);
+	struct addr src = addr_v4(text + 12),
+		    own = member_addr(&s.token.prefixes[0], s.hosts[LIAR].owns);
 	bool true_v4 = len >= 20 && text[0] >> 4 == 4 && addr_eq(&src, &own);
-	if (!p || !p->wg || true_v4 || (len >= 1 && text[0] >> 4 == 6))
+	if (true_v4 || (len >= 1 && text[0] >> 4 == 6))
 		return;
-	struct path path;
-	if (peer_path(p, &path))
-		(void)out_frame(p, s.now, &path, text, len, (len + 15u) & ~15u);
+	if (len && text[0] == FRAGMENT_FIRST_BYTE)
+		never_own(text, len);
+	tell_victim(text, len);
+}
+
+static void lie_hello(struct rd *r)
+{
+	uint8_t f[HELLO_LEN];
+	struct frame_hello h = { .flags = rd_u8(r),
+				 .capabilities = rd_u8(r),
+				 .largest = rd_be16(r) };
+	frame_hello_write(&h, f);
+	tell_victim(f, sizeof(f));
+}
+
+static void lie_probe(struct rd *r)
+{
+	uint8_t f[PROBE_LEN], many = rd_u8(r);
+	struct frame_probe probe = { .path = rd_u8(r) % 12u,
+				     .number = rd_be32(r),
+				     .size = rd_be16(r),
+				     .watch = rd_be16(r) };
+	for (; many; many--, probe.number++, probe.path += many & 1) {
+		frame_probe_write(&probe, f);
+		tell_victim(f, sizeof(f));
+	}
+}
+
+/* Of a search that the victim really makes: what it asked, answered as the liar likes. */
+static void lie_ack(struct rd *r)
+{
+	uint8_t f[PROBE_ACK_LEN], how = rd_u8(r);
+	struct peer *p = sim_peer(&s.hosts[VICTIM], &s.hosts[LIAR]);
+	const struct pmtu *m = p && p->link ? link_pmtu(p->link) : NULL;
+	struct frame_ack ack = { .path = rd_u8(r),
+				 .newest = rd_u8(r),
+				 .seen = rd_be32(r),
+				 .watch = rd_be16(r),
+				 .count = rd_u8(r) };
+	if (m && how & 1)
+		ack.path = m->path;
+	if (m && how & 2)
+		ack.newest = m->number - ack.newest;
+	if (m && how & 4)
+		ack.watch = (uint16_t)(m->watch.size - m->around);
+	frame_ack_write(&ack, f);
+	tell_victim(f, sizeof(f));
+}
+
+/* A packet of somebody else, cut by the rules or nearly so. */
+static void lie_fragments(struct rd *r)
+{
+	static uint8_t ip[FRAGMENT_PACKET_MAX], f[FRAGMENT_HEADER_LEN + FRAGMENT_PACKET_MAX];
+	struct addr to = member_addr(&s.token.prefixes[0], s.hosts[VICTIM].owns);
+	uint32_t len = 21 + rd_be16(r) % (FRAGMENT_PACKET_MAX - 20);
+	uint32_t id = UINT32_C(0x80000000) | rd_u8(r), room = 60 + rd_u8(r) * 6u;
+	uint8_t how = rd_u8(r), which = rd_u8(r), at = rd_u8(r), with = rd_u8(r);
+	struct fragment_plan plan;
+
+	memset(ip, with, len);
+	ip[0] = how & 1 ? 0x45 : with;
+	store_be16(ip + 2, (uint16_t)len);
+	memcpy(ip + 12, how & 2 ? to.b + 12 : (const uint8_t[]){ 10, 77, 1, with }, 4);
+	if (len >= 20)
+		memcpy(ip + 16, to.b + 12, 4);
+	if (fragment_plan(len, room, &plan) != DROP_NONE)
+		return;
+	for (uint32_t i = 0; i < plan.count; i++) {
+		if (how & 4 && i != which % plan.count)
+			continue;
+		uint32_t n = fragment_write(&plan, i, id, ip, f);
+		if (how & 8)
+			f[1 + at % (FRAGMENT_HEADER_LEN - 1)] ^= with;
+		if (how & 16 && n > which)
+			n -= which;
+		never_own(f, n);
+		if (n + 15u <= 1400)
+			tell_victim(f, n);
+	}
+}
+
+static void lie_well(struct rd *r)
+{
+	static void (*const lies[])(struct rd *) = { lie_hello, lie_probe, lie_ack, lie_fragments };
+	lies[rd_u8(r) % ARRAY_SIZE(lies)](r);
 }
 
 static void rendezvous_lies(struct rd *r)
@@ -201,8 +310,9 @@ static void setup(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static void (*const steps[])(struct rd *) = { raw,    recorded, time_passes,	 tun,
-						      honest, lie,	rendezvous_lies, change };
+	static void (*const steps[])(struct rd *) = { raw,     recorded, time_passes,	  tun,
+						      honest,  lie,	 rendezvous_lies, change,
+						      lie_well };
 	struct rd r = rd_of(data, size_min(size, 4096));
 
 	if (sodium_init() < 0)
