@@ -123,14 +123,8 @@ static int set_psk(struct uapi *u, struct peer *p, nsec now, const struct uapi_v
 
 static int set_endpoint(struct uapi *u, struct peer *p, nsec now, const struct uapi_value *v)
 {
-	unsigned keepalive = wg_peer_keepalive(peer_wg(p));
-	struct path path;
-	bool first = !peer_path(p, &path);
-
 	(void)u;
 	node_static_endpoint(p, now, &v->endpoint);
-	if (first && keepalive) /* what the keepalive line could not start */
-		node_static_keepalive(p, now, keepalive);
 	return 0;
 }
 

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Conversations of the configuration protocol: any split of the bytes, clients that are wrong or
+ * greedy, and what never gets out.
+ */
+#include "tests/unit/gateway/node_wire.h"
+#include "tests/unit/gateway/uapi_talk.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdlib.h>
+
+#define KEY_A "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1"
+#define KEY_B "b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2"
+#define PRIV "3939393939393939393939393939393939393939393939393939393939393939"
+#define PSK "7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c"
+
+static struct talk *t;
+
+static int begin(void **state)
+{
+	int err = setup(state);
+	if (err)
+		return err;
+	t = talk_new(ends[0].node);
+	t->port = 51820;
+	return 0;
+}
+
+static int end(void **state)
+{
+	talk_free(t);
+	return teardown(state);
+}
+
+/* --- any split --- */
+
+static const char whole[] =
+	"set=1\nprivate_key=" PRIV "\nlisten_port=4711\nfwmark=7\nreplace_peers=true\n"
+	"public_key=" KEY_A "\npreshared_key=" PSK "\nendpoint=192.0.2.1:9\n"
+	"persistent_keepalive_interval=25\nallowed_ip=10.0.0.0/8\nallowed_ip=fd00::/8\n"
+	"public_key=" KEY_B "\nallowed_ip=10.0.0.0/8\nupdate_only=true\n\n"
+	"get=1\n\n"
+	"set=1\npublic_key=" KEY_A "\nallowed_ip=-10.0.0.0/8\nno line\nremove=true\n\n"
+	"get=1\n\n";
+
+/* All answers to `whole`, given in pieces that end before `cut` and then every `step` bytes. */
+static const char *answers(size_t cut, size_t step)
+{
+	static char all[8192];
+	size_t at = 0, len = sizeof(whole) - 1, n;
+
+	all[0] = 0;
+	while (at < len) {
+		n = size_min(at == 0 && cut ? cut : step, len - at);
+		assert_true(talk_bytes(t, now, whole + at, n));
+		assert_true(strlen(all) + strlen(t->answer) < sizeof(all));
+		strcat(all, t->answer);
+		at += n;
+	}
+	return all;
+}
+
+static void test_any_split(void **state)
+{
+	const size_t len = sizeof(whole) - 1;
+	(void)state;
+	char *want = strdup(answers(0, len));
+	assert_non_null(want);
+	assert_non_null(strstr(want, "\nerrno=-22\n\nprivate_key="));
+	for (size_t cut = 1; cut < len; cut++)
+		assert_string_equal(answers(cut, len), want);
+	for (size_t step = 1; step < 80; step++)
+		assert_string_equal(answers(0, step), want);
+	free(want);
+}
+
+/* A client may leave at any byte; what it said before is done. */
+static void test_left_half_way(void **state)
+{
+	(void)state;
+	assert_true(talk_say(t, now,
+			     "set=1\nfwmark=9\npublic_key=" KEY_A "\nallowed_ip=10.0.0.0/8\n"
+			     "allowed_ip=10.0.0.0/9"));
+	talk_again(t);
+	const struct dump *d = talk_get(t, now);
+	assert_true(d->mark == 9 && d->npeers == 1 && d->peers[0].nallowed == 1);
+}
+
+/* --- clients that are wrong --- */
+
+static void test_long_lines(void **state)
+{
+	static char line[UAPI_LINE_MAX + 2];
+	(void)state;
+	memset(line, 'x', sizeof(line) - 1);
+	for (unsigned over = 0; over < 2; over++) {
+		memcpy(line, "fwmark=8", 8);
+		assert_int_equal(talk_set(t, now, "%s\nfwmark=3\n", line + 1 - over), -EINVAL);
+		assert_int_equal(t->mark, 0);
+	}
+	/* 3 MB of one line: nothing of it is kept, and it ends like others */
+	memset(line, 'x', sizeof(line) - 1);
+	assert_true(talk_say(t, now, "set=1\nfwmark=4\n"));
+	for (unsigned i = 0; i < 768; i++)
+		assert_true(talk_bytes(t, now, line, UAPI_LINE_MAX));
+	assert_true(talk_say(t, now, "\nfwmark=5\n\n"));
+	assert_string_equal(t->answer, "errno=-22\n\n");
+	assert_int_equal(t->mark, 4);
+	assert_int_equal(talk_set(t, now, "fwmark=6\n"), 0);
+	/* nor does a long line hide an empty one */
+	memset(line, '\n', 2);
+	assert_int_equal(talk_set(t, now, "public_key=" KEY_A "\n"), 0);
+}
+
+static void test_nul(void **state)
+{
+	static const char line[] = "set=1\nfwmark=8\0\n\n", more[] = "set=1\n\0fwmark=8\n\n",
+			  empty[] = "set=1\n\0\n\n";
+	(void)state;
+	assert_true(talk_bytes(t, now, line, sizeof(line) - 1));
+	assert_string_equal(t->answer, "errno=-22\n\n");
+	assert_true(talk_bytes(t, now, more, sizeof(more) - 1));
+	assert_string_equal(t->answer, "errno=-22\n\n");
+	assert_true(talk_bytes(t, now, empty, sizeof(empty) - 1));
+	assert_string_equal(t->answer, "errno=-22\n\n");
+	assert_int_equal(t->mark, 0);
+}
+
+static void test_no_request(void **state)
+{
+	static char longer[UAPI_LINE_MAX + 16];
+	static const char nul[] = "get=1\0\n\n";
+	static const char *const wrong[] = { "\n",	  "get=2\n",   "set=0\n",
+					     "get\n",	  "get=1 \n",  "GET=1\n",
+					     "set=1\r\n", "errno=0\n", "GET / HTTP/1.1\r\n" };
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		assert_false(talk_say(t, now, wrong[i]));
+		assert_string_equal(t->answer, "");
+		/* for good */
+		assert_false(talk_say(t, now, "set=1\nfwmark=8\n\n"));
+		assert_string_equal(t->answer, "");
+		talk_again(t);
+	}
+	assert_false(talk_bytes(t, now, nul, sizeof(nul) - 1));
+	talk_again(t);
+	memset(longer, 'x', sizeof(longer) - 2);
+	longer[sizeof(longer) - 2] = '\n';
+	assert_false(talk_say(t, now, longer));
+	talk_again(t);
+	/* what was answered before is still to be had */
+	assert_false(
+		talk_say(t, now, "set=1\nfwmark=3\n\nset=1\nfwmark=4\n\nbye\nset=1\nfwmark=5\n\n"));
+	assert_string_equal(t->answer, "errno=0\n\nerrno=0\n\n");
+	assert_int_equal(t->mark, 4);
+	assert_int_equal(peer_of(0) != NULL, 0);
+}
+
+/* Who asks and never reads ends before the answers take the memory. */
+static void test_greedy(void **state)
+{
+	static const char ask[] = "get=1\n\n";
+	size_t len = 0, before = 0;
+	unsigned asked = 0;
+	(void)state;
+	assert_int_equal(talk_set(t, now, "public_key=" KEY_A "\n"), 0);
+	for (; uapi_input(t->u, now, ask, sizeof(ask) - 1); asked++) {
+		before = len;
+		uapi_answer(t->u, &len);
+		assert_true(len > before && t->u->cap <= 2 * (UAPI_UNSENT_MAX + 4096));
+	}
+	assert_true(asked > 1000 && len > UAPI_UNSENT_MAX && before <= UAPI_UNSENT_MAX);
+	assert_false(uapi_input(t->u, now, ask, sizeof(ask) - 1));
+}
+
+/* --- what never gets out --- */
+
+static void test_no_key_is_logged_or_kept(void **state)
+{
+	static char secrets[] =
+		"set=1\nprivate_key=" PRIV "\npublic_key=" KEY_A "\npreshared_key=" PSK
+		"\npreshared_key=" PSK "7\nprivate_key=" PRIV "\n\nget=1\n\n";
+	(void)state;
+	log_init("test", LOG_LEVEL_DEBUG);
+	stderr_catch();
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(talk_say(t, now, secrets));
+	assert_true(talk_say(t, now, "set=1\npreshared_key=" PSK "\n\n"));
+	const char *log = stderr_caught();
+	log_init("test", LOG_LEVEL_INFO);
+	assert_null(strstr(log, "3939"));
+	assert_null(strstr(log, "7c7c"));
+	assert_true(sodium_is_zero((const uint8_t *)t->u->line, sizeof(t->u->line)));
+	assert_null(t->u->out);
+	/* of an answer half read, the part that was is wiped */
+	assert_true(uapi_input(t->u, now, "get=1\n\n", 7));
+	const char *text = t->u->out;
+	assert_memory_equal(text, "private_key=" PRIV, 76);
+	uapi_sent(t->u, 76);
+	assert_true(sodium_is_zero((const uint8_t *)text, 76));
+}
+
+static const struct CMUnitTest tests[] = {
+	cmocka_unit_test_setup_teardown(test_any_split, begin, end),
+	cmocka_unit_test_setup_teardown(test_left_half_way, begin, end),
+	cmocka_unit_test_setup_teardown(test_long_lines, begin, end),
+	cmocka_unit_test_setup_teardown(test_nul, begin, end),
+	cmocka_unit_test_setup_teardown(test_no_request, begin, end),
+	cmocka_unit_test_setup_teardown(test_greedy, begin, end),
+	cmocka_unit_test_setup_teardown(test_no_key_is_logged_or_kept, begin, end),
+};
+
+int main(void)
+{
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
