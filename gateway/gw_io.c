@@ -103,6 +103,12 @@ static int open_socket(struct gw *g)
 		log_error("cannot open a UDP socket: %s", strerror(-err));
 	if (err == 0 && !g->cfg->gso)
 		udp_set_offload(&g->udp, false, false);
+	if (err == 0 && g->cfg->static_conf && g->cfg->static_conf->fwmark) {
+		g->fwmark = g->cfg->static_conf->fwmark;
+		err = udp_set_mark(&g->udp, g->fwmark);
+		if (err < 0)
+			log_error("cannot set FwMark: %s", strerror(-err));
+	}
 	return err;
 }
 

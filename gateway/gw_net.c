@@ -159,6 +159,8 @@ int gw_net_static(struct gw *g)
 	const struct wgconf *c = g->cfg->static_conf;
 	int err = 0;
 
+	if (c->table && c->table != WGCONF_NO_ROUTES)
+		kernel_routes_table(g->kernel, c->table);
 	for (size_t i = 0; err == 0 && i < c->naddresses; i++)
 		err = add_address(g, &c->addresses[i]);
 	return err;
@@ -188,6 +190,13 @@ static uint32_t mss_to_offer(const struct gw *g, const struct peer *p, bool v4)
 	return mtu - (v4 ? TCP4_HEADERS : TCP6_HEADERS);
 }
 
+/* A bare interface's owner does that, and so does who says `Table = off`. */
+static bool sets_routes(const struct gw *g)
+{
+	const struct wgconf *c = g->cfg->static_conf;
+	return g->kernel && !g->cfg->bare && !(c && c->table == WGCONF_NO_ROUTES);
+}
+
 /* `again`: told before, with another MTU; what was warned of then is not warned of anew. */
 static void set_route(struct gw *g, struct peer *p, const struct prefix *prefix, bool again)
 {
@@ -214,7 +223,7 @@ static void set_route(struct gw *g, struct peer *p, const struct prefix *prefix,
 
 void gw_net_route(struct gw *g, struct peer *p, const struct prefix *prefix, bool add)
 {
-	if (!g->kernel || g->cfg->bare)
+	if (!sets_routes(g))
 		return;
 	if (add)
 		set_route(g, p, prefix, false);
@@ -236,7 +245,7 @@ static void route_again(void *ctx, const struct prefix *prefix)
 void gw_net_mtu(struct gw *g, struct peer *p)
 {
 	struct route_again again = { g, p };
-	if (g->kernel && !g->cfg->bare)
+	if (sets_routes(g))
 		peer_each_route(p, route_again, &again);
 }
 

@@ -102,9 +102,23 @@ static bool skip(struct wgconf *c, const char *key)
 	return true;
 }
 
+static bool table(struct wgconf *c, const char *v)
+{
+	unsigned long n = 0;
+	if (strcasecmp(v, "off") == 0)
+		c->table = WGCONF_NO_ROUTES;
+	else if (strcasecmp(v, "auto") == 0 || strcasecmp(v, "main") == 0)
+		c->table = 0;
+	else if (number(v, UINT32_MAX - 1, &n) && n > 0)
+		c->table = (uint32_t)n;
+	else
+		return refuse(c, "Table is not auto, off, main or a number: %s", v);
+	return true;
+}
+
 static bool interface_line(struct wgconf *c, const char *key, char *v)
 {
-	static const char *const skipped[] = { "DNS",	  "Table",    "PreUp",	   "PostUp",
+	static const char *const skipped[] = { "DNS",	  "PreUp",    "PostUp",
 					       "PreDown", "PostDown", "SaveConfig" };
 	unsigned long n;
 
@@ -119,12 +133,16 @@ static bool interface_line(struct wgconf *c, const char *key, char *v)
 		return true;
 	}
 	if (strcasecmp(key, "FwMark") == 0) {
+		n = 0;
 		if (strcasecmp(v, "off") != 0 && !number(v, UINT32_MAX, &n))
 			return refuse(c, "FwMark is no number: %s", v);
-		return skip(c, "FwMark");
+		c->fwmark = (uint32_t)n;
+		return true;
 	}
 	if (strcasecmp(key, "Address") == 0)
 		return list(c, v, add_address);
+	if (strcasecmp(key, "Table") == 0)
+		return table(c, v);
 	if (strcasecmp(key, "MTU") == 0) {
 		if (!number(v, 9000, &n) || n < 576)
 			return refuse(c, "MTU is not from 576 to 9000: %s", v);

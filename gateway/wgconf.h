@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * WireGuard's configuration format (wg(8) "CONFIGURATION FILE FORMAT", wg-quick(8)): lines are pushed
- * in, so that tests and fuzzers need no file. DNS, Table's names and the hook commands are never
- * acted on; an unknown key is refused with its line's number.
+ * in, so that tests and fuzzers need no file. DNS and the hook commands are never acted on; an unknown
+ * key is refused with its line's number.
  */
 #ifndef WARREN_WGCONF_H
 #define WARREN_WGCONF_H
 
 #include "base/addr.h"
+
+/* Table: where routes go. 0: the main table; a number: that one; WGCONF_NO_ROUTES: nowhere. */
+#define WGCONF_NO_ROUTES UINT32_MAX
 
 enum { WGCONF_MAX_ADDRESSES = 16, WGCONF_MAX_ALLOWED = 64, WGCONF_HOST_LEN = 256 };
 
@@ -25,7 +28,7 @@ struct wgconf {
 	uint8_t private_key[32];
 	bool has_private_key;
 	uint16_t listen_port;
-	uint32_t fwmark, mtu;
+	uint32_t fwmark, mtu, table;
 	struct prefix
 		addresses[WGCONF_MAX_ADDRESSES]; /* host bits kept as /32 or /128 of the address */
 	size_t naddresses;

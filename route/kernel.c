@@ -14,6 +14,7 @@ int kernel_routes_new(struct kernel_routes **out, unsigned ifindex)
 	if (!k)
 		return -ENOMEM;
 	k->ifindex = ifindex;
+	k->table = RT_TABLE_MAIN;
 	k->addresses = route_table_new();
 	k->routes = route_table_new();
 	k->unreachables = route_table_new();

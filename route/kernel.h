@@ -33,9 +33,12 @@ int kernel_link_mtu(struct kernel_routes *k, uint32_t mtu);
 int kernel_address_add(struct kernel_routes *k, const struct prefix *p);
 int kernel_address_remove(struct kernel_routes *k, const struct prefix *p);
 
+/* The table of the routes that are set from now on; at first the main one. */
+void kernel_routes_table(struct kernel_routes *k, uint32_t table);
 /*
  * A route to `p` through our TUN with this MTU and advmss (0: none said), source `src` where not
- * NULL. Replaces our own route of the same prefix; -EEXIST where somebody else has one.
+ * NULL. Replaces our own route of the same prefix; -EEXIST where somebody else has one (in the main
+ * table; another one is the operator's to arrange, and there it replaces).
  */
 int kernel_route_set(struct kernel_routes *k, const struct prefix *p, const struct addr *src,
 		     uint32_t mtu, uint32_t advmss);

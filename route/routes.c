@@ -33,12 +33,13 @@ int route_send(struct kernel_routes *k, int type, int flags, const struct route_
 {
 	struct rtmsg h = { .rtm_family = rtnl_family(&s->dst),
 			   .rtm_dst_len = s->dst.bits,
-			   .rtm_table = RT_TABLE_MAIN,
+			   .rtm_table = s->table < 256 ? (uint8_t)s->table : RT_TABLE_UNSPEC,
 			   .rtm_protocol = ROUTE_PROTOCOL,
 			   .rtm_scope = s->scope,
 			   .rtm_type = s->type };
 	struct nl_msg *m = rtnl_request(type, flags, &h, sizeof(h));
 	if (m && (rtnl_put_addr(m, RTA_DST, &s->dst.addr) < 0 ||
+		  (s->table >= 256 && nla_put_u32(m, RTA_TABLE, s->table) < 0) ||
 		  (s->oif && nla_put_u32(m, RTA_OIF, s->oif) < 0) ||
 		  (s->metric && nla_put_u32(m, RTA_PRIORITY, s->metric) < 0) ||
 		  (s->src && rtnl_put_addr(m, RTA_PREFSRC, s->src) < 0) || put_metrics(m, s) < 0)) {
@@ -52,6 +53,7 @@ struct route_spec route_through_tun(const struct kernel_routes *k, const struct 
 {
 	return (struct route_spec){
 		.dst = *p,
+		.table = k->table,
 		.type = RTN_UNICAST,
 		.scope = RT_SCOPE_LINK,
 		.oif = k->ifindex,
@@ -63,6 +65,7 @@ struct route_spec route_unreachable(const struct prefix *p)
 {
 	return (struct route_spec){
 		.dst = *p,
+		.table = RT_TABLE_MAIN,
 		.type = RTN_UNREACHABLE,
 		.metric = ROUTE_UNREACHABLE_METRIC,
 	};
@@ -123,6 +126,8 @@ static int find_holder(struct kernel_routes *k, const struct prefix *p, struct h
 static int route_put(struct kernel_routes *k, const struct route_spec *s, bool held)
 {
 	struct holder h;
+	if (s->table != RT_TABLE_MAIN)
+		return route_send(k, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, s);
 	int err = find_holder(k, &s->dst, &h);
 	if (err < 0)
 		return err;
@@ -139,6 +144,11 @@ static int route_put(struct kernel_routes *k, const struct route_spec *s, bool h
 			return err < 0 ? err : -EEXIST;
 	}
 	return route_send(k, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, s);
+}
+
+void kernel_routes_table(struct kernel_routes *k, uint32_t table)
+{
+	k->table = table;
 }
 
 int kernel_route_set(struct kernel_routes *k, const struct prefix *p, const struct addr *src,

@@ -18,6 +18,7 @@ struct kernel_routes {
 	struct nl_sock *sk;
 	struct nl_cb *cb;
 	unsigned ifindex;
+	uint32_t table; /* of the routes through the TUN */
 	/* what we made and did not remove: prefix → this struct */
 	struct route_table *addresses, *routes, *unreachables;
 	/* the request under way */
@@ -97,13 +98,13 @@ struct route_spec {
 	struct prefix dst;
 	uint8_t type, scope;
 	unsigned oif;
-	uint32_t metric, mtu, advmss;
+	uint32_t table, metric, mtu, advmss;
 	const struct addr *src;
 };
 
 struct route_spec route_through_tun(const struct kernel_routes *k, const struct prefix *p);
 struct route_spec route_unreachable(const struct prefix *p);
-/* RTM_NEWROUTE or RTM_DELROUTE in the main table, with our protocol number. 0 or -errno. */
+/* RTM_NEWROUTE or RTM_DELROUTE, with our protocol number. 0 or -errno. */
 int route_send(struct kernel_routes *k, int type, int flags, const struct route_spec *s);
 
 #endif

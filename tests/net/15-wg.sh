@@ -164,6 +164,34 @@ check_wait 5 "interface, process and socket are gone" \
 rm -f "$(socket_of b wg7)"
 check_wait 5 "who removes the socket ends it, too" '! lab_in b ip link show wg7 && [ "$(procs b)" = 0 ]'
 
+# --- warren up FILE ---
+
+# table TABLE: brings c up with it; its routes are in ROUTES
+table() {
+	cat >"$LAB_DIR/c.conf" <<-CONF
+		[Interface]
+		PrivateKey = $(cat "$LAB_DIR/c.key")
+		Address = 10.6.0.1/32
+		Table = $1
+		FwMark = 0x77
+
+		[Peer]
+		PublicKey = $(pub a)
+		AllowedIPs = 10.61.0.0/16
+	CONF
+	lab_spawn c "$LAB_DIR/c.log" "$WARREN" up "$LAB_DIR/c.conf"
+	lab_wait 10 '[ "$(wg_of c show warren0 fwmark)" = 0x77 ]'
+	ROUTES=$(lab_in c ip -4 route show table all proto 119)
+	lab_stop "$LAB_PID"
+}
+table auto
+check "Table = auto: the main table" grep -q '^10.61.0.0/16 dev warren0 scope link' <<<"$ROUTES"
+table 5000
+check "Table = 5000: that one" grep -q '^10.61.0.0/16 dev warren0 table 5000' <<<"$ROUTES"
+table off
+check "Table = off: no route" test -z "$ROUTES"
+check "and none is left" test -z "$(lab_in c ip -4 route show table all proto 119)"
+
 # --- a joined gateway ---
 
 rv_start

@@ -63,7 +63,8 @@ static void test_whole(void **state)
 	assert_int_equal(c.private_key[31], 32);
 	assert_int_equal(c.listen_port, 51820);
 	assert_int_equal(c.mtu, 1400);
-	assert_string_equal(c.skipped, "FwMark");
+	assert_string_equal(c.skipped, "");
+	assert_int_equal(c.fwmark, 0xca6c);
 	assert_int_equal(c.naddresses, 3);
 	assert_prefix(&c.addresses[0], "10.9.0.2/32");
 	assert_prefix(&c.addresses[1], "fd00::2/128");
@@ -112,7 +113,8 @@ static void test_wg_quick_extras(void **state)
 	assert_true(read_text(&c, "[Interface]\nDNS = 1.1.1.1, corp.example\nTable = off\n"
 				  "PreUp = touch /tmp/pwned\nPostUp = a = b\nPreDown = c\n"
 				  "postdown = d\nSaveConfig = true\nPrivateKey=" KEY1));
-	assert_string_equal(c.skipped, "DNS, Table, PreUp, PostUp, PreDown, PostDown, SaveConfig");
+	assert_string_equal(c.skipped, "DNS, PreUp, PostUp, PreDown, PostDown, SaveConfig");
+	assert_int_equal(c.table, WGCONF_NO_ROUTES);
 	wgconf_free(&c);
 	/* a thousand of them do not overflow what names them */
 	wgconf_init(&c);
