@@ -5,6 +5,7 @@
  */
 #include "tests/unit/gateway/node_wire.h"
 #include "tests/unit/tun/packets.h"
+#include "tun/too_big.h"
 
 #include <sodium.h>
 #include <unistd.h>
@@ -205,15 +206,124 @@ static void test_lost_hellos_heal(void **state)
 	assert_true(ends[0].came >= 29);
 }
 
+/* A quote of the last datagram of end 0. */
+static struct udp_too_big icmp(uint32_t mtu)
+{
+	struct udp_too_big e = { .to = ends[1].at, .mtu = mtu, .quoted = UDP_QUOTE_MAX };
+	data(0, 100); /* for a session */
+	settle();
+	data(0, 1000);
+	memcpy(e.quote, wire[nwire - 1].bytes, UDP_QUOTE_MAX);
+	return e;
+}
+
+/* A container that starts here says nothing of a path elsewhere. */
+static void test_hint_outlives_changes_here(void **state)
+{
+	(void)state;
+	struct peer *p = stock();
+	struct udp_too_big e = icmp(1300);
+	node_too_big(ends[0].node, now, &e);
+	nsec said = now;
+	for (unsigned i = 0; i < 100; i++) {
+		node_network_changed(ends[0].node, now += 2 * SEC);
+		settle();
+		assert_int_equal(peer_mtu(p), 1240);
+	}
+	run_until(said + 602 * SEC);
+	assert_int_equal(peer_mtu(p), 1420);
+	/* but another way out of here is another path */
+	e = icmp(1300);
+	node_too_big(ends[0].node, now, &e);
+	path_mtu = 1400;
+	node_network_changed(ends[0].node, now += 2 * SEC);
+	settle();
+	run_for(2 * SEC);
+	assert_int_equal(peer_mtu(p), 1340);
+}
+
+/* What anybody may send leaves room for this host's own word. */
+static void test_flood_and_own_word(void **state)
+{
+	(void)state;
+	struct peer *p = stock();
+	struct udp_too_big e = icmp(1300);
+	e.quote[4] ^= 1;
+	for (unsigned i = 0; i < 1000; i++)
+		node_too_big(ends[0].node, now, &e);
+	e = (struct udp_too_big){ .to = { .addr = ends[1].at.addr }, .mtu = 1300, .local = true };
+	node_too_big(ends[0].node, now, &e);
+	assert_int_equal(peer_mtu(p), 1240);
+}
+
+static uint8_t answer[TOO_BIG_MAX];
+
+static void take_answer(struct end *e, const uint8_t *ip, uint32_t len)
+{
+	(void)e;
+	assert_true(len <= sizeof(answer));
+	memcpy(answer, ip, len);
+}
+
+/* No sender of IPv6 goes below 1280, so that it is not asked for less. */
+static void test_ip6_is_told_no_less(void **state)
+{
+	static const struct vnet_hdr plain;
+	static uint8_t ip[PACKET_MAX];
+	struct spec sp = { .v6 = true, .payload = 1281 - 60 };
+	struct prefix all;
+	(void)state;
+	struct peer *p = stock();
+	ends[0].tun = take_answer;
+	assert_true(prefix_parse("::/0", &all));
+	assert_int_equal(node_static_route(ends[0].node, p, &all), 0);
+	path_mtu = 1280;
+	node_network_changed(ends[0].node, now);
+	node_tun(ends[0].node, now, &plain, ip, packet_build(&sp, ip));
+	assert_int_equal(drops(0, DROP_TOO_BIG), 1);
+	assert_int_equal(answer[40], 2); /* Packet Too Big */
+	assert_int_equal(load_be32(answer + 44), 1280);
+}
+
+/* What the routes offer depends on what the peer is, also where its MTU stays: 1500 - 80 = 1420. */
+static void test_routes_hear_of_it(void **state)
+{
+	(void)state;
+	for (uint8_t i = 0; i < ENDS; i++) {
+		struct addr a = { .b = { 0x20, 1, 0xd, 0xb8, [15] = i } };
+		ends[i].at.addr = a;
+	}
+	struct peer *p = warren_pair();
+	assert_int_equal(peer_mtu(p), 1420);
+	assert_true(ends[0].told > 0);
+	unsigned told = ends[0].told;
+	ends[1].stock = true;
+	while (peer_is_warren(p)) {
+		data(0, 100);
+		run_for(5 * SEC);
+	}
+	assert_int_equal(peer_mtu(p), 1420);
+	assert_true(ends[0].told > told);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_local_word_ends),       T(test_ip6_promise_to_stock),
-		T(test_routes_do_not_dip),     T(test_warren_that_takes_less_now),
-		T(test_hello_rate_is_counted), T(test_roaming_is_no_amplifier),
-		T(test_port_alone_keeps_size), T(test_unasked_answer),
-		T(test_lost_hellos_heal),      T(test_port_zero),
+		T(test_port_zero),
+		T(test_local_word_ends),
+		T(test_ip6_promise_to_stock),
+		T(test_routes_do_not_dip),
+		T(test_warren_that_takes_less_now),
+		T(test_hello_rate_is_counted),
+		T(test_roaming_is_no_amplifier),
+		T(test_port_alone_keeps_size),
+		T(test_unasked_answer),
+		T(test_lost_hellos_heal),
+		T(test_hint_outlives_changes_here),
+		T(test_flood_and_own_word),
+		T(test_ip6_is_told_no_less),
+		T(test_routes_hear_of_it),
 	};
 	if (sodium_init() < 0)
 		return 1;
