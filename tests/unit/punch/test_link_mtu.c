@@ -215,6 +215,26 @@ static void test_alternative_on_its_second_answer(void **state)
 	assert_int_equal(way_of(&a)->probes, probes);
 }
 
+/* Many that answer, each more than once before it is known which are kept: three are searched. */
+static void test_only_what_is_kept(void **state)
+{
+	static const char *const at[] = { "198.51.100.1:9", "198.51.100.2:9", "198.51.100.3:9",
+					  "198.51.100.4:9", "198.51.100.5:9", "198.51.100.6:9" };
+	unsigned searched = 0;
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(at); i++)
+		introduce(at[i], NULL);
+	run_for(120 * MS); /* the harness answers nothing */
+	for (unsigned i = 0, n = t.nsent; i < n; i++)
+		if (t.sent[i].m.type == OUTER_TYPE_PING)
+			assert_int_equal(answer(&t.sent[i]), DROP_NONE);
+	link_session_up(t.l, t.now);
+	run_on(SEC);
+	for (size_t i = 0; i < ARRAY_SIZE(at); i++)
+		searched += search_of(at[i]) != NULL;
+	assert_int_equal(searched, 3);
+}
+
 static void test_ends_with_the_path(void **state)
 {
 	(void)state;
@@ -419,6 +439,7 @@ int main(void)
 		T(test_nothing_before_the_session),
 		T(test_session_before_the_path),
 		T(test_alternative_on_its_second_answer),
+		T(test_only_what_is_kept),
 		T(test_ends_with_the_path),
 		T(test_network_change),
 		T(test_place_taken_again),
