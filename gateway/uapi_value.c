@@ -28,13 +28,13 @@ bool uapi_parse_key(const struct uapi *u, const char *text, struct uapi_value *v
 	       len == sizeof(v->key);
 }
 
-/* Decimal, no sign, no spaces; nothing longer than its largest value is. */
+/* Decimal, no sign, no spaces. */
 static bool parse_number(const char *text, uint32_t max, uint32_t *out)
 {
 	size_t digits = strspn(text, "0123456789");
-	if (digits == 0 || digits > 10 || text[digits])
+	if (digits == 0 || text[digits])
 		return false;
-	unsigned long long n = strtoull(text, NULL, 10);
+	unsigned long long n = strtoull(text, NULL, 10); /* ULLONG_MAX where it is more */
 	*out = (uint32_t)n;
 	return n <= max;
 }

@@ -287,6 +287,9 @@ static void test_own_key_is_passed_over(void **state)
 			 0);
 	assert_int_equal(peers(), 1);
 	assert_int_equal(get_peer(KEY_A)->nallowed, 1);
+	/* without a key nobody is us, not even nobody */
+	assert_int_equal(talk_set(t, now, "private_key=" KEY_0 "\npublic_key=" KEY_0 "\n"),
+			 -EINVAL);
 	/* a peer whose key becomes our own goes */
 	assert_int_equal(talk_set(t, now, "public_key=%s\n", hex(ends[1].pub)), 0);
 	assert_int_equal(talk_set(t, now, "private_key=%s\n", hex(ends[1].priv)), 0);
@@ -303,6 +306,8 @@ static void test_full_table(void **state)
 	assert_int_equal(talk_set(t, now, "public_key=" KEY_A "\nprotocol_version=1\n"), -ENOSPC);
 	assert_int_equal(talk_set(t, now, "public_key=" KEY_A "\nendpoint=192.0.2.1:1\n"), -ENOSPC);
 	assert_int_equal(talk_set(t, now, "public_key=" KEY_A "\npublic_key=" KEY_B "\n"), -ENOSPC);
+	assert_int_equal(talk_set(t, now, "public_key=" KEY_A "\npublic_key=%062x20\n", 0),
+			 -ENOSPC);
 	assert_int_equal(talk_set(t, now, "public_key=" KEY_0 "\n"), -EINVAL);
 	/* none of these needs room */
 	assert_int_equal(talk_set(t, now, "public_key=" KEY_A "\nremove=true\n"), 0);
@@ -355,6 +360,7 @@ static const char *const bad_device[] = {
 	"fwmark=0x100000000",
 	"fwmark=0x",
 	"fwmark=0xg",
+	"fwmark=0x1g",
 	"fwmark=-1",
 	"fwmark=off",
 	"fwmark=",
