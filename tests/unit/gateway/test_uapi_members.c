@@ -90,7 +90,7 @@ static void test_replace_and_remove_pass_over(void **state)
 static void test_they_cannot_be_changed(void **state)
 {
 	static const char *const lines[] = {
-		"preshared_key=" PSK,
+		("preshared_key=" PSK),
 		"endpoint=192.0.2.1:1",
 		"persistent_keepalive_interval=5",
 		"replace_allowed_ips=true",
