@@ -272,14 +272,29 @@ void gw_net_path(struct gw *g, struct peer *p)
 		log_info("%s: %s %s", name_of(p), way(&path), endpoint_str(&path.remote, text));
 }
 
+static void tell_batching(const struct peer *p, const char *where, bool singles)
+{
+	if (singles)
+		log_warn("%s: batches of datagrams are lost %s, single ones are not: segmentation "
+			 "offload is off there for ten minutes (a bug of this host's kernel or "
+			 "driver, or of the other's)",
+			 name_of(p), where);
+	else
+		log_info("%s: trying batches of datagrams again %s", name_of(p), where);
+}
+
 void gw_net_path_mtu(const struct peer *p, const struct path *path, const struct link_mtu *m)
 {
-	char text[ENDPOINT_STRLEN];
-	char was[24] = "";
+	char text[ENDPOINT_STRLEN], where[ENDPOINT_STRLEN + 24], was[24] = "";
+
+	snprintf(where, sizeof(where), "%s %s", way(path), endpoint_str(&path->remote, text));
 	if (m->was)
 		snprintf(was, sizeof(was), " (was %u)", m->was);
-	log_info("%s: path MTU %u%s %s %s: %s", name_of(p), m->size, was, way(path),
-		 endpoint_str(&path->remote, text), pmtu_reason_text(m->reason));
+	if (m->news)
+		log_info("%s: path MTU %u%s %s: %s", name_of(p), m->size, was, where,
+			 pmtu_reason_text(m->reason));
+	if (m->singles_news)
+		tell_batching(p, where, m->singles);
 }
 
 void gw_net_candidates(struct gw *g)

@@ -164,6 +164,7 @@ void mtu_review(struct peer *p, nsec now);
 void mtu_path_changed(struct peer *p, nsec now);
 void mtu_tick(struct peer *p, nsec now);
 nsec mtu_deadline(const struct peer *p);
+bool mtu_batches(const struct peer *p); /* datagrams of it may leave as batches */
 /* `count` data messages of `len` bytes left by `path`. */
 void mtu_sent(struct peer *p, nsec now, const struct path *path, uint32_t len, uint32_t count);
 /* A session is new: a static peer is asked whether it is a warren. */

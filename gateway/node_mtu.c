@@ -61,6 +61,12 @@ uint32_t peer_mtu(const struct peer *p)
 	return p->mtu;
 }
 
+bool mtu_batches(const struct peer *p)
+{
+	const struct pmtu *m = search_in_use(p);
+	return !m || batching_allowed(&m->batching);
+}
+
 /* Before any search has said something: what nearly every path takes, over the relay too. */
 static uint32_t mtu_at_first(void)
 {
@@ -81,7 +87,7 @@ static uint32_t target(const struct peer *p)
 
 static void tell_path_mtu(struct peer *p, const struct path *path, const struct link_mtu *mtu)
 {
-	if (mtu->news)
+	if (mtu->news || mtu->singles_news)
 		node_tell(p->node,
 			  &(struct node_note){
 				  .event = NODE_PATH_MTU, .peer = p, .path = *path, .mtu = *mtu });

@@ -76,6 +76,7 @@ static bool seal_run(struct run *r, nsec now, struct udp_tx *tx)
 		for (uint32_t i = 0; r->path.relay && i < r->count; i++)
 			link_relay_header(p->link, r->buf + i * r->stride, pkts[i].len);
 		*tx = tx_of(p, &r->path, r->buf, r->used, r->stride);
+		tx->single = !mtu_batches(p);
 		p->stats.tx_bytes += r->used;
 		*(r->path.relay ? &p->stats.tx_relay : &p->stats.tx_direct) += r->used;
 		if (p->link)

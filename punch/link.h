@@ -134,12 +134,15 @@ struct link_mtu {
 	enum pmtu_reason reason;
 	bool in_use; /* it is link_path() */
 	bool news;   /* worth a line: it is smaller, or a search ended with another result */
+	bool singles,
+		singles_news; /* batches are lost here: datagrams go one by one; that is new */
 };
 
 /* What of a search has been told; and what is new since. False: nothing. */
 struct mtu_told {
 	uint32_t size, logged;
 	enum pmtu_state state;
+	bool singles;
 };
 bool mtu_changed(const struct pmtu *m, struct mtu_told *told, struct link_mtu *out);
 

@@ -183,12 +183,17 @@ bool mtu_changed(const struct pmtu *m, struct mtu_told *told, struct link_mtu *o
 	bool done = m->state == PMTU_SEARCH_COMPLETE && m->size != told->logged;
 	bool smaller = m->size < told->size && m->state != PMTU_DISABLED;
 
-	if (m->size == told->size && m->state == told->state)
+	bool singles = m->batching.state == BATCHING_SINGLES;
+
+	if (m->size == told->size && m->state == told->state && singles == told->singles)
 		return false;
 	*out = (struct link_mtu){ .size = m->size,
 				  .was = told->logged,
 				  .reason = m->reason,
-				  .news = done || (smaller && told->logged) };
+				  .news = done || (smaller && told->logged),
+				  .singles = singles,
+				  .singles_news = singles != told->singles };
+	told->singles = singles;
 	told->size = m->size;
 	told->state = m->state;
 	if (out->news)

@@ -33,6 +33,7 @@
 #ifndef WARREN_PMTU_H
 #define WARREN_PMTU_H
 
+#include "punch/batching.h"
 #include "punch/frame.h"
 
 enum {
@@ -71,6 +72,7 @@ struct pmtu {
 	enum pmtu_reason reason; /* of the last change of size */
 	uint32_t probes, lost;	 /* sent; not seen by the peer (queries included), for the status */
 	uint64_t bytes;		 /* of all probes and queries ever sent */
+	struct batching batching; /* whether batches arrive as single datagrams do */
 	/* the rest is pmtu*.c's */
 	uint32_t path, around, min, max;
 	uint32_t number; /* of the newest probe */

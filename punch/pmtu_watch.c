@@ -92,6 +92,8 @@ void pmtu_watch_acked(struct pmtu *m, nsec now, const struct frame_ack *ack)
 	/* A count that went back, because the peer began anew, looks like many: no reason for a doubt. */
 	uint32_t sent = w->asked - w->base, arrived = ack->count - w->base_count;
 	bool doubt = w->based && sent && !arrived;
+	if (w->based && sent)
+		batching_report(&m->batching, now, sent, arrived);
 	w->base = w->asked;
 	w->base_count = ack->count;
 	w->based = true;

@@ -55,6 +55,7 @@ struct udp_tx {
 	uint32_t ifindex;  /* 0: any */
 	uint8_t tos;	   /* DS field; 0 usually, 0x88 for handshakes */
 	bool may_fragment; /* outer DF clear: to stock peers, which answer no probe */
+	bool single;	   /* no segmentation offload: batches are lost on this path */
 };
 
 /*

@@ -174,7 +174,7 @@ static void batch_fill(struct batch *b, const struct udp_socket *s, struct curso
 			if (b->n && t->may_fragment != b->may_fragment)
 				return;
 			b->may_fragment = t->may_fragment;
-			uint32_t len = message_len(t, c.off, s->gso && !c.single);
+			uint32_t len = message_len(t, c.off, s->gso && !c.single && !t->single);
 			add_message(b, s, t, &c, len);
 			c.off += len;
 		}

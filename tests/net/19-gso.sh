@@ -1,0 +1,51 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# timeout: 150
+#
+# A middle that loses what is offloaded: the kernel hands batches of datagrams on as one, and here
+# everything above 2000 bytes is dropped, as a bad driver would. Single datagrams pass. Nobody says so;
+# the counts that the peers send each other show it, and the offload is switched off on that path alone.
+cd "$(dirname "$0")/.." || exit 1
+. lib/lab.sh
+. lib/check.sh
+. lib/warren.sh
+. lib/transfer.sh
+lab_init gso
+warren_need
+
+lab_public_host rv $RV_ADDR
+lab_public_host a 203.0.113.21
+lab_public_host b 203.0.113.22
+lab_public_host c 203.0.113.23
+rv_start
+for n in a b c; do node_start $n; done
+check_wait 20 "all have joined" 'node_up a && node_up b && node_up c' || finish
+A=$(node_ip a) B=$(node_ip b) C=$(node_ip c)
+check_wait 20 "all paths are direct" '[ "$(path_of a b)$(path_of a c)" = directdirect ]'
+
+# in_use NODE PEER FIELD: of the path in use
+in_use() {
+	status "$1" ".peers[] | select(.id == \"$2\") | .paths[] | select(.in_use) | .$3"
+}
+
+check "batches carry a transfer" transfer a b "$B" 67108864
+calls() {
+	status a '.udp | "\(.tx_datagrams / .tx_calls)"' | cut -d. -f1
+}
+check "indeed: $(calls) datagrams a call" test "$(calls)" -gt 5
+check "and are allowed" test "$(in_use a b batches)" = true
+
+lab_in inet nft add rule bridge lab forward ip saddr 203.0.113.21 ip daddr 203.0.113.22 \
+	meta l4proto udp meta length gt 2000 counter drop
+transfer a b "$B" 33554432 >"$LAB_DIR/lossy" 2>&1 &
+moving=$!
+check_wait 30 "batches are lost: single datagrams from then on" '[ "$(in_use a b batches)" = false ]' 'tail -n 3 $LAB_DIR/a.log'
+if wait $moving; then ok "the transfer ends, by hash"; else not_ok "the transfer ends, by hash" "$(cat "$LAB_DIR/lossy")"; fi
+check "the log says so" grep -q 'b: batches of datagrams are lost direct to 203.0.113.22' "$LAB_DIR/a.log"
+check "the MTU was not blamed" test "$(in_use a b mtu)" = 1500
+check "the other direction goes on in batches" test "$(in_use b a batches)" = true
+check "other peers, too" test "$(in_use a c batches)" = true
+check "TCP without stalls, by hash" transfer a b "$B" 67108864
+check "and back" transfer b a "$A" 67108864
+check "to the third" transfer a c "$C" 33554432
+finish
