@@ -178,6 +178,18 @@ static void test_greedy(void **state)
 	assert_false(uapi_input(t->u, now, ask, sizeof(ask) - 1));
 }
 
+/* Half an answer must not look like a whole one, and there is no other. */
+static void test_no_memory(void **state)
+{
+	(void)state;
+	assert_true(talk_say(t, now, "set=1\nfwmark=1\n"));
+	t->u->no_memory = true;
+	assert_false(talk_say(t, now, "fwmark=2\n\nset=1\nfwmark=3\n\n"));
+	assert_string_equal(t->answer, "");
+	assert_int_equal(t->mark, 2);
+	uapi_free(NULL);
+}
+
 /* --- what never gets out --- */
 
 static void test_no_key_is_logged_or_kept(void **state)
@@ -212,6 +224,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test_setup_teardown(test_nul, begin, end),
 	cmocka_unit_test_setup_teardown(test_no_request, begin, end),
 	cmocka_unit_test_setup_teardown(test_greedy, begin, end),
+	cmocka_unit_test_setup_teardown(test_no_memory, begin, end),
 	cmocka_unit_test_setup_teardown(test_no_key_is_logged_or_kept, begin, end),
 };
 
