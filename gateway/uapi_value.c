@@ -56,7 +56,7 @@ bool uapi_parse_mark(const struct uapi *u, const char *text, struct uapi_value *
 	return digits >= 1 && digits <= 8 && !text[digits];
 }
 
-/* Of a link-local address: an interface by its number, or by its name as getnameinfo() writes it. */
+/* Of a link-local address: an interface by number, or by name as getnameinfo() writes it. */
 static bool parse_scope(const struct uapi *u, const char *text, uint32_t *scope)
 {
 	if (!parse_number(text, UINT32_MAX, scope))

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The configuration protocol: a conversation of any text, in any pieces, with a node that has a
- * static peer, and in every second input also a rendezvous and a member. The input is the text; bytes
- * from 0x80 on stand for words of the protocol, for the end of a piece, and for what happens meanwhile.
+ * static peer, and in every second input also a rendezvous and a member. The input is the text;
+ * bytes from 0x80 on stand for words of the protocol, for the end of a piece, and for what happens
+ * meanwhile.
  *
  * Each request has one answer, and it is whole; the table of peers is never overfull; what the
  * rendezvous introduced stays as it is.

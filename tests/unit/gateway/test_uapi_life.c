@@ -315,7 +315,7 @@ static uint64_t handshakes_of(struct peer *p)
 	return s.handshakes;
 }
 
-/* A keepalive opens the way at once, whichever of the two lines comes first; the same again does not. */
+/* A keepalive opens the way at once, in either order of the two lines; the same again does not. */
 static void test_keepalive_starts(void **state)
 {
 	(void)state;

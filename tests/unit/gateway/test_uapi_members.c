@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The configuration protocol of a gateway that has joined: what the rendezvous says is not the client's. */
+/* The configuration protocol of a gateway that has joined: what the rendezvous says stays. */
 #include "tests/unit/gateway/trust_world.h"
 #include "tests/unit/gateway/uapi_talk.h"
 #include "base/log.h"
