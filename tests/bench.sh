@@ -6,7 +6,8 @@
 # warren beside bare veth and wireguard-go, in one run on one machine: two namespaces joined by a
 # veth pair of MTU 1500 (two more for wireguard-go), all three kept up, the rounds interleaved so
 # that what else the machine does falls on all alike. TCP with 1 and with 4 streams, the CPU-seconds
-# of both gateways per gigabit carried, those of the whole machine, ping, memory. Each figure is the
+# of both gateways per gigabit carried, those of the whole machine, round trips idle and beside a
+# TCP stream, UDP at the highest rate with at most 1 % loss, memory. Each figure is the
 # median of the rounds, with the least and the largest; the raw ones are kept. It asserts no speed.
 #
 # mtu: warren alone: jumbo packets, and the cost of fragments (lib/bench_mtu.sh).
@@ -125,11 +126,23 @@ default_start() {
 
 default_round() {
 	local name
+	# shellcheck disable=SC2086 # a list
+	measure_ping ${ONLY//,/ }
 	for name in ${ONLY//,/ }; do
-		measure_ping "$name"
 		measure_tcp "$name" 1
 		measure_tcp "$name" 4
+		measure_loaded "$name"
 	done
+}
+
+# Once, at the end: the search for the highest rate has rounds of its own.
+default_udp() {
+	local tunnels=${ONLY//,/ }
+	tunnels=${tunnels/bare/}
+	# shellcheck disable=SC2086 # a list
+	UDP_AS=udp1372_ UDP_BYTES=1372 measure_udp $tunnels
+	# shellcheck disable=SC2086
+	UDP_AS=udp64_ UDP_BYTES=64 UDP_LEAST=2 UDP_MOST=512 measure_udp $tunnels
 }
 
 default_say() {
@@ -151,6 +164,7 @@ for ((round = 1; round <= ROUNDS; round++)); do
 	"${MODE}_round"
 	echo "round $round of $ROUNDS" >&2
 done
+[ $MODE = mtu ] || default_udp
 the_machine
 echo "$ROUNDS rounds of $SECS s; each figure: the median (the least-the largest)"
 "${MODE}_say"

@@ -7,6 +7,7 @@
 
 declare -A FROM=() TARGET=() PIDS=()
 UDP_SECS=3 UDP_BYTES=1472 UDP_LEAST=20 UDP_MOST=5120 UDP_STEPS=8
+UDP_AS=udp # the measures' names begin so
 
 # tree PID…: these processes and all their descendants
 tree() {
@@ -90,8 +91,31 @@ measure_tcp() {
 	note "$1" "busy$2" "$BUSY"
 }
 
+# round_trips NAME COUNT SHARE: of so many pings, 5 ms apart, the time that SHARE (%) of them keep to, ms
+round_trips() {
+	lab_in "${FROM[$1]}" ping -c "$2" -i 0.005 "${TARGET[$1]}" | sed -n 's/.* time=\([0-9.]*\) ms/\1/p' |
+		sort -g | awk -v share="$3" '{ t[NR] = $1 } END { if (NR) print t[int((NR - 1) * share / 100) + 1] }'
+}
+
+# measure_ping NAME…: the median of idle round trips; and what each has more of it than the bare wire
 measure_ping() {
-	note "$1" ping "$(lab_in "${FROM[$1]}" ping -q -c 200 -i 0.005 "${TARGET[$1]}" | awk -F/ '/^rtt/ { print $5 }')"
+	local name bare=
+	for name in "$@"; do
+		idle=$(round_trips "$name" 200 50)
+		note "$name" ping "$idle"
+		[ "$name" != bare ] || bare=$idle
+		[ -z "$bare" ] || [ "$name" = bare ] || note "$name" added "$(awk "BEGIN { print $idle - $bare }")"
+	done
+}
+
+# measure_loaded NAME: the 99th percentile of round trips while a TCP stream fills the way
+measure_loaded() {
+	local streaming
+	lab_in "${FROM[$1]}" timeout 20 iperf3 -c "${TARGET[$1]}" -t 4 >/dev/null 2>&1 &
+	streaming=$!
+	lab_wait 5 "lab_in ${FROM[$1]} ss -Htn state established dst ${TARGET[$1]} | grep -q ."
+	note "$1" loaded "$(round_trips "$1" 500 99)"
+	wait $streaming
 }
 
 # udp_passes NAME MBIT: at most 1 % is lost at that rate; the machine's hiccups get a second chance
@@ -127,10 +151,11 @@ measure_udp() {
 	done
 	for name in "$@"; do
 		[ -n "${best[$name]:-}" ] || lab_die "not even $UDP_LEAST Mbit/s of UDP over $name"
-		note "$name" udp "${best[$name]}"
-		note "$name" udpcpu "${cpu[$name]}"
-		note "$name" udpbusy "${busy[$name]}"
+		note "$name" "$UDP_AS" "${best[$name]}"
+		note "$name" "${UDP_AS}cpu" "${cpu[$name]}"
+		note "$name" "${UDP_AS}busy" "${busy[$name]}"
 	done
+	[ "$UDP_AS" = udp ] || return 0
 	half=$(printf '%s\n' "${best[@]}" | sort -g | awk 'NR == 1 { printf "%.1f", $1 * 500 }')
 	for name in "$@"; do
 		udp_passes "$name" "$half"
