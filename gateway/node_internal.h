@@ -49,10 +49,11 @@ struct peer {
 	nsec next_raise; /* when that may grow again */
 	bool raise_waits;
 	uint32_t stock_mtu; /* no warren: what fits, by this host's own MTU or an ICMP message */
-	nsec next_look, last_look; /* static: at what this host says of the way, and a search */
-	uint32_t local_mtu;	   /* what it said */
-	nsec stock_until;	   /* when an ICMP message's word ends; NSEC_NEVER */
-	struct pmtu pmtu;	   /* static warrens: of `path` */
+	nsec next_look, last_look,
+		last_search; /* static: at what this host says of the way, and a search */
+	uint32_t local_mtu;  /* what it said */
+	nsec stock_until;    /* when an ICMP message's word ends; NSEC_NEVER */
+	struct pmtu pmtu;    /* static warrens: of `path` */
 	struct mtu_told told_mtu;
 	nsec rtt;	/* static warrens: of the last hello */
 	uint8_t hellos; /* sent in this session, unanswered */

@@ -148,8 +148,19 @@ static void look_again(struct peer *p, nsec now)
 		p->stock_mtu = stock_fits(p, local);
 		p->stock_until = NSEC_NEVER;
 	}
-	if (p->warren)
-		pmtu_start(&p->pmtu, now, randombytes_uniform(UINT32_MAX - 1) + 1, local);
+	if (!p->warren)
+		return;
+	p->last_search = now;
+	pmtu_start(&p->pmtu, now, randombytes_uniform(UINT32_MAX - 1) + 1, local);
+}
+
+/* Now, or a second after `last`. */
+static void look_after(struct peer *p, nsec now, nsec last)
+{
+	p->next_look = last ? nsec_max(now, last + LOOK_EVERY) : now;
+	if (p->next_look == now)
+		look_again(p, now);
+	mtu_review(p, now);
 }
 
 /*
@@ -160,10 +171,7 @@ void mtu_path_changed(struct peer *p, nsec now)
 {
 	if (p->link || p->path.remote.port == 0)
 		return;
-	p->next_look = p->last_look ? nsec_max(now, p->last_look + LOOK_EVERY) : now;
-	if (p->next_look == now)
-		look_again(p, now);
-	mtu_review(p, now);
+	look_after(p, now, p->last_look);
 }
 
 /* Another port of the same address is most likely the same path behind a NAT that forgot: it is believed. */
@@ -240,10 +248,10 @@ void mtu_become(struct peer *p, nsec now, bool warren)
 	if (p->kind != PEER_STATIC || p->warren == warren)
 		return;
 	p->warren = warren;
-	if (warren)
-		mtu_path_changed(p, now);
-	else
+	if (!warren)
 		pmtu_stop(&p->pmtu);
+	else if (p->path.remote.port)
+		look_after(p, now, p->last_search);
 	mtu_review(p, now);
 	/* what its routes offer is another, also where the MTU stays */
 	node_tell(p->node, &(struct node_note){ .event = NODE_MTU, .peer = p });
@@ -302,17 +310,22 @@ nsec mtu_deadline(const struct peer *p)
 
 /* --- ICMP --- */
 
+static void lower_stock(struct peer *p, nsec now, uint32_t fits)
+{
+	if (fits >= p->stock_mtu)
+		return;
+	p->stock_mtu = fits;
+	p->stock_until = now + STOCK_HINT_TIME;
+}
+
 static void too_big_static(struct peer *p, nsec now, const struct udp_too_big *e)
 {
-	uint32_t fits = stock_fits(p, e->mtu);
 	if (p->kind != PEER_STATIC || !endpoint_eq(&p->path.remote, &e->to))
 		return;
-	if (p->warren) {
+	if (p->warren)
 		pmtu_too_big(&p->pmtu, now, e->mtu);
-	} else if (fits < p->stock_mtu) {
-		p->stock_mtu = fits;
-		p->stock_until = now + STOCK_HINT_TIME;
-	}
+	else
+		lower_stock(p, now, stock_fits(p, e->mtu));
 	mtu_review(p, now);
 }
 
@@ -330,7 +343,7 @@ static void too_big_local(struct node *n, nsec now, const struct udp_too_big *e)
 		if (p->kind != PEER_STATIC || !addr_eq(&p->path.remote.addr, &e->to.addr))
 			continue;
 		uint32_t local = local_mtu(p), mtu = e->mtu < local ? e->mtu : local;
-		p->stock_mtu = stock_fits(p, mtu);
+		lower_stock(p, now, stock_fits(p, mtu));
 		pmtu_set_max(&p->pmtu, now, mtu);
 		mtu_review(p, now);
 	}
