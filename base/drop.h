@@ -20,6 +20,7 @@
 	X(OUTER_UNEXPECTED, "outer_unexpected") \
 	X(OUTER_VERSION, "outer_version") \
 	X(OUTER_RATE, "outer_rate") \
+	X(OUTER_INSIDE, "outer_inside") \
 	/* relay */ \
 	X(RELAY_BAD_MAC, "relay_bad_mac") \
 	X(RELAY_REPLAY, "relay_replay") \

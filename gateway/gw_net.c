@@ -178,13 +178,20 @@ static bool swallows_endpoint(const struct peer *p, const struct prefix *prefix)
 		     : peer_kind(p) == PEER_STATIC && prefix->bits == 0;
 }
 
+/* It fills packets up to a multiple of 16, as long as that fits its own 1420, which may be too much here. */
+static uint32_t what_stock_may_send(const struct peer *p)
+{
+	uint32_t mtu = peer_mtu(p);
+	return mtu < BARE_MTU ? mtu & ~(uint32_t)(WG_PADDING - 1) : mtu;
+}
+
 /*
  * The MSS that a SYN offers caps the connection for life, so it says what the largest path would take;
  * the sender keeps to the MTU of its route anyway. A stock peer will never send more than it does now.
  */
 static uint32_t mss_to_offer(const struct gw *g, const struct peer *p, bool v4)
 {
-	uint32_t mtu = peer_is_warren(p) ? tun_mtu(g) : peer_mtu(p);
+	uint32_t mtu = peer_is_warren(p) ? tun_mtu(g) : what_stock_may_send(p);
 	if (!v4 && mtu < MIN_IP6_MTU)
 		mtu = MIN_IP6_MTU;
 	return mtu - (v4 ? TCP4_HEADERS : TCP6_HEADERS);

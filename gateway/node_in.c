@@ -243,6 +243,19 @@ static void datagram(struct node *n, nsec now, struct link *via, const struct ar
 		node_drop(n, NULL, why);
 }
 
+/*
+ * From a virtual address: it has come through the tunnel itself, from a host that has no other address
+ * of that family. A path there would carry itself.
+ */
+static bool from_inside(const struct node *n, const struct addr *from)
+{
+	const struct token *t = &n->join.token;
+	for (size_t i = 0; n->join.on && i < t->nprefixes; i++)
+		if (prefix_contains(&t->prefixes[i], from))
+			return true;
+	return false;
+}
+
 void node_udp(struct node *n, nsec now, const struct udp_rx *rx, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++) {
@@ -251,6 +264,10 @@ void node_udp(struct node *n, nsec now, const struct udp_rx *rx, unsigned count)
 				     .ifindex = rx[i].ifindex };
 		if (rx[i].truncated) {
 			node_drop(n, NULL, DROP_UDP_TRUNCATED);
+			continue;
+		}
+		if (from_inside(n, &rx[i].from.addr)) {
+			node_drop(n, NULL, DROP_OUTER_INSIDE);
 			continue;
 		}
 		uint32_t seg = rx[i].seg ? rx[i].seg : rx[i].len;

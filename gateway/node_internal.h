@@ -47,6 +47,7 @@ struct peer {
 	bool warren;	 /* takes frames */
 	uint32_t mtu;	 /* of the kernel's routes */
 	nsec next_raise; /* when that may grow again */
+	bool tell_again; /* the routes' MTU, although it is the same */
 	bool raise_waits;
 	uint32_t stock_mtu; /* no warren: what fits, by this host's own MTU or an ICMP message */
 	nsec next_look, last_look,

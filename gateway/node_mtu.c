@@ -47,8 +47,8 @@ static const struct pmtu *search_in_use(const struct peer *p)
 uint32_t peer_room(const struct peer *p)
 {
 	uint32_t message = 0;
-	if (!p->warren)
-		return p->stock_mtu;
+	if (!p->warren) /* as WireGuard does it: what is larger than the path is cut outside */
+		return p->node->pinned_mtu ? p->node->pinned_mtu : p->stock_mtu;
 	if (p->link)
 		message = link_message_max(p->link);
 	else
@@ -100,9 +100,13 @@ void mtu_review(struct peer *p, nsec now)
 
 	if (peer_static_pmtu(p) && mtu_changed(&p->pmtu, &p->told_mtu, &change))
 		tell_path_mtu(p, &p->path, &change);
+	/* what its routes offer has changed with what it takes, also where their MTU stays */
+	bool again = p->tell_again && !(p->warren && p->pmtu.state != PMTU_SEARCH_COMPLETE);
 	p->raise_waits = mtu > p->mtu && now < p->next_raise;
-	if (mtu != p->mtu && !p->raise_waits) {
-		p->mtu = mtu;
+	if ((mtu != p->mtu && !p->raise_waits) || again) {
+		if (!p->raise_waits)
+			p->mtu = mtu;
+		p->tell_again = false;
 		p->next_raise = now + RAISE_EVERY;
 		node_tell(p->node, &(struct node_note){ .event = NODE_MTU, .peer = p });
 	}
@@ -252,9 +256,8 @@ void mtu_become(struct peer *p, nsec now, bool warren)
 		pmtu_stop(&p->pmtu);
 	else if (p->path.remote.port)
 		look_after(p, now, p->last_search);
+	p->tell_again = true;
 	mtu_review(p, now);
-	/* what its routes offer is another, also where the MTU stays */
-	node_tell(p->node, &(struct node_note){ .event = NODE_MTU, .peer = p });
 }
 
 static void hello_tick(struct peer *p, nsec now)

@@ -250,10 +250,10 @@ static enum drop stock_too_large(struct node *n, nsec now, const uint8_t *ip, si
 		return DROP_NONE; /* IPv6 promises that size (RFC 8200 5), and no sender goes below */
 	if (v6 && room < IP6_MIN_MTU)
 		room = IP6_MIN_MTU;
-	size_t size = n->pinned_mtu ? 0 : too_big_answer(ip, len, room, icmp);
+	size_t size = too_big_answer(ip, len, room, icmp);
 
 	if (size == 0)
-		return inner_may_be_cut(ip) || n->pinned_mtu ? DROP_NONE : DROP_TOO_BIG;
+		return inner_may_be_cut(ip) ? DROP_NONE : DROP_TOO_BIG;
 	if (bucket_take(&n->answers, now, TOO_BIG_COST, NSEC_PER_SEC)) {
 		struct gro_write w = { .iovcnt = 2, .packets = 1, .bytes = (uint32_t)size };
 		w.iov[0] = (struct iovec){ .iov_base = &w.vnet, .iov_len = VNET_HDR_LEN };
