@@ -14,7 +14,7 @@ import os
 import re
 import sys
 
-PAGES = ["README.md", "docs/architecture.md", "docs/protocol.md", "docs/status.md", "docs/mtu.md",
+PAGES = ["README.md", "docs/architecture.md", "docs/protocol.md", "docs/status.md", "docs/mtu.md", "docs/performance.md",
          "docs/testing.md", "docs/threat-model.md", "docs/trino.md"]
 MAN = "docs/warren.8"
 

@@ -53,6 +53,10 @@ out=$(too_large)
 check "1241 bytes are answered by the kernel of a: Fragmentation Needed, 1240" grep -q 'From 10.88.7.1 .*mtu = 1240' <<<"$out"
 check "and h has learnt it" bash -c "ip netns exec ${LAB}h ip route get $B | grep -q 'mtu 1240'"
 check "without DF it passes" lab_exec h ping -c 1 -W 2 -q -M dont -s 4000 "$B"
+lab_exec a "$WARREN" ping --sweep b >"$LAB_DIR/sweep" 2>&1
+check "warren ping --sweep: all sizes are answered" grep -q '^15 of 15 sizes answered' "$LAB_DIR/sweep"
+check "the largest in one piece" grep -qx 'largest packet in one piece: 1240 bytes' "$LAB_DIR/sweep"
+check "and which outer packets pass" grep -q 'in use.*outer packets of 1300 bytes pass' "$LAB_DIR/sweep"
 check "TCP from h to b, by hash" transfer h b "$B" 8388608
 check "TCP from b to h, by hash" transfer b h 10.88.7.2 8388608
 finish
