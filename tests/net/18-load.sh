@@ -105,10 +105,11 @@ flood_end() {
 	return $alive
 }
 
-# carried: Mbit/s that arrive of the rate asked for
+# carried: Mbit/s that arrive of the rate asked for; 0 and a word when the transfer breaks
 carried() {
-	lab_in b timeout $((SECS + 20)) iperf3 -c 10.7.0.1 -t $SECS -b ${MBIT}M -J 2>&1 |
-		jq -r '.end.sum_received.bits_per_second / 1e6 * 10 | floor / 10'
+	lab_in b timeout $((SECS + 20)) iperf3 -c 10.7.0.1 -t $SECS -b ${MBIT}M -J >"$LAB_DIR/iperf.json" 2>&1
+	jq -r '.error // empty' "$LAB_DIR/iperf.json" >&2
+	jq -r '.end.sum_received.bits_per_second // 0 | . / 1e5 | floor / 10' "$LAB_DIR/iperf.json"
 }
 
 # enter KIND ADDRESS: an honest peer, in the midst of the flood
