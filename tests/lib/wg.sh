@@ -34,3 +34,63 @@ wg_pair() {
 	(umask 077 && wg genkey >"$1")
 	wg pubkey <"$1" >"$1.pub"
 }
+
+# wg_bare NODE INTERFACE PROGRAM: a bare interface of `go` or `warren`; the process is in LAB_PID.
+wg_bare() {
+	if [ "$3" = go ]; then
+		wg_go_start "$1" "$2"
+		return
+	fi
+	lab_spawn "$1" "$LAB_DIR/$1.$2.log" "$WARREN" --foreground "$2"
+	lab_wait 10 "[ -S '$LAB_DIR/node/$1/run/wireguard/$2.sock' ]" ||
+		lab_die "warren does not start: $(cat "$LAB_DIR/$1.$2.log")"
+}
+
+# wg_of NODE ARG…: wg(8) there. A node's keys are in $LAB_DIR/NODE.key and NODE.key.pub.
+wg_of() {
+	local node=$1
+	shift
+	lab_exec "$node" wg "$@"
+}
+
+wg_pub() {
+	cat "$LAB_DIR/$1.key.pub"
+}
+
+# wg_field NODE INTERFACE WHAT PEER: a column of `wg show INTERFACE WHAT`
+wg_field() {
+	wg_of "$1" show "$2" "$3" | awk -v k="$(wg_pub "$4")" '$1 == k { $1 = ""; sub(/^ /, ""); print }'
+}
+
+# wg_stamp NODE INTERFACE: the time of the latest handshake with its first peer in milliseconds
+wg_stamp() {
+	printf 'get=1\n\n' | lab_exec "$1" timeout 5 socat -t 2 - "UNIX-CONNECT:/var/run/wireguard/$2.sock" |
+		awk -F= '/^last_handshake_time_sec/ { s = $2 } /^last_handshake_time_nsec/ { printf "%.0f\n", s * 1000 + $2 / 1000000; exit }'
+}
+
+# wg_packets NODE INTERFACE: packets that came out of the tunnel there
+wg_packets() {
+	lab_in "$1" cat "/sys/class/net/$2/statistics/rx_packets"
+}
+
+# wg_drops NODE INTERFACE REASON: how many a warren has dropped for it
+wg_drops() {
+	lab_exec "$1" env WARREN_INTERFACE="$2" "$WARREN" status --json | jq ".drops.$3 // 0"
+}
+
+# wg_replay NODE CAPTURE FROM ADDRESS PORT: sends each UDP payload that FROM sent in CAPTURE anew.
+wg_replay() {
+	lab_exec "$1" python3 - "${@:2}" <<-'PY'
+		import socket, struct, sys
+		capture, sender, address, port = sys.argv[1:]
+		data, at, sent = open(capture, "rb").read(), 24, 0
+		s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+		while at < len(data):
+		    (size,) = struct.unpack("<I", data[at + 8 : at + 12])
+		    frame, at = data[at + 16 : at + 16 + size], at + 16 + size
+		    if frame[26:30] == socket.inet_aton(sender) and frame[23] == 17:
+		        s.sendto(frame[42:], (address, int(port)))
+		        sent += 1
+		sys.exit(sent == 0)
+	PY
+}
