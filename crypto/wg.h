@@ -86,7 +86,7 @@ void wg_peer_remove(struct wg *wg, struct wg_peer *p);
 struct wg_peer *wg_peer_find(const struct wg *wg, const uint8_t pub[static WG_KEY_LEN]);
 void wg_peer_set_psk(struct wg_peer *p, const uint8_t psk[static WG_KEY_LEN]);
 void wg_peer_set_keepalive(struct wg *wg, struct wg_peer *p, nsec now,
-			   unsigned seconds); /* 0: off */
+			   unsigned seconds);	     /* 0: off */
 const uint8_t *wg_peer_psk(const struct wg_peer *p); /* zeros: none. In the arena */
 unsigned wg_peer_keepalive(const struct wg_peer *p); /* seconds; 0: off */
 void *wg_peer_user(const struct wg_peer *p);

@@ -357,9 +357,49 @@ static bool before(const struct node *a, const struct node *b)
 	return a->key.hi != b->key.hi ? a->key.hi < b->key.hi : a->key.lo < b->key.lo;
 }
 
+static int by_place(const void *a, const void *b)
+{
+	const struct node *x = *(const struct node *const *)a, *y = *(const struct node *const *)b;
+	if (x->key.hi == y->key.hi && x->key.lo == y->key.lo)
+		return x->bits < y->bits ? -1 : 1;
+	return before(x, y) ? -1 : 1;
+}
+
+static size_t held_by(const struct route_table *t, const void *owner, const struct node **out)
+{
+	size_t count = 0;
+	for (const struct node *n = *bucket_of(t, owner); n; n = n->next)
+		if (n->owner == owner) {
+			if (out)
+				out[count] = n;
+			count++;
+		}
+	return count;
+}
+
+/* What one owner holds costs what it holds, not what the table does. False where there is no memory. */
+static bool each_of_owner(const struct route_table *t, const void *owner,
+			  void (*each)(void *ctx, const struct prefix *p, void *owner), void *ctx)
+{
+	size_t count = held_by(t, owner, NULL);
+	const struct node **list = calloc(count + 1, sizeof(const struct node *));
+	if (!list)
+		return false;
+	held_by(t, owner, list);
+	qsort(list, count, sizeof(const struct node *), by_place);
+	for (size_t i = 0; i < count; i++) {
+		struct prefix p = prefix_at(list[i]);
+		each(ctx, &p, list[i]->owner);
+	}
+	free(list);
+	return true;
+}
+
 void route_table_each(const struct route_table *t, const void *owner,
 		      void (*each)(void *ctx, const struct prefix *p, void *owner), void *ctx)
 {
+	if (owner && each_of_owner(t, owner, each, ctx))
+		return;
 	const struct node *v6 = wanted(t->root[0], owner), *v4 = wanted(t->root[1], owner);
 	while (v6 || v4) {
 		const struct node **least = before(v4, v6) ? &v4 : &v6;

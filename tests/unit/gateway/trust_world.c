@@ -180,14 +180,16 @@ struct host *world_node(struct world *w, unsigned i, const char *id, uint8_t key
 	snprintf(h->id, sizeof(h->id), "%s", id);
 	snprintf(at, sizeof(at), "198.51.100.%u:4000", i + 1);
 	assert_true(endpoint_parse(at, &h->at));
-	struct node_config cfg = { .io = { h, node_sends, node_writes, node_says },
-				   .aead = aead_choose(NULL),
-				   .worker_id = h->id,
-				   .release = "test",
-				   .max_peers = 16,
-				   .boot = (uint64_t)(WORLD_WALL + w->now),
-				   .token = &w->token,
-				   .psk = psk };
+	struct node_config cfg = {
+		.io = { .ctx = h, .udp = node_sends, .tun = node_writes, .note = node_says },
+		.aead = aead_choose(NULL),
+		.worker_id = h->id,
+		.release = "test",
+		.max_peers = 16,
+		.boot = (uint64_t)(WORLD_WALL + w->now),
+		.token = &w->token,
+		.psk = psk
+	};
 	memset(cfg.private_key, key, 32);
 	cfg.private_key[0] &= 248;
 	cfg.private_key[31] = (uint8_t)((cfg.private_key[31] & 127) | 64);

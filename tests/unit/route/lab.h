@@ -27,7 +27,7 @@ struct lab_route {
 	const char *dst; /* CIDR; "default" with a gateway's family */
 	const char *via;
 	unsigned oif, oif2, metric, table, mtu; /* oif2: a second next hop */
-	uint8_t protocol, type; /* 0: static, unicast */
+	uint8_t protocol, type;			/* 0: static, unicast */
 	bool onlink, replace;
 };
 void lab_route(const struct lab_route *r);
