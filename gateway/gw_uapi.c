@@ -54,6 +54,13 @@ static nsec wall_offset(void *ctx)
 	return g->loop.wall_offset;
 }
 
+/* "fe80::1%eth0" */
+static uint32_t ifindex(void *ctx, const char *name)
+{
+	(void)ctx;
+	return if_nametoindex(name);
+}
+
 /* wg-quick and people end a userspace implementation by removing its socket. */
 static void gone(void *ctx)
 {
@@ -79,6 +86,7 @@ int gw_uapi_open(struct gw *g)
 		.fwmark = fwmark,
 		.set_fwmark = set_fwmark,
 		.wall_offset = wall_offset,
+		.ifindex = ifindex,
 	};
 	int err = uapi_server_open(&g->uapi, &g->loop, g->tun.name, &dev, gone);
 	const char *why = err == -EADDRINUSE ? "another serves it" : strerror(-err);
