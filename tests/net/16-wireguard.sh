@@ -104,11 +104,20 @@ skew() {
 	echo "$(($(tx_of "$1" "$2") - $(rx_of "$2" "$1"))) $(($(tx_of "$2" "$1") - $(rx_of "$1" "$2")))"
 }
 
+# settled A B: the caller's `skew` is still what it was
+settled() {
+	local was=$skew
+	skew=$(skew "$1" "$2")
+	[ "$was" = "$skew" ]
+}
+
 counters() {
-	local a=$1 b=$2 outside before skew tx rx
+	local a=$1 b=$2 outside before skew='' tx rx
 	for outside in 4 6; do
 		speaks "$a" "$b" $outside
-		skew=$(skew "$a" "$b") before=$(tx_of "$a" "$b")
+		# nothing is under way any more
+		lab_wait 5 "settled $a $b"
+		before=$(tx_of "$a" "$b")
 		check "IPv$outside outside: pings of 1000 bytes" lab_exec "$a" ping -q -c 20 -i 0.02 -s 1000 10.7.0.2
 		tx=$(($(tx_of "$a" "$b") - before))
 		# 1028 bytes, padded to 1040, and 32 of header and tag; two warrens search the path beside them
