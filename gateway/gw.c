@@ -346,7 +346,7 @@ static int make_node(struct gw *g)
 		.max_peers = GW_MAX_PEERS,
 		.timestamp_floor = g->cfg->state.timestamp,
 		.udp_gso = g->tun.uso,
-		.pinned_mtu = g->cfg->mtu,
+		.pinned_mtu = g->cfg->bare ? GW_BARE_MTU : g->cfg->mtu,
 		.token = g->cfg->joining ? &g->cfg->token : NULL,
 		.psk = g->cfg->state.has_psk ? g->cfg->state.psk : NULL,
 		.number = g->cfg->state.number,

@@ -10,19 +10,13 @@
  * The device takes the largest packet that any peer may get; what a peer really gets is its routes'
  * MTU. Below 1280 the kernel would take IPv6 from it.
  */
-enum {
-	TUN_MTU = FRAGMENT_PACKET_MAX,
-	BARE_MTU = 1420,
-	MIN_IP6_MTU = 1280,
-	TCP4_HEADERS = 40,
-	TCP6_HEADERS = 60
-};
+enum { TUN_MTU = FRAGMENT_PACKET_MAX, MIN_IP6_MTU = 1280, TCP4_HEADERS = 40, TCP6_HEADERS = 60 };
 
 static uint32_t tun_mtu(const struct gw *g)
 {
 	uint32_t pinned = g->cfg->mtu;
 	if (g->cfg->bare)
-		return BARE_MTU; /* and then what its owner says */
+		return GW_BARE_MTU; /* and then what its owner says */
 	return !pinned ? TUN_MTU : pinned < MIN_IP6_MTU ? MIN_IP6_MTU : pinned;
 }
 
@@ -68,11 +62,20 @@ static int close_prefixes(struct gw *g)
 	return 0;
 }
 
+/* A bare interface's MTU is its owner's, and the inner one of all its peers. */
+static void follow_own_mtu(struct gw *g)
+{
+	uint32_t mtu = g->cfg->bare ? kernel_link_mtu_now(g->kernel) : 0;
+	if (mtu)
+		node_pin_mtu(g->node, g->loop.now, mtu);
+}
+
 static void on_monitor(struct ev_loop *ev, ev_io *w, int revents)
 {
 	struct gw *g = w->data;
 	(void)ev;
 	(void)revents;
+	follow_own_mtu(g);
 	if (!kernel_monitor_drain(g->monitor_fd, g->tun.ifindex))
 		return;
 	log_info("this host's addresses or routes changed: looking at all paths");
@@ -182,7 +185,7 @@ static bool swallows_endpoint(const struct peer *p, const struct prefix *prefix)
 static uint32_t what_stock_may_send(const struct peer *p)
 {
 	uint32_t mtu = peer_mtu(p);
-	return mtu < BARE_MTU ? mtu & ~(uint32_t)(WG_PADDING - 1) : mtu;
+	return mtu < GW_BARE_MTU ? mtu & ~(uint32_t)(WG_PADDING - 1) : mtu;
 }
 
 /*

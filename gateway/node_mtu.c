@@ -311,6 +311,15 @@ nsec mtu_deadline(const struct peer *p)
 	return peer_static_pmtu(p) ? nsec_min(at, pmtu_deadline(&p->pmtu)) : at;
 }
 
+void node_pin_mtu(struct node *n, nsec now, uint32_t mtu)
+{
+	if (n->pinned_mtu == mtu)
+		return;
+	n->pinned_mtu = mtu;
+	for (struct peer *p = n->peers; p; p = p->next)
+		mtu_review(p, now);
+}
+
 /* --- ICMP --- */
 
 static void lower_stock(struct peer *p, nsec now, uint32_t fits)

@@ -8,6 +8,8 @@
 #include "gateway/node_internal.h"
 #include "tun/too_big.h"
 
+#include <netinet/in.h>
+
 #define TOO_BIG_COST (NSEC_PER_SEC / 50) /* answers to too large packets */
 enum { IP6_MIN_MTU = 1280 };
 
@@ -287,6 +289,18 @@ static void out_packet(struct node *n, struct peer *p, nsec now, const struct pa
 		out_segments(n, p, now, path, h, ip, &plan, room);
 }
 
+/* Our own datagram to that peer, which a route has led into the tunnel: it would go round for ever. */
+static bool is_ours(const struct peer *p, const struct path *path, const struct addr *dst,
+		    const uint8_t *ip, size_t len)
+{
+	size_t at = ip[0] >> 4 == 4 ? (size_t)(ip[0] & 15) * 4 : 40;
+	uint8_t protocol = ip[0] >> 4 == 4 ? ip[9] : ip[6];
+
+	return protocol == IPPROTO_UDP && len >= at + 8 + WG_DATA_HEADER_LEN &&
+	       addr_eq(dst, &path->remote.addr) && load_be16(ip + at + 2) == path->remote.port &&
+	       wg_sent_of_late(p->wg, ip + at + 8);
+}
+
 void node_tun(struct node *n, nsec now, const struct vnet_hdr *h, const uint8_t *ip, size_t len)
 {
 	struct addr dst;
@@ -305,6 +319,10 @@ void node_tun(struct node *n, nsec now, const struct vnet_hdr *h, const uint8_t 
 	if (!wg_can_send(p->wg, now) || !peer_path(p, &path)) {
 		peer_stage(p, h, ip, len);
 		wg_peer_initiate(n->wg, p->wg, now, 0);
+		return;
+	}
+	if (is_ours(p, &path, &dst, ip, len)) {
+		node_drop(n, p, DROP_OUTER_INSIDE);
 		return;
 	}
 	out_packet(n, p, now, &path, h, ip, len);

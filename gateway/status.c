@@ -164,7 +164,7 @@ static json_t *rendezvous_json(struct gw *g)
 
 static const char *state_word(const struct gw *g)
 {
-	if (g->releasing)
+	if (g->releasing && !g->cfg->bare)
 		return "stopping";
 	return g->up || !g->cfg->joining ? "up" : "joining";
 }

@@ -171,3 +171,8 @@ uint32_t kernel_path_mtu(struct kernel_routes *k, const struct addr *a)
 	uint32_t device = w.oif ? device_mtu(k, w.oif) : 0;
 	return w.mtu && w.mtu < device ? w.mtu : device;
 }
+
+uint32_t kernel_link_mtu_now(struct kernel_routes *k)
+{
+	return device_mtu(k, k->ifindex);
+}

@@ -78,6 +78,8 @@ size_t kernel_host_addresses(struct kernel_routes *k, unsigned skip_ifindex,
  * there is no route. What ICMP messages said of the path is left out.
  */
 uint32_t kernel_path_mtu(struct kernel_routes *k, const struct addr *a);
+/* The MTU of our TUN as it is now; 0 where it cannot be had. */
+uint32_t kernel_link_mtu_now(struct kernel_routes *k);
 
 /*
  * A second netlink socket that becomes readable when addresses, links or routes change;

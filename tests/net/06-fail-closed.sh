@@ -31,7 +31,7 @@ for where in a b c a-nat b-nat; do watch $where; done
 
 # Pings and UDP with a marker, from a to everybody's address and to free ones, for as long as it runs
 chatter() {
-	lab_spawn a "$LAB_DIR/chatter.log" python3 - <<-PY
+	cat >"$LAB_DIR/chatter.py" <<-PY
 		import itertools, socket, time
 		u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 		for n in itertools.count():
@@ -42,6 +42,7 @@ chatter() {
 		            pass
 		    time.sleep(0.01)
 	PY
+	lab_spawn a "$LAB_DIR/chatter.log" python3 "$LAB_DIR/chatter.py"
 }
 
 kill_node() {
