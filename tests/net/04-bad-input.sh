@@ -24,7 +24,7 @@ picture() {
 	lab_in victim ip -4 route show table all
 	lab_in victim ip -6 route show table all | grep -v 'fe80::\|ff00::'
 	lab_in victim ip rule show
-	(cd "$LAB_DIR/node/victim/run" && find . -mindepth 1 ! -path ./warren | sort)
+	(cd "$LAB_DIR/node/victim/run" && find . -mindepth 1 ! -path ./warren ! -path ./wireguard | sort)
 	lab_pids_of victim
 }
 
@@ -88,7 +88,10 @@ refused "shim port = Trino port" 'port' env WARREN_JOIN="$TOKEN" TRINO_MODE=true
 	TRINO_PROXY_PORT=8080 "$WARREN" up
 refused "an impossible port" 'port' env WARREN_JOIN="$TOKEN" "$WARREN" up --port 70000
 refused "an unknown option" 'no-such' "$WARREN" up --no-such-option
-refused "an unknown command" 'no-such' "$WARREN" no-such-command
+# one word that may be the name of an interface makes one (wg-quick), unless it looks like a slip
+refused "an unknown command" 'no command no-such-command' "$WARREN" no-such-command --now
+refused "a word that is too long for an interface" 'no command no-such' "$WARREN" no-such-command-
+refused "a mistyped command" 'no command staus' "$WARREN" staus
 refused "an impossible interface name" 'interface' env WARREN_JOIN="$TOKEN" "$WARREN" up --interface way-too-long-a-name
 refused "run without a command" 'command' env WARREN_JOIN="$TOKEN" "$WARREN" run
 refused "a command that is not there" 'no-such-program' env WARREN_JOIN="$TOKEN" WORKER_ID=v1 "$WARREN" run -- /no-such-program

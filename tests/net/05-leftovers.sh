@@ -30,7 +30,7 @@ picture() {
 	lab_in "$1" ip -6 route show table all | grep -v 'fe80::\|ff00::'
 	lab_in "$1" ip rule show
 	lab_in "$1" ip -6 rule show
-	(cd "$LAB_DIR/node/$1/run" && find . -mindepth 1 ! -path ./warren | sort)
+	(cd "$LAB_DIR/node/$1/run" && find . -mindepth 1 ! -path ./warren ! -path ./wireguard | sort)
 }
 
 unreachable() {
