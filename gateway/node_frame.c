@@ -22,6 +22,7 @@ static void answer(struct peer *p, nsec now, const uint8_t *frame, size_t len)
 static enum drop hello(struct peer *p, nsec now, const uint8_t *f, size_t len)
 {
 	const uint32_t both = HELLO_PATH_MTU | HELLO_FRAGMENTS;
+	const uint32_t mine_all = both | HELLO_PARTIAL_SUMS;
 	struct frame_hello h;
 	enum drop why = frame_hello_parse(f, len, &h);
 	uint8_t out[HELLO_LEN];
@@ -29,6 +30,8 @@ static enum drop hello(struct peer *p, nsec now, const uint8_t *f, size_t len)
 	if (why != DROP_NONE)
 		return why;
 	mtu_become(p, now, (h.capabilities & both) == both && h.largest >= FRAGMENT_PACKET_MAX);
+	if (p->kind == PEER_STATIC)
+		p->partial = p->warren && h.capabilities & HELLO_PARTIAL_SUMS;
 	if (h.flags & HELLO_ANSWER) {
 		if (p->next_hello != NSEC_NEVER) /* one that was waited for */
 			p->rtt = now - p->last_hello;
@@ -39,7 +42,7 @@ static enum drop hello(struct peer *p, nsec now, const uint8_t *f, size_t len)
 	if (!bucket_take(&p->answers, now, ANSWER_COST, ANSWER_DEPTH))
 		return DROP_FRAME_RATE;
 	struct frame_hello mine = { .flags = HELLO_ANSWER,
-				    .capabilities = both,
+				    .capabilities = mine_all,
 				    .largest = FRAGMENT_PACKET_MAX };
 	frame_hello_write(&mine, out);
 	answer(p, now, out, sizeof(out));

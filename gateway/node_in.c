@@ -41,9 +41,10 @@ static bool is_for_me(const struct node *n, const struct peer *p, const struct a
 }
 
 /* Cryptokey routing of what came in; DROP_NONE with *out when it may go to the TUN. */
-static enum drop inner_admit(struct node *n, struct peer *p, uint8_t *ip, size_t len,
-			     struct iovec *out)
+static enum drop inner_admit(struct node *n, struct peer *p, uint8_t *ip, size_t len, bool partial,
+			     struct gro_packet *out)
 {
+	struct vnet_hdr ignored;
 	struct inner in;
 	if (!inner_parse(ip, len, &in))
 		return DROP_INNER_MALFORMED;
@@ -51,7 +52,9 @@ static enum drop inner_admit(struct node *n, struct peer *p, uint8_t *ip, size_t
 		return DROP_INNER_SPOOFED;
 	if (!is_for_me(n, p, &in.dst))
 		return DROP_NOT_FOR_ME;
-	*out = (struct iovec){ .iov_base = ip, .iov_len = in.len };
+	if (partial && !partial_vnet(ip, in.len, &ignored))
+		return DROP_INNER_MALFORMED;
+	*out = (struct gro_packet){ .ip = ip, .len = (uint32_t)in.len, .partial = partial };
 	return DROP_NONE;
 }
 
@@ -78,11 +81,24 @@ static void roam(struct peer *p, nsec now, const struct arrival *a)
 }
 
 /* An inner packet of `len` bytes, padding included, to the list of those that go to the TUN. */
-static enum drop inner(struct node *n, struct peer *p, uint8_t *ip, size_t len, size_t *ninner)
+static enum drop inner(struct node *n, struct peer *p, uint8_t *ip, size_t len, bool partial,
+		       size_t *ninner)
 {
-	enum drop why = inner_admit(n, p, ip, len, &n->inner[*ninner]);
+	enum drop why = inner_admit(n, p, ip, len, partial, &n->inner[*ninner]);
 	*ninner += why == DROP_NONE;
 	return why;
+}
+
+/* The bit that says so is no part of the packet. */
+static enum drop inner_partial(struct node *n, struct peer *p, nsec now, uint8_t *ip, size_t len,
+			       size_t *ninner)
+{
+	if (!p->warren) {
+		mtu_ask(p, now);
+		return DROP_FRAME_UNEXPECTED;
+	}
+	ip[0] &= (uint8_t)~FRAME_PARTIAL_BIT;
+	return inner(n, p, ip, len, true, ninner);
 }
 
 /* What is the peer's data: an inner packet, or a fragment of one. */
@@ -111,14 +127,16 @@ static void opened(struct node *n, nsec now, const struct wg_packet *pkt, const 
 	session_seen(n, p, now);
 	if (pkt->len == 0)
 		return;
-	if (text[0] < FRAME_FIRST || text[0] == FRAGMENT_FIRST_BYTE)
+	if (frame_is_data(text[0]))
 		count_data(p, now, a, pkt->len);
 	if (text[0] < FRAME_FIRST)
-		why = inner(n, p, text, pkt->len, ninner);
+		why = inner(n, p, text, pkt->len, false, ninner);
+	else if (frame_is_partial(text[0]))
+		why = inner_partial(n, p, now, text, pkt->len, ninner);
 	else
 		why = frame_input(n, p, now, a->relayed, text, pkt->len, &whole);
 	if (whole.iov_base)
-		why = inner(n, p, whole.iov_base, whole.iov_len, ninner);
+		why = inner(n, p, whole.iov_base, whole.iov_len, false, ninner);
 	if (why != DROP_NONE)
 		node_drop(n, p, why);
 }

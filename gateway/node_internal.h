@@ -45,6 +45,7 @@ struct peer {
 	nsec next_warm; /* members: when to look whether the session is still young */
 	/* MTU and frames (node_mtu.c, node_frame.c) */
 	bool warren;	 /* takes frames */
+	bool partial;	 /* and packets with a partial sum */
 	uint32_t mtu;	 /* of the kernel's routes */
 	nsec next_raise; /* when that may grow again */
 	bool tell_again; /* the routes' MTU, although it is the same */
@@ -128,7 +129,7 @@ struct node {
 	struct wg_packet open[OPEN_BATCH];
 	struct arrival arrivals[OPEN_BATCH];
 	size_t nopen;
-	struct iovec inner[OPEN_BATCH];
+	struct gro_packet inner[OPEN_BATCH];
 };
 
 static inline void node_drop(struct node *n, struct peer *p, enum drop why)

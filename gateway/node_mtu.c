@@ -130,7 +130,7 @@ static uint32_t stock_fits(const struct peer *p, uint32_t path_mtu)
 
 void mtu_init(struct peer *p)
 {
-	p->warren = p->kind == PEER_MEMBER;
+	p->warren = p->partial = p->kind == PEER_MEMBER;
 	p->stock_mtu = STOCK_MTU;
 	p->stock_until = p->next_hello = p->next_look = NSEC_NEVER;
 	p->mtu = p->warren ? mtu_at_first() : p->stock_mtu;
@@ -252,6 +252,7 @@ void mtu_become(struct peer *p, nsec now, bool warren)
 	if (p->kind != PEER_STATIC || p->warren == warren)
 		return;
 	p->warren = warren;
+	p->partial &= warren;
 	if (!warren)
 		pmtu_stop(&p->pmtu);
 	else if (p->path.remote.port)
@@ -262,7 +263,8 @@ void mtu_become(struct peer *p, nsec now, bool warren)
 
 static void hello_tick(struct peer *p, nsec now)
 {
-	struct frame_hello h = { .capabilities = HELLO_PATH_MTU | HELLO_FRAGMENTS,
+	struct frame_hello h = { .capabilities =
+					 HELLO_PATH_MTU | HELLO_FRAGMENTS | HELLO_PARTIAL_SUMS,
 				 .largest = FRAGMENT_PACKET_MAX };
 	uint8_t frame[HELLO_LEN];
 

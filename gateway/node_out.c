@@ -51,11 +51,14 @@ static struct udp_tx tx_of(const struct peer *p, const struct path *path, const 
  */
 static void stage_run(struct run *r, nsec now)
 {
-	static const struct vnet_hdr plain;
 	for (uint32_t i = 0; i < r->count; i++) {
-		const uint8_t *text = r->buf + i * r->stride + r->head;
-		if (text[0] < FRAME_FIRST)
-			peer_stage(r->peer, &plain, text, r->len[i]);
+		uint8_t *text = r->buf + i * r->stride + r->head;
+		struct vnet_hdr h = { 0 };
+		bool partial = frame_is_partial(text[0]);
+		if (partial)
+			text[0] &= (uint8_t)~FRAME_PARTIAL_BIT;
+		if (partial ? partial_vnet(text, r->len[i], &h) : text[0] < FRAME_FIRST)
+			peer_stage(r->peer, &h, text, r->len[i]);
 		else
 			node_drop(r->peer->node, r->peer, DROP_WG_EXPIRED);
 	}
@@ -162,10 +165,11 @@ static uint32_t around_text(const struct path *path)
 
 /* Segments of a plan that all fit: split straight into runs. */
 static void out_segments(struct node *n, struct peer *p, nsec now, const struct path *path,
-			 const struct vnet_hdr *h, const uint8_t *ip, const struct gso_plan *plan,
-			 uint32_t room)
+			 const struct vnet_hdr *h, const uint8_t *ip, size_t len,
+			 const struct gso_plan *plan, uint32_t room)
 {
 	uint32_t around = around_text(path);
+	bool partial = p->partial && gso_partial(h, ip, len);
 
 	for (uint32_t at = 0; at < plan->segments;) {
 		bool last = at + 1 == plan->segments;
@@ -176,9 +180,12 @@ static void out_segments(struct node *n, struct peer *p, nsec now, const struct 
 		uint32_t fit = (RUN_BYTES - r->used) / size, left = plan->segments - 1 - at;
 		uint32_t count = RUN_SEGMENTS - r->count < fit ? RUN_SEGMENTS - r->count : fit;
 		count = last || size < r->stride ? 1 : (left < count ? left : count);
-		gso_split(h, ip, plan, at, count, r->buf + r->used + r->head, size);
-		for (uint32_t i = 0; i < count; i++)
+		gso_split(h, ip, plan, at, count, partial, r->buf + r->used + r->head, size);
+		for (uint32_t i = 0; i < count; i++) {
+			if (partial)
+				r->buf[r->used + r->head] |= FRAME_PARTIAL_BIT;
 			run_add(r, seg, size - around, size);
+		}
 		at += count;
 	}
 }
@@ -226,7 +233,7 @@ static enum drop out_too_large(struct node *n, struct peer *p, nsec now, const s
 		return DROP_TOO_BIG;
 	for (uint32_t i = 0; why == DROP_NONE && i < plan->segments; i++) {
 		uint32_t len = i + 1 < plan->segments ? plan->seg_len : plan->last_len;
-		gso_split(h, ip, plan, i, 1, n->scratch, 0);
+		gso_split(h, ip, plan, i, 1, false, n->scratch, 0);
 		if (len > room)
 			why = out_cut(n, p, now, path, n->scratch, len, room);
 		else /* the last of several */
@@ -286,7 +293,7 @@ static void out_packet(struct node *n, struct peer *p, nsec now, const struct pa
 	if (why != DROP_NONE)
 		node_drop(n, p, why);
 	else
-		out_segments(n, p, now, path, h, ip, &plan, room);
+		out_segments(n, p, now, path, h, ip, len, &plan, room);
 }
 
 /* Our own datagram to that peer, which a route has led into the tunnel: it would go round for ever. */

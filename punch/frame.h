@@ -24,6 +24,11 @@ enum {
 	FRAME_PROBE = 0x81,
 	FRAME_PROBE_ACK = 0x82,
 	FRAME_FRAGMENT = 0x84, /* tun/fragment.h */
+	/*
+	 * An IP packet whose L4 checksum is only begun (tun/offload.h, partial sums): itself, with this bit
+	 * set in its first byte, so that the mark costs no room. 0xc0 to 0xcf and 0xe0 to 0xef.
+	 */
+	FRAME_PARTIAL_BIT = 0x80,
 	FRAME_VERSION = 1,
 	HELLO_LEN = 16,
 	PROBE_LEN = 32, /* the shortest probe: as long as its answer, which never is longer */
@@ -38,7 +43,21 @@ enum {
 enum {
 	HELLO_PATH_MTU = 1,  /* answers probes */
 	HELLO_FRAGMENTS = 2, /* puts fragments together */
+	HELLO_PARTIAL_SUMS = 4,
 };
+
+static inline bool frame_is_partial(uint8_t first_byte)
+{
+	uint8_t version = (first_byte ^ FRAME_PARTIAL_BIT) >> 4;
+	return version == 4 || version == 6;
+}
+
+/* What carries inner packets, and is counted as data: a packet, or a fragment of one. */
+static inline bool frame_is_data(uint8_t first_byte)
+{
+	return first_byte < FRAME_FIRST || first_byte == FRAME_FRAGMENT ||
+	       frame_is_partial(first_byte);
+}
 
 struct frame_hello {
 	uint8_t flags;

@@ -15,7 +15,7 @@ struct item {
 	uint8_t *ip;
 	uint32_t len, l4, hdr, payload;
 	uint8_t proto;
-	bool v6, psh;
+	bool v6, psh, partial;
 };
 
 /* What is merged so far. */
@@ -49,11 +49,11 @@ static bool udp_ordinary(struct item *it)
 	return !it->v6 || inet_word(udp + UDP_SUM) != 0;
 }
 
-static bool ordinary(const struct iovec *pkt, bool udp, struct item *it)
+static bool ordinary(const struct gro_packet *pkt, bool udp, struct item *it)
 {
-	if (pkt->iov_len > GRO_BYTES_MAX)
+	if (pkt->len > GRO_BYTES_MAX)
 		return false;
-	*it = (struct item){ .ip = pkt->iov_base, .len = (uint32_t)pkt->iov_len };
+	*it = (struct item){ .ip = pkt->ip, .len = pkt->len, .partial = pkt->partial };
 	it->l4 = inet_l3_len(it->ip, it->len);
 	if (!it->l4)
 		return false;
@@ -72,6 +72,8 @@ static bool ordinary(const struct iovec *pkt, bool udp, struct item *it)
 
 static bool sums_ok(const struct item *it)
 {
+	if (it->partial)
+		return true; /* both are of the kernel that sent it, and proven since */
 	if (!it->v6 && csum_fold(csum_add(0, it->ip, IP4_HDR)) != 0xffff)
 		return false;
 	if (it->proto == PROTO_UDP && inet_word(it->ip + it->l4 + UDP_SUM) == 0)
@@ -186,14 +188,13 @@ static void run_finish(const struct run *r, struct gro_write *w)
 	bool tcp = f->proto == PROTO_TCP;
 	uint8_t *l4 = f->ip + f->l4;
 	uint32_t l4len = r->len - f->l4;
-	uint16_t seed = csum_fold(inet_pseudo(f->ip, f->proto, l4len));
 
 	fix_ip(r);
 	if (!tcp)
 		store_be16(l4 + UDP_LEN, (uint16_t)l4len);
 	else if (r->psh)
 		l4[TCP_FLAGS] |= TCP_PSH;
-	memcpy(l4 + (tcp ? TCP_SUM : UDP_SUM), &seed, 2);
+	inet_store_begun(l4 + (tcp ? TCP_SUM : UDP_SUM), inet_pseudo(f->ip, f->proto, l4len));
 	w->vnet.flags = VNET_NEEDS_CSUM;
 	w->vnet.gso_type = !tcp ? VNET_GSO_UDP_L4 : f->v6 ? VNET_GSO_TCPV6 : VNET_GSO_TCPV4;
 	w->vnet.hdr_len = (uint16_t)f->hdr;
@@ -203,17 +204,19 @@ static void run_finish(const struct run *r, struct gro_write *w)
 }
 
 /* Begins a write with the first packet alone, as it came. */
-static void write_begin(struct gro_write *w, const struct iovec *first)
+static void write_begin(struct gro_write *w, const struct gro_packet *first)
 {
-	w->vnet = (struct vnet_hdr){ 0 };
+	if (!first->partial || !partial_vnet(first->ip, first->len, &w->vnet))
+		w->vnet = (struct vnet_hdr){ 0 };
 	w->iov[0] = (struct iovec){ .iov_base = &w->vnet, .iov_len = VNET_HDR_LEN };
-	w->iov[1] = *first;
+	w->iov[1] = (struct iovec){ .iov_base = first->ip, .iov_len = first->len };
 	w->iovcnt = 2;
 	w->packets = 1;
-	w->bytes = (uint32_t)first->iov_len;
+	w->bytes = first->len;
 }
 
-size_t gro_merge(struct iovec *pkts, size_t from, size_t n, bool udp, struct gro_write *w)
+size_t gro_merge(const struct gro_packet *pkts, size_t from, size_t n, bool udp,
+		 struct gro_write *w)
 {
 	if (from >= n)
 		return 0;

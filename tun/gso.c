@@ -121,17 +121,17 @@ struct mould {
 	const uint8_t *ip;
 	const struct gso_plan *plan;
 	uint32_t l4;
-	bool v6, udp;
+	bool v6, udp, partial;
 	uint16_t id;
 	uint32_t seq;
 	uint8_t flags;
-	uint64_t ip_sum, l4_sum;
+	uint64_t ip_sum, l4_sum; /* partial: of the pseudo header without its length */
 };
 
 static struct mould mould_of(const struct vnet_hdr *h, const uint8_t *ip,
-			     const struct gso_plan *plan)
+			     const struct gso_plan *plan, bool partial)
 {
-	struct mould m = { .ip = ip, .plan = plan, .l4 = h->csum_start };
+	struct mould m = { .ip = ip, .plan = plan, .l4 = h->csum_start, .partial = partial };
 	const uint8_t *l4 = ip + m.l4;
 
 	m.v6 = inet_is_v6(ip);
@@ -141,8 +141,8 @@ static struct mould mould_of(const struct vnet_hdr *h, const uint8_t *ip,
 		uint64_t sum = (uint64_t)inet_word(ip) + inet_dword(ip + IP4_FRAG);
 		m.ip_sum = csum_fold(csum_add(sum, ip + IP4_SRC, m.l4 - IP4_SRC));
 	}
-	uint64_t sum = csum_fold(inet_pseudo(ip, m.udp ? PROTO_UDP : PROTO_TCP, 0));
-	sum += inet_dword(l4); /* the ports */
+	m.l4_sum = csum_fold(inet_pseudo(ip, m.udp ? PROTO_UDP : PROTO_TCP, 0));
+	uint64_t sum = m.l4_sum + inet_dword(l4); /* the ports */
 	/* TCP: all but sequence, flags and the sum itself */
 	if (!m.udp) {
 		m.seq = load_be32(l4 + TCP_SEQ);
@@ -150,7 +150,8 @@ static struct mould mould_of(const struct vnet_hdr *h, const uint8_t *ip,
 		sum += (uint64_t)inet_dword(l4 + TCP_ACKNO) + inet_word(l4 + TCP_WINDOW);
 		sum = csum_add(sum, l4 + TCP_URGENT, plan->hdr_len - m.l4 - TCP_URGENT);
 	}
-	m.l4_sum = csum_fold(sum);
+	if (!partial)
+		m.l4_sum = csum_fold(sum);
 	return m;
 }
 
@@ -165,8 +166,8 @@ static void fix_ip(const struct mould *m, uint32_t i, uint32_t len, uint8_t *ip)
 	inet_store_sum(ip + IP4_SUM, m->ip_sum + inet_dword(ip + IP4_LEN));
 }
 
-/* The changed TCP fields; their sum with the moulded rest. */
-static uint64_t fix_tcp(const struct mould *m, uint32_t i, uint8_t *tcp)
+/* The changed TCP fields, and their sum. */
+static uint64_t fix_tcp_fields(const struct mould *m, uint32_t i, uint8_t *tcp)
 {
 	uint8_t flags = m->flags;
 	if (i)
@@ -175,7 +176,32 @@ static uint64_t fix_tcp(const struct mould *m, uint32_t i, uint8_t *tcp)
 		flags &= (uint8_t) ~(TCP_FIN | TCP_PSH);
 	tcp[TCP_FLAGS] = flags;
 	store_be32(tcp + TCP_SEQ, m->seq + i * m->plan->payload);
-	return m->l4_sum + inet_dword(tcp + TCP_SEQ) + inet_word(tcp + TCP_DOFF);
+	return (uint64_t)inet_dword(tcp + TCP_SEQ) + inet_word(tcp + TCP_DOFF);
+}
+
+/* The L4 length twice over, in the header (UDP) and the pseudo header; then the checksum. */
+static void fix_udp(const struct mould *m, uint8_t *udp, uint32_t l4len, const uint8_t *payload,
+		    uint32_t n)
+{
+	store_be16(udp + UDP_LEN, (uint16_t)l4len);
+	uint64_t sum = m->l4_sum + inet_word(udp + UDP_LEN);
+	if (m->partial)
+		inet_store_begun(udp + UDP_SUM, sum);
+	else
+		inet_store_sum_nonzero(udp + UDP_SUM,
+				       csum_add(sum + inet_word(udp + UDP_LEN), payload, n));
+}
+
+static void fix_tcp(const struct mould *m, uint32_t i, uint8_t *tcp, uint32_t l4len,
+		    const uint8_t *payload, uint32_t n)
+{
+	uint8_t len[2];
+	store_be16(len, (uint16_t)l4len);
+	uint64_t sum = m->l4_sum + inet_word(len), changed = fix_tcp_fields(m, i, tcp);
+	if (m->partial)
+		inet_store_begun(tcp + TCP_SUM, sum);
+	else
+		inet_store_sum(tcp + TCP_SUM, csum_add(sum + changed, payload, n));
 }
 
 static void cut(const struct mould *m, uint32_t i, uint8_t *out)
@@ -183,42 +209,60 @@ static void cut(const struct mould *m, uint32_t i, uint8_t *out)
 	const struct gso_plan *plan = m->plan;
 	uint32_t len = i + 1 < plan->segments ? plan->seg_len : plan->last_len;
 	uint32_t n = len - plan->hdr_len;
-	uint8_t *l4 = out + m->l4, *payload = out + plan->hdr_len, l4len[2];
+	uint8_t *payload = out + plan->hdr_len;
 
 	memcpy(out, m->ip, plan->hdr_len);
 	memcpy(payload, m->ip + plan->hdr_len + (size_t)i * plan->payload, n);
 	fix_ip(m, i, len, out);
-	store_be16(l4len, (uint16_t)(len - m->l4));
-	if (m->udp) {
-		memcpy(l4 + UDP_LEN, l4len, 2);
-		/* the length counts twice: in the header and in the pseudo header */
-		uint64_t sum = m->l4_sum + 2 * (uint64_t)inet_word(l4len);
-		inet_store_sum_nonzero(l4 + UDP_SUM, csum_add(sum, payload, n));
-	} else {
-		uint64_t sum = fix_tcp(m, i, l4) + inet_word(l4len);
-		inet_store_sum(l4 + TCP_SUM, csum_add(sum, payload, n));
-	}
+	if (m->udp)
+		fix_udp(m, out + m->l4, len - m->l4, payload, n);
+	else
+		fix_tcp(m, i, out + m->l4, len - m->l4, payload, n);
 }
 
 /* One packet; the field holds the sum of the pseudo header already, as the kernel leaves it. */
-static void copy_whole(const struct vnet_hdr *h, const uint8_t *ip, uint32_t len, uint8_t *out)
+static void copy_whole(const struct vnet_hdr *h, const uint8_t *ip, uint32_t len, bool partial,
+		       uint8_t *out)
 {
 	memcpy(out, ip, len);
-	if (wants_csum(h)) {
+	if (wants_csum(h) && !partial) {
 		uint8_t *l4 = out + h->csum_start;
 		inet_store_sum_nonzero(l4 + h->csum_offset, csum_add(0, l4, len - h->csum_start));
 	}
 }
 
 void gso_split(const struct vnet_hdr *h, const uint8_t *ip, const struct gso_plan *plan,
-	       uint32_t first, uint32_t count, uint8_t *out, size_t stride)
+	       uint32_t first, uint32_t count, bool partial, uint8_t *out, size_t stride)
 {
 	if (h->gso_type == VNET_GSO_NONE) {
 		if (first == 0 && count)
-			copy_whole(h, ip, plan->last_len, out);
+			copy_whole(h, ip, plan->last_len, partial, out);
 		return;
 	}
-	struct mould m = mould_of(h, ip, plan);
+	struct mould m = mould_of(h, ip, plan, partial);
 	for (uint32_t i = 0; i < count && first + i < plan->segments; i++)
 		cut(&m, first + i, out + i * stride);
+}
+
+/* --- partial sums --- */
+
+bool partial_vnet(const uint8_t *ip, size_t len, struct vnet_hdr *h)
+{
+	uint32_t l3 = inet_l3_len(ip, len);
+	if (!l3 || (!inet_is_v6(ip) && load_be16(ip + IP4_FRAG) & (IP4_MF | IP4_OFFSET)))
+		return false;
+	uint8_t proto = ip[inet_is_v6(ip) ? IP6_NEXT : IP4_PROTO];
+	if (proto != PROTO_TCP && proto != PROTO_UDP)
+		return false;
+	*h = (struct vnet_hdr){ .flags = VNET_NEEDS_CSUM,
+				.csum_start = (uint16_t)l3,
+				.csum_offset = proto == PROTO_TCP ? TCP_SUM : UDP_SUM };
+	return len >= l3 + (proto == PROTO_TCP ? TCP_HDR : UDP_HDR);
+}
+
+bool gso_partial(const struct vnet_hdr *h, const uint8_t *ip, size_t len)
+{
+	struct vnet_hdr own;
+	return wants_csum(h) && partial_vnet(ip, len, &own) && own.csum_start == h->csum_start &&
+	       own.csum_offset == h->csum_offset;
 }

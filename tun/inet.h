@@ -112,4 +112,11 @@ static inline void inet_store_sum_nonzero(uint8_t *at, uint64_t sum)
 	memcpy(at, &c, 2);
 }
 
+/* A sum that is only begun, for another to go on with: what a partial checksum is. */
+static inline void inet_store_begun(uint8_t *at, uint64_t sum)
+{
+	uint16_t c = csum_fold(sum);
+	memcpy(at, &c, 2);
+}
+
 #endif

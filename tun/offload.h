@@ -54,13 +54,39 @@ MUST_CHECK enum drop gso_plan(const struct vnet_hdr *h, const uint8_t *ip, size_
  * Writes segments [first, first + count) of the plan, segment i at out + (i - first) * stride:
  * headers fixed (IPv4 id, length and sum; TCP sequence, FIN and PSH only on the last, CWR only on
  * the first; UDP length), full L4 checksum where NEEDS_CSUM asked for it, else the packet untouched.
+ * `partial`: the L4 checksum stays as the kernel gives it, see below; only where gso_partial() allows.
  */
 void gso_split(const struct vnet_hdr *h, const uint8_t *ip, const struct gso_plan *plan,
-	       uint32_t first, uint32_t count, uint8_t *out, size_t stride);
+	       uint32_t first, uint32_t count, bool partial, uint8_t *out, size_t stride);
+
+/*
+ * --- partial sums ---
+ *
+ * A packet that the kernel hands out with NEEDS_CSUM has only the sum of its pseudo header in the L4
+ * checksum field. Where something else proves the bytes on the way, it can be handed to the other kernel
+ * in the same state, and nobody has to sum its payload. That is for exactly those packets: one with a
+ * whole checksum keeps it, so that what was wrong before it came here stays visibly wrong.
+ */
+
+/* May the packet from the TUN travel so: NEEDS_CSUM, and TCP or UDP right behind the IP header? */
+bool gso_partial(const struct vnet_hdr *h, const uint8_t *ip, size_t len);
+
+/*
+ * The vnet header with which a packet that came with a partial sum goes to a TUN. False where it cannot
+ * have one: no whole TCP or UDP packet, or one that is itself a fragment.
+ */
+MUST_CHECK bool partial_vnet(const uint8_t *ip, size_t len, struct vnet_hdr *h);
 
 /* --- merge --- */
 
 enum { GRO_MAX_IOV = 128, GRO_MAX_PACKETS = 64 };
+
+/* A whole IP packet, of the IP header's own length. */
+struct gro_packet {
+	uint8_t *ip;
+	uint32_t len;
+	bool partial; /* with a partial sum: partial_vnet() has said that it can have one */
+};
 
 /* One write to the TUN: the vnet header is iov[0]. It points into the packets it was made from. */
 struct gro_write {
@@ -75,10 +101,10 @@ struct gro_write {
  * Merges the run of packets at pkts[from..n) as far as one write can take them and fills `w`;
  * returns how many packets it used (≥ 1 while from < n). Merged packets are consecutive ones of
  * one flow; nothing is reordered, nothing with a wrong checksum is merged (it is passed on
- * unmerged, unchanged). The first packet's headers are changed in place.
- * Each packet is a whole, valid-length IP packet: iov_base, iov_len = the IP header's own length.
+ * unmerged, unchanged); a partial sum is believed. The first packet's headers are changed in place.
  * `udp`: the device takes UDP_L4 super-packets (USO); else UDP is passed on singly.
  */
-size_t gro_merge(struct iovec *pkts, size_t from, size_t n, bool udp, struct gro_write *w);
+size_t gro_merge(const struct gro_packet *pkts, size_t from, size_t n, bool udp,
+		 struct gro_write *w);
 
 #endif

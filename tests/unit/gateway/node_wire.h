@@ -35,7 +35,7 @@ struct end {
 	nsec hello_at[64], told_at[256];
 	uint32_t told_mtu[256];
 	/* what came out of its TUN, as far as it was not merged */
-	unsigned came;
+	unsigned came, partial; /* with a sum that is only begun */
 	uint8_t last[INNER];
 	uint32_t order[1024];
 };

@@ -25,14 +25,14 @@ static void bench(const char *name, const struct spec *s, uint16_t gso)
 		return;
 	double begin = now();
 	for (int i = 0; i < LOOPS; i++)
-		gso_split(&h, super, &plan, 0, plan.segments, out, STRIDE);
+		gso_split(&h, super, &plan, 0, plan.segments, false, out, STRIDE);
 	double split = now() - begin;
 
-	struct iovec pkts[64];
+	struct gro_packet pkts[64];
 	for (uint32_t i = 0; i < plan.segments; i++)
-		pkts[i] = (struct iovec){ .iov_base = out + i * STRIDE,
-					  .iov_len = i + 1 < plan.segments ? plan.seg_len
-									   : plan.last_len };
+		pkts[i] = (struct gro_packet){ .ip = out + i * STRIDE,
+					       .len = i + 1 < plan.segments ? plan.seg_len
+									    : plan.last_len };
 	memcpy(first, out, sizeof(first));
 	struct gro_write w;
 	size_t used = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A run of packets, each behind a flag byte (1: mend its sums) and a be16 length. Each write must
- * give the packets back when it is cut again, and a packet alone must be as it was.
+ * A run of packets, each behind a flag byte (1: mend its sums, 2: with a partial sum) and a be16 length.
+ * Each write must give the packets back when it is cut again, and a packet alone must be as it was.
  */
 #include "packets.h"
 #include <stdlib.h>
@@ -20,12 +20,14 @@ static bool may_mend(const uint8_t *p, size_t n)
 	return n >= 40 && p[0] == 0x45;
 }
 
-static size_t read_run(struct rd *r, bool *udp, struct iovec *pkts, struct iovec *was)
+static size_t read_run(struct rd *r, bool *udp, struct gro_packet *pkts, struct gro_packet *was)
 {
 	size_t n = 0;
 	*udp = rd_u8(r) & 1;
 	while (n < RUN_MAX && r->left >= 3) {
-		bool mend = rd_u8(r) & 1;
+		struct vnet_hdr ignored;
+		uint8_t flags = rd_u8(r);
+		bool mend = flags & 1;
 		size_t len = size_min(rd_be16(r), r->left);
 		uint8_t *p = malloc(len ? len : 1), *q = malloc(len ? len : 1);
 		if (!p || !q)
@@ -34,8 +36,9 @@ static size_t read_run(struct rd *r, bool *udp, struct iovec *pkts, struct iovec
 		if (mend && may_mend(p, len))
 			packet_fix_sums(p, (uint32_t)len);
 		memcpy(q, p, len);
-		pkts[n] = (struct iovec){ p, len };
-		was[n++] = (struct iovec){ q, len };
+		bool partial = flags & 2 && partial_vnet(p, len, &ignored);
+		pkts[n] = (struct gro_packet){ p, (uint32_t)len, partial };
+		was[n++] = (struct gro_packet){ q, (uint32_t)len, partial };
 	}
 	return n;
 }
@@ -56,7 +59,7 @@ static bool same(const uint8_t *a, const uint8_t *b, size_t n)
 	return true;
 }
 
-static void check_merged(const struct gro_write *w, const struct iovec *was)
+static void check_merged(const struct gro_write *w, const struct gro_packet *was)
 {
 	static uint8_t flat[PACKET_MAX], cut[PACKET_MAX];
 	struct gso_plan plan;
@@ -72,20 +75,19 @@ static void check_merged(const struct gro_write *w, const struct iovec *was)
 		abort();
 	for (uint32_t i = 0; i < plan.segments; i++) {
 		uint32_t len = i + 1 < plan.segments ? plan.seg_len : plan.last_len;
-		gso_split(&w->vnet, flat, &plan, i, 1, cut, len);
-		if (len != was[i].iov_len || !packet_sums_ok(cut, len) ||
-		    !same(cut, was[i].iov_base, len))
+		gso_split(&w->vnet, flat, &plan, i, 1, false, cut, len);
+		if (len != was[i].len || !packet_sums_ok(cut, len) || !same(cut, was[i].ip, len))
 			abort();
-		const uint8_t *old = was[i].iov_base;
+		const uint8_t *old = was[i].ip;
 		bool absent = packet_is_udp(old) && load_be16(old + packet_l4(old) + 6) == 0;
-		if (!absent && !packet_sums_ok(old, len))
+		if (!absent && !was[i].partial && !packet_sums_ok(old, len))
 			abort(); /* a wrong one was merged */
 	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct iovec pkts[RUN_MAX], was[RUN_MAX];
+	struct gro_packet pkts[RUN_MAX], was[RUN_MAX];
 	struct rd r = rd_of(data, size);
 	bool udp;
 	size_t n = read_run(&r, &udp, pkts, was);
@@ -96,13 +98,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 		if (used > 1)
 			check_merged(&w, was + i);
-		else if (memcmp(pkts[i].iov_base, was[i].iov_base, was[i].iov_len) != 0)
+		else if (memcmp(pkts[i].ip, was[i].ip, was[i].len) != 0)
 			abort();
 		i += used;
 	}
 	for (size_t i = 0; i < n; i++) {
-		free(pkts[i].iov_base);
-		free(was[i].iov_base);
+		free(pkts[i].ip);
+		free(was[i].ip);
 	}
 	return 0;
 }

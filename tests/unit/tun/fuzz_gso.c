@@ -27,7 +27,7 @@ static void check(const struct vnet_hdr *h, const uint8_t *ip, size_t len,
 		uint8_t *out = malloc(n);
 		if (!out)
 			abort();
-		gso_split(h, ip, plan, i, 1, out, n);
+		gso_split(h, ip, plan, i, 1, false, out, n);
 		payload += n - plan->hdr_len;
 		bool v6 = ip[0] >> 4 == 6;
 		if (n > plan->seg_len || load_be16(out + (v6 ? 4 : 2)) + (v6 ? 40u : 0) != n)

@@ -171,3 +171,9 @@ uint32_t packet_build_super(const struct spec *s, uint16_t gso_size, uint8_t *ou
 		h->gso_type = VNET_GSO_NONE;
 	return len;
 }
+
+void packet_complete(const struct vnet_hdr *h, uint8_t *ip, uint32_t len)
+{
+	uint16_t sum = (uint16_t)~naive_sum(0, ip + h->csum_start, len - h->csum_start);
+	store_be16(ip + h->csum_start + h->csum_offset, sum || !packet_is_udp(ip) ? sum : 0xffff);
+}

@@ -116,7 +116,7 @@ static bool pump_one(struct end *from, struct end *to)
 {
 	struct vnet_hdr h;
 	struct gso_plan plan;
-	struct iovec pkts[SEGMENTS];
+	struct gro_packet pkts[SEGMENTS];
 	ssize_t n = tun_read(&from->tun, &h, super, sizeof(super));
 	assert_true(n >= 0);
 	if (n == 0)
@@ -125,12 +125,12 @@ static bool pump_one(struct end *from, struct end *to)
 	count.supers += plan.segments > 1;
 	for (uint32_t at = 0; at < plan.segments; at += SEGMENTS) {
 		uint32_t take = plan.segments - at < SEGMENTS ? plan.segments - at : SEGMENTS;
-		gso_split(&h, super, &plan, at, take, cuts, STRIDE);
+		gso_split(&h, super, &plan, at, take, false, cuts, STRIDE);
 		for (uint32_t i = 0; i < take; i++)
-			pkts[i] = (struct iovec){ .iov_base = cuts + i * STRIDE,
-						  .iov_len = at + i + 1 < plan.segments
-								     ? plan.seg_len
-								     : plan.last_len };
+			pkts[i] = (struct gro_packet){ .ip = cuts + i * STRIDE,
+						       .len = at + i + 1 < plan.segments
+								      ? plan.seg_len
+								      : plan.last_len };
 		count.segments += take;
 		for (size_t i = 0; i < take;) {
 			struct gro_write w;
@@ -331,7 +331,7 @@ static void merged_without_checksum(void **state)
 	(void)state;
 	if (!ends[1].tun.uso)
 		skip();
-	struct iovec pkts[8];
+	struct gro_packet pkts[8];
 	struct gro_write w;
 	uint8_t got[2048];
 	int in = socket_at(&ends[1], ends[1].v4, SOCK_DGRAM, 8080);
@@ -340,9 +340,9 @@ static void merged_without_checksum(void **state)
 			.udp = true, .no_csum = true, .id = i, .payload = i < 7 ? 500 : 9
 		};
 		uint8_t *p = cuts + i * STRIDE;
-		pkts[i] = (struct iovec){ .iov_base = p, .iov_len = packet_build(&s, p) };
+		pkts[i] = (struct gro_packet){ .ip = p, .len = packet_build(&s, p) };
 		memcpy(p + 12, (const uint8_t[]){ 10, 9, 0, 1, 10, 9, 0, 2 }, 8);
-		packet_fix_sums(p, (uint32_t)pkts[i].iov_len);
+		packet_fix_sums(p, pkts[i].len);
 		store_be16(p + 26, 0);
 	}
 	assert_int_equal(gro_merge(pkts, 0, 8, true, &w), 8);

@@ -10,7 +10,7 @@
 enum { SLOTS = 80, SLOT = PACKET_MAX + 1 };
 
 static uint8_t *slots, *merged, *resplit;
-static struct iovec pkts[SLOTS];
+static struct gro_packet pkts[SLOTS];
 
 static int setup(void **state)
 {
@@ -42,13 +42,13 @@ static uint8_t *before(size_t i)
 
 static void put(size_t i, const struct spec *s)
 {
-	pkts[i] = (struct iovec){ .iov_base = slot(i), .iov_len = packet_build(s, slot(i)) };
+	pkts[i] = (struct gro_packet){ .ip = slot(i), .len = packet_build(s, slot(i)) };
 }
 
 static void remember(size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		memcpy(before(i), slot(i), pkts[i].iov_len);
+		memcpy(before(i), slot(i), pkts[i].len);
 }
 
 /* The write as the kernel sees it, in one piece; its length. */
@@ -78,11 +78,10 @@ static bool gives_back(const struct gro_write *w, size_t from, size_t used)
 		return false;
 	if (used == 1 && memcmp(&w->vnet, &plain, sizeof(plain)) != 0)
 		return false;
-	gso_split(&w->vnet, merged, &plan, 0, plan.segments, resplit, SLOT);
+	gso_split(&w->vnet, merged, &plan, 0, plan.segments, false, resplit, SLOT);
 	for (size_t i = 0; i < used; i++) {
 		uint32_t n = i + 1 < used ? plan.seg_len : plan.last_len;
-		if (n != pkts[from + i].iov_len ||
-		    memcmp(resplit + i * SLOT, before(from + i), n) != 0)
+		if (n != pkts[from + i].len || memcmp(resplit + i * SLOT, before(from + i), n) != 0)
 			return false;
 	}
 	return true;
@@ -196,10 +195,10 @@ static size_t lay_out(const struct rule *rule)
 		s.id++;
 	}
 	if (rule->change.flip) {
-		uint8_t *p = pkts[rule->change.which].iov_base;
+		uint8_t *p = pkts[rule->change.which].ip;
 		p[rule->change.at] ^= rule->change.flip;
 		if (rule->change.mend)
-			packet_fix_sums(p, (uint32_t)pkts[rule->change.which].iov_len);
+			packet_fix_sums(p, pkts[rule->change.which].len);
 	}
 	remember(n);
 	return n;
@@ -214,12 +213,12 @@ static void each_rule(void **state)
 		if (used != rules[i].used)
 			fail_msg("rule %s: %zu of %zu", rules[i].name, used, n);
 		if (used > 1 ? !gives_back(&w, 0, used)
-			     : memcmp(slot(0), before(0), pkts[0].iov_len) != 0)
+			     : memcmp(slot(0), before(0), pkts[0].len) != 0)
 			fail_msg("rule %s: not given back", rules[i].name);
 		assert_int_equal(w.vnet.gso_type == VNET_GSO_NONE, used == 1);
 		assert_int_equal(w.iovcnt, 1 + (int)used);
 		for (size_t k = used; k < n; k++) /* nothing else is touched */
-			assert_memory_equal(slot(k), before(k), pkts[k].iov_len);
+			assert_memory_equal(slot(k), before(k), pkts[k].len);
 	}
 }
 
@@ -243,9 +242,9 @@ static void unusual_in_both(void **state)
 		struct gro_write w;
 		lay_out(&rule);
 		for (size_t k = 0; k < 2; k++) {
-			uint8_t *p = pkts[k].iov_base;
+			uint8_t *p = pkts[k].ip;
 			p[t[i].at] ^= t[i].flip;
-			packet_fix_sums(p, (uint32_t)pkts[k].iov_len);
+			packet_fix_sums(p, pkts[k].len);
 		}
 		if (gro_merge(pkts, 0, 2, true, &w) != t[i].used)
 			fail_msg("row %zu", i);
@@ -323,11 +322,11 @@ static void udp_without_checksum(void **state)
 			     { .udp = true, .no_csum = true, .payload = 40, .id = 1 } };
 	assert_int_equal(merge_specs(s, 2, true, &w), 2);
 	assert_int_equal(gso_plan(&w.vnet, merged, gather(&w), 1500, &plan), DROP_NONE);
-	gso_split(&w.vnet, merged, &plan, 0, 2, resplit, SLOT);
+	gso_split(&w.vnet, merged, &plan, 0, 2, false, resplit, SLOT);
 	for (size_t i = 0; i < 2; i++) {
 		assert_true(packet_sums_ok(resplit + i * SLOT, i ? plan.last_len : plan.seg_len));
 		store_be16(resplit + i * SLOT + 26, 0);
-		assert_memory_equal(resplit + i * SLOT, before(i), pkts[i].iov_len);
+		assert_memory_equal(resplit + i * SLOT, before(i), pkts[i].len);
 	}
 	s[1].no_csum = false;
 	assert_int_equal(merge_specs(s, 2, true, &w), 1);
@@ -422,11 +421,12 @@ static size_t split_to_slots(struct rng *r, size_t from)
 	uint32_t len = packet_build_super(&s, gso, merged, &h);
 	if (gso_plan(&h, merged, len, 65535, &plan) != DROP_NONE || plan.segments > SLOTS - from)
 		return 0;
-	gso_split(&h, merged, &plan, 0, plan.segments, slot(from), SLOT);
+	gso_split(&h, merged, &plan, 0, plan.segments, false, slot(from), SLOT);
 	for (size_t i = 0; i < plan.segments; i++)
-		pkts[from + i] = (struct iovec){ .iov_base = slot(from + i),
-						 .iov_len = i + 1 < plan.segments ? plan.seg_len
-										  : plan.last_len };
+		pkts[from + i] =
+			(struct gro_packet){ .ip = slot(from + i),
+					     .len = i + 1 < plan.segments ? plan.seg_len
+									  : plan.last_len };
 	return plan.segments;
 }
 
@@ -436,8 +436,8 @@ static void corrupt_some(struct rng *r, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		if (rng_below(r, 10))
 			continue;
-		uint8_t *p = pkts[i].iov_base;
-		p[rng_below(r, rng_below(r, 2) ? 60 : (uint32_t)pkts[i].iov_len)] ^=
+		uint8_t *p = pkts[i].ip;
+		p[rng_below(r, rng_below(r, 2) ? 60 : pkts[i].len)] ^=
 			(uint8_t)(1u << rng_below(r, 8));
 	}
 }
@@ -449,7 +449,7 @@ static bool merge_all(size_t n, size_t *writes)
 		used = gro_merge(pkts, i, n, true, &w);
 		if (used == 0 || i + used > n)
 			return false;
-		if (used == 1 ? w.packets != 1 || memcmp(slot(i), before(i), pkts[i].iov_len) != 0
+		if (used == 1 ? w.packets != 1 || memcmp(slot(i), before(i), pkts[i].len) != 0
 			      : !gives_back(&w, i, used))
 			return false;
 	}

@@ -95,8 +95,9 @@ static bool segments_right(const struct vnet_hdr *h, uint32_t len, const struct 
 		return false;
 	memset(out, 0xee, plan->segments * stride + HEAD);
 	/* in two goes, as a caller with a smaller buffer would */
-	gso_split(h, super, plan, 0, half, out + HEAD, stride);
-	gso_split(h, super, plan, half, plan->segments - half, out + HEAD + half * stride, stride);
+	gso_split(h, super, plan, 0, half, false, out + HEAD, stride);
+	gso_split(h, super, plan, half, plan->segments - half, false, out + HEAD + half * stride,
+		  stride);
 	for (uint32_t i = 0; i < plan->segments; i++) {
 		const uint8_t *got = out + HEAD + i * stride;
 		uint32_t n = i + 1 < plan->segments ? plan->seg_len : plan->last_len;
@@ -151,14 +152,14 @@ static void whole_packets(void **state)
 		assert_int_equal(plan.segments, 1);
 		assert_int_equal(plan.seg_len, len);
 		assert_int_equal(plan.last_len, len);
-		gso_split(&h, super, &plan, 0, 1, out, len);
+		gso_split(&h, super, &plan, 0, 1, false, out, len);
 		packet_build(&s, want);
 		assert_memory_equal(out, want, len);
 
 		h = (struct vnet_hdr){ 0 };
 		super[len - 1] ^= 0x55; /* a wrong sum that nobody asked us to mend */
 		assert_int_equal(gso_plan(&h, super, len, 100, &plan), DROP_NONE);
-		gso_split(&h, super, &plan, 0, 1, out, len);
+		gso_split(&h, super, &plan, 0, 1, false, out, len);
 		assert_memory_equal(out, super, len);
 	}
 }
@@ -180,7 +181,7 @@ static void zero_sum_is_written_as_ffff(void **state)
 		word = (word & 0xffff) + (word >> 16);
 		store_be16(super + 28, (uint16_t)word);
 		assert_int_equal(gso_plan(&h, super, len, 1500, &plan), DROP_NONE);
-		gso_split(&h, super, &plan, 0, plan.segments, out, plan.seg_len);
+		gso_split(&h, super, &plan, 0, plan.segments, false, out, plan.seg_len);
 		assert_int_equal(load_be16(out + 26), 0xffff);
 	}
 }
