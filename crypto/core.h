@@ -187,6 +187,7 @@ struct wg_peer {
 	struct peer_timer timers[TIMER_KINDS];
 	nsec persistent; /* 0: off */
 	bool another_keepalive;
+	nsec silence_jitter; /* drawn anew with each session: the silence timer is armed all the time */
 
 	nsec last_handshake, last_received;
 	uint64_t tx_bytes, rx_bytes, handshakes;

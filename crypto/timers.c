@@ -61,7 +61,7 @@ void timers_stop(struct wg_peer *p)
 void timers_data_sent(struct wg_peer *p, nsec now)
 {
 	if (!armed(p, TIMER_SILENCE))
-		arm(p, TIMER_SILENCE, now + KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + jitter());
+		arm(p, TIMER_SILENCE, now + KEEPALIVE_TIMEOUT + REKEY_TIMEOUT + p->silence_jitter);
 }
 
 void timers_data_received(struct wg_peer *p, nsec now)
@@ -99,6 +99,7 @@ void timers_initiation_sent(struct wg_peer *p, nsec now)
 
 void timers_session_made(struct wg_peer *p, nsec now)
 {
+	p->silence_jitter = jitter();
 	arm(p, TIMER_EXPIRE, sessions_expire(p, now));
 }
 

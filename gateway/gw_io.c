@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { ERROR_ROUNDS = 4 };
+enum { ERROR_ROUNDS = 4, READ_PRICE = 32, READ_CREDIT_MOST = 8 * READ_PRICE };
 
 void gw_send_udp(void *ctx, const struct udp_tx *tx, unsigned n)
 {
@@ -18,8 +18,29 @@ void gw_send_udp(void *ctx, const struct udp_tx *tx, unsigned n)
 void gw_send_tun(void *ctx, const struct gro_write *w)
 {
 	struct gw *g = ctx;
+	g->tun_writes++;
 	if (tun_write(&g->tun, w) < 0)
 		node_drops_edit(g->node)->n[DROP_TUN_WRITE] += w->packets;
+}
+
+/*
+ * A read that finds nothing costs as much as one that does. The first of a turn finds something, for epoll
+ * said so. As many more are tried as packets went to the TUN since, for each may have been answered; and
+ * others on credit, which packets earn: where they come one by one, one read in READ_PRICE finds nothing,
+ * and a queue is still emptied at once.
+ */
+static bool may_read_on(const struct gw *g, unsigned reads, size_t bytes)
+{
+	return reads == 0 ||
+	       (bytes < GW_TURN_BYTES && (reads < g->tun_writes || g->read_credit >= READ_PRICE));
+}
+
+static void note_read(struct gw *g, bool found)
+{
+	if (found)
+		g->read_credit += g->read_credit < READ_CREDIT_MOST;
+	else
+		g->read_credit -= g->read_credit < READ_PRICE ? g->read_credit : READ_PRICE;
 }
 
 static void on_tun(struct ev_loop *ev, ev_io *w, int revents)
@@ -29,7 +50,7 @@ static void on_tun(struct ev_loop *ev, ev_io *w, int revents)
 
 	(void)ev;
 	(void)revents;
-	while (bytes < GW_TURN_BYTES) {
+	for (unsigned reads = 0; may_read_on(g, reads, bytes); reads++) {
 		ssize_t n = tun_read(&g->tun, &g->vnet, g->tun_buf, TUN_READ_MAX);
 		if (n == -EINVAL || n == -EMSGSIZE || n == -EFAULT) {
 			/* one packet that the kernel could not hand over: no reason to go */
@@ -42,11 +63,13 @@ static void on_tun(struct ev_loop *ev, ev_io *w, int revents)
 			loop_stop(&g->loop);
 			return;
 		}
+		note_read(g, n > 0);
 		if (n == 0)
 			break;
 		node_tun(g->node, g->loop.now, &g->vnet, g->tun_buf, (size_t)n);
 		bytes += (size_t)n;
 	}
+	g->tun_writes = 0;
 	node_flush(g->node, g->loop.now);
 }
 
