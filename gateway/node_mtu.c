@@ -136,7 +136,7 @@ void mtu_init(struct peer *p)
 	p->mtu = p->warren ? mtu_at_first() : p->stock_mtu;
 	if (p->node->pinned_mtu)
 		p->mtu = p->node->pinned_mtu;
-	pmtu_init(&p->pmtu, false, path_around(&p->path));
+	pmtu_init(&p->pmtu, path_floor(&p->path), path_around(&p->path));
 }
 
 /* The name is a new one each time: an answer to what another search asked is not one to this. */
@@ -188,7 +188,7 @@ void peer_set_path(struct peer *p, nsec now, const struct path *path)
 	if (moved)
 		p->stock_until = NSEC_NEVER;
 	if (elsewhere)
-		pmtu_init(&p->pmtu, !addr_is_v4(&path->remote.addr), path_around(path));
+		pmtu_init(&p->pmtu, path_floor(path), path_around(path));
 	if (moved)
 		mtu_path_changed(p, now);
 }

@@ -102,6 +102,11 @@ struct link *links_quoted(struct links *ls, const uint8_t *quote, size_t len);
 
 /* Bytes of an IP packet around the WireGuard message on this path: IP, UDP and relay header. */
 uint32_t path_around(const struct path *p);
+/*
+ * The IP packet that any path of this kind takes. Over a relay the message goes on by the peer's own
+ * family, which nobody tells us: what holds there has to fit as well.
+ */
+uint32_t path_floor(const struct path *p);
 
 /* Writes a relay header for `len` bytes of datagram that stand at p + RELAY_HEADER_LEN. */
 void link_relay_header(struct link *l, uint8_t *p, size_t len);

@@ -9,7 +9,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 
-enum { UNKNOWN_LOCAL_MTU = 1500 };
+enum { UNKNOWN_LOCAL_MTU = 1500, V4_HEADER = 20, V6_HEADER = 40, V6_MORE = V6_HEADER - V4_HEADER };
 
 /*
  * All links together search with 1 MB/s, 256 KB at once: a thousand of them that begin at the same
@@ -21,12 +21,17 @@ enum { UNKNOWN_LOCAL_MTU = 1500 };
 
 uint32_t path_around(const struct path *p)
 {
-	return (addr_is_v4(&p->remote.addr) ? 20u : 40u) + 8 + (p->relay ? RELAY_HEADER_LEN : 0);
+	return (addr_is_v4(&p->remote.addr) ? V4_HEADER : V6_HEADER) + 8u +
+	       (p->relay ? RELAY_HEADER_LEN : 0);
 }
 
-static bool slot_is_v6(const struct slot *s)
+uint32_t path_floor(const struct path *p)
 {
-	return !addr_is_v4(&s->path.remote.addr);
+	bool v4 = addr_is_v4(&p->remote.addr);
+	uint32_t leg = v4 ? PMTU_MIN_V4 : PMTU_MIN_V6;
+	/* the same message over IPv4, where its headers are the smaller ones as well */
+	uint32_t other = PMTU_MIN_V4 + (v4 ? 0 : V6_MORE);
+	return p->relay && other < leg ? other : leg;
 }
 
 void slot_set(struct slot *s, const struct slot *value)
@@ -35,7 +40,7 @@ void slot_set(struct slot *s, const struct slot *value)
 	*s = *value;
 	s->mtu = m;
 	if (m)
-		pmtu_init(m, slot_is_v6(s), path_around(&s->path));
+		pmtu_init(m, path_floor(&s->path), path_around(&s->path));
 }
 
 void slot_end_search(struct slot *s)
@@ -74,7 +79,7 @@ static void begin(struct link *l, nsec now, struct slot *s)
 		s->mtu = malloc(sizeof(*s->mtu));
 		if (!s->mtu)
 			return; /* the smallest size goes on */
-		pmtu_init(s->mtu, slot_is_v6(s), path_around(&s->path));
+		pmtu_init(s->mtu, path_floor(&s->path), path_around(&s->path));
 	}
 	pmtu_start(s->mtu, now, randombytes_uniform(UINT32_MAX - 1) + 1, local_mtu(l->all, now, s));
 	link_ready(l);
@@ -110,8 +115,9 @@ const struct pmtu *link_pmtu(const struct link *l)
 uint32_t link_message_max(const struct link *l)
 {
 	const struct pmtu *m = link_pmtu(l);
-	uint32_t min = addr_is_v4(&l->current.remote.addr) ? PMTU_MIN_V4 : PMTU_MIN_V6;
-	return l->chosen == NO_SLOT ? 0 : (m ? m->size : min) - path_around(&l->current);
+	if (l->chosen == NO_SLOT)
+		return 0;
+	return (m ? m->size : path_floor(&l->current)) - path_around(&l->current);
 }
 
 /* The search may have something to do sooner than the link's timer says. */

@@ -5,7 +5,7 @@
  */
 #include "punch/pmtu_core.h"
 
-/* A flood of forged ICMP messages costs one verification in this time. */
+/* A flood of forged ICMP messages costs one verification in this time, and half of the idle bytes. */
 #define HINT_EVERY (30 * NSEC_PER_SEC)
 
 static uint32_t clamp_max(const struct pmtu *m, uint32_t max)
@@ -22,13 +22,11 @@ static void resize(struct pmtu *m, uint32_t size, enum pmtu_reason why)
 	m->reason = why;
 }
 
-void pmtu_init(struct pmtu *m, bool v6, uint32_t around)
+void pmtu_init(struct pmtu *m, uint32_t min, uint32_t around)
 {
-	uint32_t min = v6 ? PMTU_MIN_V6 : PMTU_MIN_V4;
 	*m = (struct pmtu){ .around = around, .min = min, .max = min, .size = min };
 	m->reason = PMTU_ENDED;
 	m->due = NSEC_NEVER;
-	m->hint_at = -HINT_EVERY;
 	m->watch.asked_at = -NSEC_PER_SEC;
 	pmtu_watch_reset(m);
 }
@@ -46,7 +44,7 @@ void pmtu_start(struct pmtu *m, nsec now, uint32_t path, uint32_t max)
 	m->hint = 0;
 	m->shrunk = false;
 	pmtu_watch_reset(m);
-	pmtu_search(m, now, m->min, m->max + 1, PMTU_SMALLER);
+	pmtu_search_anew(m, now, m->max + 1, PMTU_SMALLER, 0);
 }
 
 void pmtu_stop(struct pmtu *m)
@@ -77,7 +75,7 @@ static void grow_max(struct pmtu *m, nsec now, uint32_t before)
 	if (m->search.high > before)
 		m->search.high = m->max + 1;
 	if (m->state == PMTU_SEARCH_COMPLETE && m->size == before)
-		pmtu_search(m, now, m->min, m->max + 1, PMTU_LOCAL);
+		pmtu_search_anew(m, now, m->max + 1, PMTU_LOCAL, 0);
 }
 
 void pmtu_set_max(struct pmtu *m, nsec now, uint32_t max)
@@ -120,7 +118,8 @@ bool pmtu_poll(struct pmtu *m, nsec now, nsec rtt, struct pmtu_probe *out)
 
 nsec pmtu_deadline(const struct pmtu *m)
 {
-	return m->state == PMTU_DISABLED ? NSEC_NEVER : nsec_min(m->due, m->watch.due);
+	return m->state == PMTU_DISABLED ? NSEC_NEVER
+					 : nsec_min(m->due, nsec_min(m->watch.due, m->watch.fall));
 }
 
 /* --- what comes back --- */
@@ -151,7 +150,7 @@ static void believe(struct pmtu *m, uint32_t number, uint32_t sent)
 		s->low = size;
 	if (s->low >= s->high) {
 		s->high = least_lost(m);
-		s->lossy = true;
+		s->lossy |= m->state != PMTU_SEARCH_COMPLETE; /* else the path may have grown */
 	}
 	if (size > m->size)
 		resize(m, size, PMTU_FOUND);
@@ -177,14 +176,14 @@ static void note_fate(struct pmtu *m, uint32_t number, bool seen)
 
 void pmtu_acked(struct pmtu *m, nsec now, const struct frame_ack *ack)
 {
-	uint32_t low = m->search.low, newest = ack->newest;
+	uint32_t high = m->search.high, newest = ack->newest;
 	if (m->state == PMTU_DISABLED || ack->path != m->path || newest > m->number)
 		return;
 	for (uint32_t i = 0; i < PMTU_WINDOW && i < newest; i++)
 		note_fate(m, newest - i, ack->seen >> i & 1);
-	/* The raise timer's probe passed, or something late: on from there. */
-	if (m->state == PMTU_SEARCH_COMPLETE && m->search.low > low)
-		pmtu_search(m, now, m->search.low, m->max + 1, PMTU_SMALLER);
+	/* What was known not to pass does: nothing is known of what is above it. */
+	if (m->state == PMTU_SEARCH_COMPLETE && m->search.low >= high)
+		pmtu_search_up(m, now);
 	else
 		pmtu_round_answered(m, now, newest);
 	pmtu_watch_acked(m, now, ack);
@@ -196,9 +195,9 @@ void pmtu_too_big(struct pmtu *m, nsec now, uint32_t mtu)
 	if (m->state == PMTU_DISABLED || mtu < m->min || mtu >= (open > m->size ? open : m->size))
 		return;
 	m->hint = mtu;
-	if (mtu >= m->size || now - m->hint_at < HINT_EVERY)
+	if (mtu >= m->size || now < m->hint_at)
 		return;
-	m->hint_at = now;
+	m->hint_at = now + nsec_max(HINT_EVERY, pmtu_worth(PMTU_HINT_SHARE * m->size));
 	pmtu_suspect(m, now, m->size, 1, PMTU_TOO_BIG);
 }
 

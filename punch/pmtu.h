@@ -42,9 +42,14 @@ enum {
 	PMTU_BASE = 1280, /* BASE_PLPMTU: the fall-back that nearly every path takes */
 	PMTU_MAX = 9000,  /* MAX_PLPMTU */
 	PMTU_MAX_PROBES = 3,
-	PMTU_SEARCH_BYTES = 60 << 10, /* of IP packets, queries included; acks of the peer not */
-	PMTU_ROUND = 12,	      /* probes in one round, copies included */
-	PMTU_WINDOW = 64,	      /* numbers that an answer speaks of */
+	/*
+	 * Of IP packets, queries included; acks of the peer not. One KiB below the 64 that a search may
+	 * cost, for the queries that are repeated and those of the watch.
+	 */
+	PMTU_SEARCH_BYTES = 63 << 10,
+	PMTU_IDLE_BYTES = 2048, /* a minute, between searches */
+	PMTU_ROUND = 12,	/* probes in one round, copies included */
+	PMTU_WINDOW = 64,	/* numbers that an answer speaks of */
 };
 
 enum pmtu_state {
@@ -75,6 +80,9 @@ struct pmtu {
 	struct batching batching; /* whether batches arrive as single datagrams do */
 	/* the rest is pmtu*.c's */
 	uint32_t path, around, min, max;
+	/* The account: bytes of rounds sent, PMTU_IDLE_BYTES a minute less. A search ends where it is full. */
+	uint32_t spent;
+	nsec spent_at;
 	uint32_t number; /* of the newest probe */
 	nsec rtt, due;	 /* of the round */
 	struct pmtu_sent {
@@ -83,12 +91,14 @@ struct pmtu {
 		uint8_t fate;
 	} sent[PMTU_WINDOW]; /* [number % PMTU_WINDOW]: what the answers speak of */
 	struct pmtu_search {
-		uint32_t low, high;    /* passes; believed not to pass (max + 1: nothing is) */
-		uint32_t spent, floor; /* bytes; older numbers than this prove nothing any more */
-		enum pmtu_reason why;  /* it began: told if size turns out to be too much */
-		bool lossy, again;     /* nothing of the first round arrived: sent again */
-		uint32_t first;	       /* low after the first round */
-		uint8_t hinted;	       /* rounds that followed a hint */
+		uint32_t low, high;   /* passes; believed not to pass (max + 1: nothing is) */
+		uint32_t floor;	      /* older numbers than this prove nothing any more */
+		enum pmtu_reason why; /* it began: told if size turns out to be too much */
+		bool lossy, again;    /* nothing of the first round arrived: sent again */
+		uint32_t first;	      /* low after the first round */
+		uint8_t hinted;	      /* rounds that followed a hint */
+		uint8_t raises;	      /* probes of low + 1 after it, in vain */
+		uint8_t rises;	      /* low rose with each of so many single probes */
 	} search;
 	struct pmtu_round {
 		uint8_t kind, phase, len, next, queries;
@@ -101,15 +111,20 @@ struct pmtu {
 		uint32_t size, lesser;	    /* watched; the largest below it since `last` */
 		uint32_t sent, asked, base; /* packets: all; when the query left; before that */
 		uint32_t base_count, query; /* the peer's; the number of the open query, or 0 */
-		nsec last, asked_at, due, rest;
+		uint32_t evidence;	    /* packets: nothing has arrived since `missing_since` */
+		nsec last, asked_at, due, rest, fall;
+		nsec begun, sent_at;	   /* the first and the last packet since it was asked */
+		nsec since, missing_since; /* of what the query asks for; of the evidence */
 		uint8_t tries;
-		bool based, traffic;
+		bool based, traffic, fine; /* fine: nearly all of the last ones arrived */
 	} watch;
 	uint32_t hint;		 /* what an ICMP message said last; 0: nothing */
 	uint32_t suspect, tries; /* VERIFY: the size that may have become too much; probes left */
 	enum pmtu_reason suspect_why;
-	bool shrunk; /* since the last search was complete */
-	nsec raise_delay, raise_at, hint_at;
+	uint32_t doubted;		    /* bytes of this verification */
+	uint8_t refuted;		    /* doubts of late that came to nothing */
+	bool shrunk;			    /* since the last search was complete */
+	nsec raise_at, hint_at, refuted_at; /* hint_at: the next one is looked at */
 };
 
 /* To be sent now over the path: pmtu_poll(). */
@@ -119,10 +134,10 @@ struct pmtu_probe {
 };
 
 /*
- * `v6`: the outer family. `around`: bytes of a packet around the WireGuard message (IP and UDP
- * headers, relay header). DISABLED, size = MIN.
+ * `min`: MIN, what every path of this kind takes. `around`: bytes of a packet around the WireGuard
+ * message (IP and UDP headers, relay header). DISABLED, size = MIN.
  */
-void pmtu_init(struct pmtu *m, bool v6, uint32_t around);
+void pmtu_init(struct pmtu *m, uint32_t min, uint32_t around);
 /*
  * The path is proven and there is a session: search from MIN. `path`: the name for the frames, random,
  * not 0. `max`: this host's own MTU towards it (clamped to [MIN, PMTU_MAX]).
@@ -147,6 +162,12 @@ void pmtu_acked(struct pmtu *m, nsec now, const struct frame_ack *ack);
 void pmtu_sent(struct pmtu *m, nsec now, uint32_t size, uint32_t count);
 /* An ICMP message that quotes a packet of ours says that no more than `mtu` passes (RFC 8899 4.6.1). */
 void pmtu_too_big(struct pmtu *m, nsec now, uint32_t mtu);
+
+/* It is known to the byte what passes. Not where a search had no bytes left: then raises go on with it. */
+static inline bool pmtu_settled(const struct pmtu *m)
+{
+	return m->search.low + 1 >= m->search.high || m->search.low >= m->max;
+}
 
 const char *pmtu_state_name(enum pmtu_state s);	  /* "searching", for the status */
 const char *pmtu_reason_text(enum pmtu_reason r); /* in words, for the log */

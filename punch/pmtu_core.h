@@ -7,7 +7,9 @@
 
 enum {
 	QUERY_LEN = PROBE_LEN + 32, /* a WireGuard message around the shortest probe */
-	PMTU_JUMBO = 2000,	    /* sizes above it are dear: one at a time */
+	PMTU_USUAL = 1500,	    /* what most lines take; above it one size at a time is tried */
+	PMTU_JUMBO = 2000,	    /* sizes above it are dear */
+	PMTU_HINT_SHARE = 2, /* of what is paid for between searches, for those who forge ICMP */
 };
 
 enum fate { FATE_OPEN, FATE_LOST, FATE_SEEN };
@@ -17,7 +19,7 @@ enum round_kind {
 	ROUND_SPREAD,  /* some between low and high, once each */
 	ROUND_CONFIRM, /* low + 1, several times */
 	ROUND_VERIFY,  /* the suspected size, several times */
-	ROUND_RAISE,   /* after the search: low + 1 */
+	ROUND_RAISE,   /* after the search: one size between low and high, or low + 1 */
 };
 
 enum round_phase {
@@ -39,6 +41,12 @@ static inline uint32_t pmtu_base(const struct pmtu *m)
 	return m->max < PMTU_BASE ? m->max : PMTU_BASE;
 }
 
+/* How long it takes until so many bytes are paid off. */
+static inline nsec pmtu_worth(uint32_t bytes)
+{
+	return (nsec)bytes * 60 * NSEC_PER_SEC / PMTU_IDLE_BYTES;
+}
+
 /* Numbers, notes and fills in a probe of `size` bytes; `watch`: IP packet bytes, or 0. */
 void pmtu_send(struct pmtu *m, uint32_t size, uint32_t watch, struct pmtu_probe *out);
 
@@ -47,15 +55,22 @@ void pmtu_send(struct pmtu *m, uint32_t size, uint32_t watch, struct pmtu_probe 
 void pmtu_plan_first(struct pmtu *m);
 void pmtu_plan_spread(struct pmtu *m);
 void pmtu_plan(struct pmtu *m, enum round_kind kind, uint32_t size, unsigned copies);
+/* The one size that tells the most, low + 1 where low and high have met. */
+uint32_t pmtu_next_size(const struct pmtu *m);
 
 /* pmtu_round.c */
 
-/* A new search: `low` passes, `high` and above are not tried. */
-void pmtu_search(struct pmtu *m, nsec now, uint32_t low, uint32_t high, enum pmtu_reason why);
+/* A new search, from MIN: `high` and above are not tried, and so many bytes are spent already. */
+void pmtu_search_anew(struct pmtu *m, nsec now, uint32_t high, enum pmtu_reason why,
+		      uint32_t spent);
+/* On from low, which was believed to be all and was not: for what the account has. */
+void pmtu_search_up(struct pmtu *m, nsec now);
 /* Whatever low and high ask for next. */
 void pmtu_search_on(struct pmtu *m, nsec now);
 /* As before a round that was about something else: searching, or complete. */
 void pmtu_resume(struct pmtu *m, nsec now);
+/* So long nothing of what is watched must have arrived: longer where that proved nothing of late. */
+nsec pmtu_patience(const struct pmtu *m, nsec now);
 /* `size` may have become too much; `evidence`: packets of it that were lost. */
 void pmtu_suspect(struct pmtu *m, nsec now, uint32_t size, uint32_t evidence, enum pmtu_reason why);
 bool pmtu_round_poll(struct pmtu *m, nsec now, struct pmtu_probe *out);

@@ -3,20 +3,33 @@
 #include "punch/pmtu_core.h"
 
 enum {
-	JUMBO_USUAL = 8896, /* what switches and clouds call 9000 */
 	MOST_HINTED = 3, /* rounds of a search that follow ICMP messages, which anybody can forge */
+	MOST_RISES = 2,	 /* then it may be high that is wrong */
 };
 
 /* The most telling first: where a round has no room for all, the last ones are left out. */
 static const uint16_t usual[] = { 1280, 1500, 1400, 1452, 1492, 1420 };
 
+/*
+ * What lines and clouds call jumbo. The first are tried by themselves, the second of them with one byte
+ * more: between the two there is little. The others where the middle is near them.
+ */
+enum { JUMBO_LEAST = 8896, JUMBO_USUAL = 8900 };
+static const uint16_t jumbo[] = { 4096, JUMBO_LEAST, JUMBO_USUAL };
+
+static bool among(const uint16_t *sizes, size_t n, uint32_t size)
+{
+	for (size_t i = 0; i < n; i++)
+		if (sizes[i] == size)
+			return true;
+	return false;
+}
+
 /* Where a search often ends: a usual size, or the first that was found. */
 static bool stands_out(const struct pmtu *m, uint32_t low)
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(usual); i++)
-		if (usual[i] == low)
-			return true;
-	return low == JUMBO_USUAL || low == m->search.first;
+	return among(usual, ARRAY_SIZE(usual), low) || among(jumbo, ARRAY_SIZE(jumbo), low) ||
+	       low == m->search.first;
 }
 
 static void plan_clear(struct pmtu *m, enum round_kind kind)
@@ -71,7 +84,8 @@ static bool plan_hint(struct pmtu *m)
 
 /*
  * The size that is believed is to be proven again, so it goes several times. Where it is dear, all
- * above it is left to later rounds, and the last of its tries to the round that goes again.
+ * above it is left to later rounds, and the last of its tries to the round that goes again. Where there
+ * may be more than the usual, bytes are needed for that: those between 1280 and 1500 can wait a round.
  */
 void pmtu_plan_first(struct pmtu *m)
 {
@@ -84,37 +98,74 @@ void pmtu_plan_first(struct pmtu *m)
 		plan_new(m, m->max);
 	if (!again)
 		plan_hint(m);
-	for (unsigned i = 0; i < (again ? 3 : ARRAY_SIZE(usual)); i++)
+	bool rich = !believed && m->search.high > PMTU_JUMBO;
+	size_t n = again ? 3 : rich ? 2 : ARRAY_SIZE(usual);
+	for (size_t i = 0; i < n; i++)
 		plan_new(m, usual[i]);
 }
 
-/* One dear size: first whether low was it already, then what is usual, then the middle. */
-static uint32_t jumbo_point(const struct pmtu *m)
+static bool within(const struct pmtu *m, uint32_t size)
 {
-	const struct pmtu_search *s = &m->search;
-	if (stands_out(m, s->low))
-		return s->low + 1;
-	if (JUMBO_USUAL > s->low && JUMBO_USUAL < s->high)
-		return JUMBO_USUAL;
-	return s->high > m->max ? m->max : s->low + (s->high - s->low) / 2;
+	return size > m->search.low && size < m->search.high;
 }
 
-/* A step that closes the gap to a quarter; whether low was it already costs one probe more. */
+/*
+ * Sizes cost what they are, so the middle is the geometric one: the same share is unknown on both of
+ * its sides. A size that is usual is as good, where it leaves a quarter on each.
+ */
+static uint32_t middle(uint32_t low, uint32_t high)
+{
+	uint32_t gap = high - low, at = low + gap / 2;
+	while (at > low + 1 && at * at > low * high)
+		at -= 1 + gap / 64;
+	for (unsigned i = 0; i < ARRAY_SIZE(jumbo); i++)
+		if (jumbo[i] >= low + gap / 4 && jumbo[i] <= low + gap * 3 / 4 && jumbo[i] > low)
+			return jumbo[i];
+	return at > low ? at : low + 1;
+}
+
+uint32_t pmtu_next_size(const struct pmtu *m)
+{
+	const struct pmtu_search *s = &m->search;
+	bool stands = stands_out(m, s->low);
+	if (s->low < JUMBO_LEAST && stands)
+		return s->low + 1;
+	if (s->high > m->max)
+		return m->max;
+	if (s->rises >= MOST_RISES && m->state == PMTU_SEARCH_COMPLETE)
+		return s->high;
+	if (within(m, JUMBO_LEAST))
+		return JUMBO_LEAST;
+	if (s->low == JUMBO_LEAST && within(m, JUMBO_USUAL + 1))
+		return JUMBO_USUAL + 1;
+	return stands ? s->low + 1 : middle(s->low, s->high);
+}
+
+/*
+ * The usual sizes that were not tried, or a step that closes the gap to a quarter; whether low was it
+ * already costs one probe more. Where
+ * packets get lost, the size that it stopped at goes again: all below it is in vain where it passes.
+ */
 static void plan_quarters(struct pmtu *m, uint32_t low, uint32_t gap)
 {
+	bool any = false;
+	for (unsigned i = 0; i < ARRAY_SIZE(usual); i++)
+		any |= plan_new(m, usual[i]);
 	plan_new(m, low + 1);
-	for (uint32_t i = 1; i < 4; i++)
+	for (uint32_t i = 1; i < 4 && !any; i++)
 		plan_new(m, low + (gap <= 5 ? i + 1 : i * gap / 4));
+	if (m->search.lossy)
+		plan_add(m, m->search.high);
 }
 
 void pmtu_plan_spread(struct pmtu *m)
 {
-	uint32_t low = m->search.low, gap = m->search.high - low;
+	uint32_t low = m->search.low, high = m->search.high;
 	plan_clear(m, ROUND_SPREAD);
 	if (m->search.hinted < MOST_HINTED && plan_hint(m))
 		m->search.hinted++;
-	else if (m->search.high > PMTU_JUMBO)
-		plan_new(m, jumbo_point(m));
+	else if (low >= PMTU_USUAL || high > PMTU_JUMBO)
+		plan_new(m, pmtu_next_size(m));
 	else
-		plan_quarters(m, low, gap);
+		plan_quarters(m, low, high - low);
 }

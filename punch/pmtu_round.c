@@ -10,10 +10,14 @@
 #define DEAD_MOST (30 * NSEC_PER_SEC)
 
 enum {
-	QUERIES = 5,	   /* unanswered: the path does not live */
-	LOSSY_PROBES = 6,  /* in place of MAX_PROBES */
-	IDLE_BYTES = 2048, /* a minute, between searches */
+	QUERIES = 8,	  /* unanswered: the path does not live */
+	LOSSY_PROBES = 6, /* in place of MAX_PROBES */
+	LOSSY_RAISES = 2, /* so many at the first pace: one may have been lost */
 };
+/* Nothing of what is watched arrives for so long, after 1, 2, 3 doubts that were wrong; and for how long. */
+#define PATIENCE (NSEC_PER_SEC / 2)
+enum { MOST_REFUTED = 3 };
+#define REFUTED_FOR (300 * NSEC_PER_SEC)
 
 static nsec probe_timer(const struct pmtu *m)
 {
@@ -36,19 +40,59 @@ static bool complete(const struct pmtu *m)
 	return m->state == PMTU_SEARCH_COMPLETE;
 }
 
-/* --- between rounds --- */
+/* --- the account --- */
 
-static uint32_t raise_copies(const struct pmtu *m)
+/* What was paid off since. */
+static void settle_account(struct pmtu *m, nsec now)
 {
-	return m->search.lossy && m->search.low < PMTU_JUMBO ? 2 : 1;
+	nsec paid = (now - m->spent_at) * PMTU_IDLE_BYTES / (60 * NSEC_PER_SEC);
+	if (paid <= 0)
+		return;
+	m->spent -= paid < m->spent ? (uint32_t)paid : m->spent;
+	m->spent_at = now;
 }
 
-/* Probes and a query now and then: with all that may be asked again, below IDLE_BYTES a minute. */
+/* A verification is not asked whether it may: it is the reason why the account may be overdrawn. */
+static void spend(struct pmtu *m, nsec now, uint32_t bytes)
+{
+	settle_account(m, now);
+	m->spent += bytes;
+	if (m->spent > PMTU_SEARCH_BYTES)
+		m->spent = PMTU_SEARCH_BYTES;
+	if (m->round.kind == ROUND_VERIFY)
+		m->doubted += bytes;
+}
+
+/* Copies at the end of the plan that are too many are left out. False: not even the first has room. */
+static bool affordable(struct pmtu *m, nsec now)
+{
+	struct pmtu_round *r = &m->round;
+	uint32_t cost = query_size(m);
+	unsigned n = 0;
+	settle_account(m, now);
+	while (n < r->len && m->spent + cost + r->plan[n] <= PMTU_SEARCH_BYTES)
+		cost += r->plan[n++];
+	if (n < r->len && (n == 0 || r->kind != ROUND_CONFIRM))
+		return false;
+	r->len = (uint8_t)n;
+	return true;
+}
+
+/* --- between rounds --- */
+
+/*
+ * One probe and a query now and then: paid for before it is sent, with all that may be asked again. Soon
+ * while something is to be gained: the search had not the bytes to end, or it may have been wrong.
+ */
 static void raise_arm(struct pmtu *m, nsec now)
 {
-	nsec bytes = raise_copies(m) * (m->search.low + 1) + QUERIES * query_size(m);
-	nsec wait = nsec_max(m->raise_delay, bytes * 60 * NSEC_PER_SEC / IDLE_BYTES);
-	m->raise_at = m->search.low < m->max ? now + wait : NSEC_NEVER;
+	const struct pmtu_search *s = &m->search;
+	unsigned soon = s->lossy ? LOSSY_RAISES : 0;
+	unsigned late = s->raises > soon ? s->raises - soon : 0;
+	nsec delay = late < 4 ? RAISE_SOON << late : RAISE_TIMER;
+	uint32_t cost = pmtu_next_size(m) + QUERIES * query_size(m);
+	delay = nsec_max(nsec_min(delay, RAISE_TIMER), pmtu_worth(cost));
+	m->raise_at = s->low < m->max ? now + delay : NSEC_NEVER;
 	m->due = m->raise_at;
 }
 
@@ -58,7 +102,7 @@ static void search_complete(struct pmtu *m, nsec now, bool exact)
 	if (m->reason == PMTU_ENDED) /* nothing larger than what it began with */
 		m->reason = PMTU_FOUND;
 	m->round.phase = PHASE_IDLE;
-	m->raise_delay = m->shrunk || m->search.lossy || !exact ? RAISE_SOON : RAISE_TIMER;
+	m->search.raises = m->shrunk || m->search.lossy || !exact ? 0 : UINT8_MAX;
 	m->shrunk = false;
 	raise_arm(m, now);
 }
@@ -67,10 +111,7 @@ static void search_complete(struct pmtu *m, nsec now, bool exact)
 static void round_start(struct pmtu *m, nsec now)
 {
 	struct pmtu_round *r = &m->round;
-	uint32_t cost = QUERIES * query_size(m);
-	for (unsigned i = 0; i < r->len; i++)
-		cost += r->plan[i];
-	if (!complete(m) && r->kind != ROUND_VERIFY && m->search.spent + cost > PMTU_SEARCH_BYTES) {
+	if (!complete(m) && r->kind != ROUND_VERIFY && !affordable(m, now)) {
 		search_complete(m, now, false);
 		return;
 	}
@@ -79,15 +120,26 @@ static void round_start(struct pmtu *m, nsec now)
 	m->due = now;
 }
 
+static unsigned times_lost(const struct pmtu *m, uint32_t size)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < PMTU_WINDOW; i++)
+		n += m->sent[i].size == size && m->sent[i].fate == FATE_LOST;
+	return n;
+}
+
 /*
- * RFC 8899's MAX_PROBES; where single losses are known to happen it is not enough. A dear size has
- * failed once already, which counts.
+ * How often high goes once more: RFC 8899's MAX_PROBES after it has failed the first time. Where single
+ * losses are known to happen that is not enough; of a dear size all that failed counts.
  */
 static unsigned confirmations(const struct pmtu *m)
 {
+	unsigned enough = 1 + (m->search.lossy ? LOSSY_PROBES : PMTU_MAX_PROBES);
+	unsigned lost = times_lost(m, m->search.high);
 	if (m->search.high > PMTU_JUMBO)
-		return PMTU_MAX_PROBES - 1;
-	return m->search.lossy ? LOSSY_PROBES : PMTU_MAX_PROBES;
+		enough = PMTU_MAX_PROBES;
+	unsigned left = lost < enough ? enough - lost : 0;
+	return left < PMTU_MAX_PROBES ? left : PMTU_MAX_PROBES;
 }
 
 void pmtu_search_on(struct pmtu *m, nsec now)
@@ -101,7 +153,10 @@ void pmtu_search_on(struct pmtu *m, nsec now)
 		pmtu_plan_spread(m);
 	else
 		pmtu_plan(m, ROUND_CONFIRM, s->high, confirmations(m));
-	round_start(m, now);
+	if (m->round.len)
+		round_start(m, now);
+	else
+		search_complete(m, now, true);
 }
 
 static void end_of_first(struct pmtu *m, nsec now);
@@ -115,22 +170,44 @@ static void first_round(struct pmtu *m, nsec now)
 		end_of_first(m, now);
 }
 
-void pmtu_search(struct pmtu *m, nsec now, uint32_t low, uint32_t high, enum pmtu_reason why)
+void pmtu_search_anew(struct pmtu *m, nsec now, uint32_t high, enum pmtu_reason why, uint32_t spent)
 {
-	/* From a size that has just passed: what was sent before is as good as what is sent now. */
-	uint32_t floor = low > m->min ? m->search.floor : m->number;
-	m->search = (struct pmtu_search){ .low = low, .high = high, .floor = floor, .why = why };
-	m->state = low > m->min ? PMTU_SEARCHING : PMTU_STATE_BASE;
+	m->search =
+		(struct pmtu_search){ .low = m->min, .high = high, .floor = m->number, .why = why };
+	m->state = PMTU_STATE_BASE;
+	m->spent = spent;
+	m->spent_at = now;
+	first_round(m, now);
+}
+
+/*
+ * What was sent before is as good as what is sent now: low has just passed. The path has grown; or, where
+ * packets get lost, that one had been: what else failed still says something.
+ */
+void pmtu_search_up(struct pmtu *m, nsec now)
+{
+	const struct pmtu_search s = m->search;
+	m->search = (struct pmtu_search){ .low = s.low,
+					  .high = s.lossy ? s.high : m->max + 1,
+					  .floor = s.floor,
+					  .why = PMTU_SMALLER,
+					  .lossy = s.lossy };
+	m->state = PMTU_SEARCHING;
 	first_round(m, now);
 }
 
 /* --- the end of a round --- */
 
-/* What of the plan is above low did not arrive. */
+/*
+ * What of the plan is above low did not arrive. Where packets get lost, one that goes by itself goes
+ * again: all that is below it would be in vain.
+ */
 static void narrow(struct pmtu *m)
 {
 	const struct pmtu_round *r = &m->round;
 	struct pmtu_search *s = &m->search;
+	if (s->lossy && r->len == 1 && times_lost(m, r->plan[0]) < 2)
+		return;
 	for (unsigned i = 0; i < r->len; i++)
 		if (r->plan[i] > s->low && r->plan[i] < s->high)
 			s->high = r->plan[i];
@@ -192,7 +269,7 @@ static void black_hole(struct pmtu *m, nsec now)
 	}
 	m->shrunk = true;
 	pmtu_watch_reset(m);
-	pmtu_search(m, now, m->min, m->suspect, m->suspect_why);
+	pmtu_search_anew(m, now, m->suspect, m->suspect_why, m->doubted);
 }
 
 void pmtu_resume(struct pmtu *m, nsec now)
@@ -213,13 +290,30 @@ static void verify(struct pmtu *m, nsec now, uint32_t most)
 	round_start(m, now);
 }
 
+static void refute(struct pmtu *m, nsec now)
+{
+	m->search.lossy = true;
+	m->refuted = (uint8_t)(m->refuted < MOST_REFUTED ? m->refuted + 1 : MOST_REFUTED);
+	m->refuted_at = now;
+}
+
+nsec pmtu_patience(const struct pmtu *m, nsec now)
+{
+	if (!m->refuted || now - m->refuted_at > REFUTED_FOR)
+		return 0;
+	return PATIENCE << (m->refuted - 1);
+}
+
 static void end_of_verify(struct pmtu *m, nsec now)
 {
 	if (m->round.best >= m->suspect) {
-		m->search.lossy |= m->suspect_why == PMTU_BLACK_HOLE;
+		if (m->suspect_why == PMTU_BLACK_HOLE)
+			refute(m, now);
+		nsec paid = now + pmtu_worth(PMTU_HINT_SHARE * m->doubted);
+		m->hint_at = nsec_max(m->hint_at, paid);
 		pmtu_resume(m, now);
 	} else if (m->tries) {
-		verify(m, now, m->suspect > PMTU_JUMBO ? PMTU_MAX_PROBES : LOSSY_PROBES);
+		verify(m, now, PMTU_MAX_PROBES);
 	} else {
 		black_hole(m, now);
 	}
@@ -233,16 +327,29 @@ void pmtu_suspect(struct pmtu *m, nsec now, uint32_t size, uint32_t evidence, en
 	if (size > m->size || r->phase == PHASE_DEAD || (r->phase != PHASE_IDLE && proves_it))
 		return;
 	bool doubt = evidence < PMTU_MAX_PROBES;
+	uint32_t tries = m->search.lossy ? LOSSY_PROBES : PMTU_MAX_PROBES;
+	m->doubted = 0;
 	m->suspect = size;
 	m->suspect_why = why;
-	m->tries = (m->search.lossy ? LOSSY_PROBES : PMTU_MAX_PROBES) + (uint32_t)doubt;
+	/* dear, and there is evidence besides, or else it is about what an ICMP message said */
+	if (size > PMTU_JUMBO && why == PMTU_BLACK_HOLE)
+		tries = PMTU_MAX_PROBES - 1;
+	m->tries = tries + (uint32_t)doubt;
 	verify(m, now, doubt ? 1 : PMTU_MAX_PROBES);
 }
 
+/* It was one of low + 1, or it has brought low and high nearer. */
 static void end_of_raise(struct pmtu *m, nsec now)
 {
+	struct pmtu_search *s = &m->search;
+	if (pmtu_settled(m) && s->raises < UINT8_MAX)
+		s->raises++;
+	narrow(m);
+	if (m->round.best)
+		s->rises++;
+	else if (s->high <= m->round.plan[0])
+		s->rises = 0;
 	m->round.phase = PHASE_IDLE;
-	m->raise_delay = nsec_min(2 * m->raise_delay, RAISE_TIMER);
 	raise_arm(m, now);
 }
 
@@ -254,14 +361,9 @@ static void round_end(struct pmtu *m, nsec now)
 		end_of_first(m, now);
 		break;
 	case ROUND_SPREAD:
+	case ROUND_CONFIRM:
 		narrow(m);
 		pmtu_search_on(m, now);
-		break;
-	case ROUND_CONFIRM:
-		if (m->round.best)
-			pmtu_search_on(m, now);
-		else
-			search_complete(m, now, true);
 		break;
 	case ROUND_VERIFY:
 		end_of_verify(m, now);
@@ -269,6 +371,19 @@ static void round_end(struct pmtu *m, nsec now)
 	case ROUND_RAISE:
 		end_of_raise(m, now);
 	}
+}
+
+/* It lives again. What was found may not hold any more, and of what was not, nothing is known. */
+static void revive(struct pmtu *m, nsec now)
+{
+	m->round.phase = PHASE_IDLE;
+	raise_arm(m, now);
+	if (!complete(m))
+		pmtu_search_anew(m, now, m->max + 1, m->search.why, 0);
+	else if (m->size > m->min)
+		pmtu_suspect(m, now, m->size, 1, PMTU_SMALLER);
+	else
+		pmtu_resume(m, now);
 }
 
 void pmtu_round_answered(struct pmtu *m, nsec now, uint32_t newest)
@@ -279,8 +394,7 @@ void pmtu_round_answered(struct pmtu *m, nsec now, uint32_t newest)
 	if (r->best && r->best >= r->plan[r->len - 1])
 		round_end(m, now);
 	else if (r->phase == PHASE_DEAD && newest > r->query_last)
-		/* It lives again, and nothing is known of what it takes now. */
-		pmtu_search(m, now, m->min, m->max + 1, m->search.why);
+		revive(m, now);
 	else if (r->query && newest >= r->query)
 		round_end(m, now);
 }
@@ -303,7 +417,7 @@ static bool send_planned(struct pmtu *m, nsec now, struct pmtu_probe *out)
 	if (any) {
 		pmtu_send(m, r->plan[r->next], 0, out);
 		r->numbers[r->next++] = out->frame.number;
-		m->search.spent += complete(m) || r->kind == ROUND_VERIFY ? 0 : out->size;
+		spend(m, now, out->size);
 	}
 	if (r->next == r->len) {
 		r->phase = PHASE_SETTLING;
@@ -318,7 +432,7 @@ static void send_query(struct pmtu *m, nsec now, struct pmtu_probe *out)
 	struct pmtu_round *r = &m->round;
 	m->search.lossy |= r->phase == PHASE_ASKED;
 	pmtu_send(m, query_size(m), 0, out);
-	m->search.spent += complete(m) || r->kind == ROUND_VERIFY ? 0 : out->size;
+	spend(m, now, out->size);
 	if (!r->query)
 		r->query = out->frame.number;
 	r->query_last = out->frame.number;
@@ -350,7 +464,7 @@ static void sleep_on(struct pmtu *m, nsec now)
 
 static void raise_begin(struct pmtu *m, nsec now)
 {
-	pmtu_plan(m, ROUND_RAISE, m->search.low + 1, raise_copies(m));
+	pmtu_plan(m, ROUND_RAISE, pmtu_next_size(m), 1);
 	round_start(m, now);
 }
 

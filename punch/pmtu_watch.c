@@ -9,14 +9,32 @@
 #define WATCH_EVERY (250 * NSEC_PER_MSEC)
 /* A query is not to overtake the packet that it asks for. */
 #define WATCH_BEHIND (100 * NSEC_PER_MSEC)
-/* So long nothing of the watched size: what is smaller is watched. More than one packet a second. */
-#define WATCH_FALL (2 * NSEC_PER_SEC)
+/* While all arrives: so rarely, but where it pauses, as TCP does in a black hole after a round trip. */
+#define WATCH_STEADY NSEC_PER_SEC
+#define WATCH_PAUSE (250 * NSEC_PER_MSEC)
+/*
+ * So long nothing of the watched size: what is smaller is watched. More than one packet a second; and the
+ * first query of the smaller size is out before TCP's fourth try, 1.4 s after what was lost.
+ */
+#define WATCH_FALL (1200 * NSEC_PER_MSEC)
 #define WATCH_REST NSEC_PER_SEC
-enum { WATCH_TRIES = 4 };
+enum { WATCH_TRIES = 4, FINE_SHARE = 16 };
 
 void pmtu_watch_reset(struct pmtu *m)
 {
-	m->watch = (struct pmtu_watch){ .due = NSEC_NEVER, .asked_at = m->watch.asked_at };
+	m->watch = (struct pmtu_watch){ .due = NSEC_NEVER,
+					.fall = NSEC_NEVER,
+					.asked_at = m->watch.asked_at };
+}
+
+/* When to ask of what was sent since the last query: behind the first of it, or when that is enough. */
+static nsec ask_at(const struct pmtu_watch *w)
+{
+	nsec soonest = nsec_max(w->rest, w->asked_at + WATCH_EVERY);
+	nsec wanted = w->begun + WATCH_BEHIND;
+	if (w->fine)
+		wanted = nsec_min(w->sent_at + WATCH_PAUSE, w->begun + WATCH_STEADY);
+	return nsec_max(soonest, wanted);
 }
 
 /* The peer counts anew from the query on that says so: it is the sooner the better. */
@@ -36,21 +54,23 @@ void pmtu_sent(struct pmtu *m, nsec now, uint32_t size, uint32_t count)
 	/* Larger than size: on its way since before it shrank. */
 	if (m->state == PMTU_DISABLED || size <= m->min || size > m->size)
 		return;
-	if (size > w->size) {
-		watch_size(m, now, size);
-	} else if (size == w->size) {
-		w->last = now;
-		w->lesser = 0;
-	} else {
+	if (size < w->size) {
 		w->lesser = size > w->lesser ? size : w->lesser;
-		if (now - w->last > WATCH_FALL)
-			watch_size(m, now, w->lesser);
+		w->fall = nsec_max(now, w->last + WATCH_FALL);
+		return;
 	}
-	if (size >= w->size)
-		w->sent += count;
+	if (size > w->size)
+		watch_size(m, now, size);
+	w->last = now;
+	w->lesser = 0;
+	w->fall = NSEC_NEVER;
+	w->sent += count;
+	w->sent_at = now;
+	if (!w->traffic)
+		w->begun = now;
 	w->traffic = true;
-	if (w->due == NSEC_NEVER)
-		w->due = nsec_max(nsec_max(now + WATCH_BEHIND, w->rest), w->asked_at + WATCH_EVERY);
+	if (!w->query && (w->based || w->due == NSEC_NEVER))
+		w->due = ask_at(w);
 }
 
 /* Nobody answers: the rounds see whether the path lives, and nothing is to be learnt here. */
@@ -59,6 +79,7 @@ static void give_up(struct pmtu_watch *w, nsec now)
 	w->query = 0;
 	w->tries = 0;
 	w->based = false;
+	w->evidence = 0;
 	w->due = NSEC_NEVER;
 	w->rest = now + WATCH_REST;
 }
@@ -66,6 +87,8 @@ static void give_up(struct pmtu_watch *w, nsec now)
 bool pmtu_watch_poll(struct pmtu *m, nsec now, struct pmtu_probe *out)
 {
 	struct pmtu_watch *w = &m->watch;
+	if (now >= w->fall)
+		watch_size(m, now, w->lesser);
 	if (now < w->due)
 		return false;
 	if (w->tries >= WATCH_TRIES) {
@@ -76,12 +99,33 @@ bool pmtu_watch_poll(struct pmtu *m, nsec now, struct pmtu_probe *out)
 	if (!w->query) { /* asked again, an answer to the first may still come: rtt may be wrong */
 		w->query = out->frame.number;
 		w->asked = w->sent;
+		w->since = w->begun;
+		w->traffic = false;
 	}
 	w->asked_at = now;
-	w->traffic = false;
 	w->tries++;
 	w->due = now + nsec_max(WATCH_EVERY, 2 * m->rtt);
 	return true;
+}
+
+/* Nothing at all of some packets: of those before as well, where it was the same with them. */
+static void judge(struct pmtu *m, nsec now, uint32_t sent, uint32_t arrived)
+{
+	struct pmtu_watch *w = &m->watch;
+	batching_report(&m->batching, now, sent, arrived);
+	w->fine = arrived >= sent - sent / FINE_SHARE;
+	if (arrived) {
+		w->evidence = 0;
+		return;
+	}
+	if (!w->evidence)
+		w->missing_since = w->since;
+	w->evidence += sent;
+	if (now - w->missing_since < pmtu_patience(m, now))
+		return;
+	uint32_t evidence = w->evidence;
+	w->evidence = 0;
+	pmtu_suspect(m, now, w->size, evidence, PMTU_BLACK_HOLE);
 }
 
 void pmtu_watch_acked(struct pmtu *m, nsec now, const struct frame_ack *ack)
@@ -91,15 +135,13 @@ void pmtu_watch_acked(struct pmtu *m, nsec now, const struct frame_ack *ack)
 		return;
 	/* A count that went back, because the peer began anew, looks like many: no reason for a doubt. */
 	uint32_t sent = w->asked - w->base, arrived = ack->count - w->base_count;
-	bool doubt = w->based && sent && !arrived;
-	if (w->based && sent)
-		batching_report(&m->batching, now, sent, arrived);
+	bool tells = w->based && sent;
 	w->base = w->asked;
 	w->base_count = ack->count;
 	w->based = true;
 	w->query = 0;
 	w->tries = 0;
-	w->due = w->traffic ? nsec_max(now, w->asked_at + WATCH_EVERY) : NSEC_NEVER;
-	if (doubt)
-		pmtu_suspect(m, now, w->size, sent, PMTU_BLACK_HOLE);
+	if (tells)
+		judge(m, now, sent, arrived);
+	w->due = w->traffic ? nsec_max(now, ask_at(w)) : NSEC_NEVER;
 }

@@ -27,7 +27,7 @@ static void check_bounds(const struct pmtu *m, uint32_t max)
 {
 	uint32_t most = max > PMTU_MIN_V4 ? max : PMTU_MIN_V4;
 	check(m->size >= PMTU_MIN_V4 && m->size <= most && m->size <= PMTU_MAX);
-	check(m->search.spent <= PMTU_SEARCH_BYTES);
+	check(m->spent <= PMTU_SEARCH_BYTES);
 	check(m->lost <= m->probes);
 	(void)pmtu_state_name(m->state);
 	(void)pmtu_reason_text(m->reason);
@@ -97,7 +97,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct rd r = rd_of(data, size);
 	nsec now = NSEC_PER_SEC;
 	uint32_t max = PMTU_MAX;
-	pmtu_init(&m, false, AROUND);
+	pmtu_init(&m, PMTU_MIN_V4, AROUND);
 	pmtu_start(&m, now, PATH, max);
 	while (r.left >= 6) {
 		max = step(&m, &r, &now, max, &far);

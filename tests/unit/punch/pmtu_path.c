@@ -24,7 +24,7 @@ double path_chance(struct pmtu_path *p)
 
 void path_begin(struct pmtu_path *p, bool v6, uint32_t max)
 {
-	pmtu_init(&p->m, v6, p->around);
+	pmtu_init(&p->m, v6 ? PMTU_MIN_V6 : PMTU_MIN_V4, p->around);
 	pmtu_start(&p->m, p->now, 1 + path_pick(p, 1000000), max);
 }
 
@@ -135,8 +135,8 @@ static void send_data(struct pmtu_path *p, struct path_stream *s)
 
 static void look(struct pmtu_path *p, uint32_t size, enum pmtu_state state)
 {
-	if (p->m.search.spent > p->spent_most)
-		p->spent_most = p->m.search.spent;
+	if (p->m.spent > p->spent_most)
+		p->spent_most = p->m.spent;
 	if (p->over_since != NSEC_NEVER && p->now - p->over_since > p->over_longest)
 		p->over_longest = p->now - p->over_since;
 	if (p->m.size <= p->mtu)
