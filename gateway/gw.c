@@ -339,7 +339,7 @@ static int make_node(struct gw *g)
 			.udp = gw_send_udp,
 			.tun = gw_send_tun,
 			.note = on_note,
-			.local_mtu = gw_net_local_mtu },
+			.local_way = gw_net_local_way },
 		.aead = g->cfg->aead,
 		.worker_id = g->cfg->worker_id,
 		.release = WARREN_VERSION,

@@ -107,7 +107,7 @@ void gw_net_route(struct gw *g, struct peer *p, const struct prefix *prefix, boo
 void gw_net_path(struct gw *g, struct peer *p);
 void gw_net_mtu(struct gw *g, struct peer *p); /* peer_mtu() is another */
 void gw_net_path_mtu(const struct peer *p, const struct path *path, const struct link_mtu *m);
-uint32_t gw_net_local_mtu(void *ctx, const struct addr *remote); /* for struct node_io */
+struct local_way gw_net_local_way(void *ctx, const struct addr *remote); /* for struct node_io */
 void gw_net_candidates(struct gw *g);
 
 /* gw_uapi.c: wg(8)'s socket */

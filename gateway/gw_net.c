@@ -20,10 +20,13 @@ static uint32_t tun_mtu(const struct gw *g)
 	return !pinned ? TUN_MTU : pinned < MIN_IP6_MTU ? MIN_IP6_MTU : pinned;
 }
 
-uint32_t gw_net_local_mtu(void *ctx, const struct addr *remote)
+struct local_way gw_net_local_way(void *ctx, const struct addr *remote)
 {
 	struct gw *g = ctx;
-	return g->kernel ? kernel_path_mtu(g->kernel, remote) : 0;
+	struct kernel_way w = { 0 };
+	if (g->kernel)
+		w = kernel_way(g->kernel, remote);
+	return (struct local_way){ .mtu = w.mtu, .tag = w.tag };
 }
 
 /* A prefix that this host uses already would be cut off, or would cut us off. */
@@ -79,6 +82,7 @@ static void on_monitor(struct ev_loop *ev, ev_io *w, int revents)
 	if (!kernel_monitor_drain(g->monitor_fd, g->tun.ifindex))
 		return;
 	log_info("this host's addresses or routes changed: looking at all paths");
+	kernel_addresses_changed(g->kernel);
 	gw_net_candidates(g);
 	node_network_changed(g->node, g->loop.now);
 }

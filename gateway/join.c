@@ -320,7 +320,7 @@ static int first_grant(struct node *n, const struct lease *l)
 	struct links_config lc = { .self = l->number,
 				   .boot = n->boot,
 				   .max_links = n->max_peers,
-				   .local_mtu = n->io.local_mtu,
+				   .local_way = n->io.local_way,
 				   .ctx = n->io.ctx };
 	n->links = links_new(&lc);
 	if (!n->links)

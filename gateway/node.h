@@ -62,8 +62,8 @@ struct node_io {
 	void (*udp)(void *ctx, const struct udp_tx *tx, unsigned n);
 	void (*tun)(void *ctx, const struct gro_write *w);
 	void (*note)(void *ctx, const struct node_note *note);
-	/* This host's own MTU towards an outer address: bytes of IP packet, 0 unknown. May be NULL. */
-	uint32_t (*local_mtu)(void *ctx, const struct addr *remote);
+	/* This host's own way to an outer address. May be NULL. */
+	struct local_way (*local_way)(void *ctx, const struct addr *remote);
 };
 
 struct node_config {

@@ -52,10 +52,11 @@ struct peer {
 	bool raise_waits;
 	uint32_t stock_mtu; /* no warren: what fits, by this host's own MTU or an ICMP message */
 	nsec next_look, last_look,
-		last_search; /* static: at what this host says of the way, and a search */
-	uint32_t local_mtu;  /* what it said */
-	nsec stock_until;    /* when an ICMP message's word ends; NSEC_NEVER */
-	struct pmtu pmtu;    /* static warrens: of `path` */
+		last_search;	    /* static: at what this host says of the way, and a search */
+	struct local_way local_way; /* what it said */
+	bool look_moved;	    /* the peer itself is elsewhere */
+	nsec stock_until;	    /* when an ICMP message's word ends; NSEC_NEVER */
+	struct pmtu pmtu;	    /* static warrens: of `path` */
 	struct mtu_told told_mtu;
 	nsec rtt;	/* static warrens: of the last hello */
 	uint8_t hellos; /* sent in this session, unanswered */

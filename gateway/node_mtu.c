@@ -113,11 +113,15 @@ void mtu_review(struct peer *p, nsec now)
 	peer_schedule(p);
 }
 
-static uint32_t local_mtu(const struct peer *p)
+static struct local_way local_way(const struct peer *p)
 {
 	const struct node_io *io = &p->node->io;
-	uint32_t mtu = io->local_mtu ? io->local_mtu(io->ctx, &p->path.remote.addr) : 0;
-	return mtu ? mtu : UNKNOWN_LOCAL_MTU;
+	struct local_way way = { 0 };
+	if (io->local_way)
+		way = io->local_way(io->ctx, &p->path.remote.addr);
+	if (!way.mtu)
+		way.mtu = UNKNOWN_LOCAL_MTU;
+	return way;
 }
 
 /* Design: min(1420, MTU of the route to the endpoint - 60 or 80). */
@@ -139,23 +143,27 @@ void mtu_init(struct peer *p)
 	pmtu_init(&p->pmtu, path_floor(&p->path), path_around(&p->path));
 }
 
-/* The name is a new one each time: an answer to what another search asked is not one to this. */
+/*
+ * What was found, and what ICMP said of a path, holds where the way there is the same. The name is a new
+ * one each time: an answer to what another search asked is not one to this.
+ */
 static void look_again(struct peer *p, nsec now)
 {
-	uint32_t local = local_mtu(p);
+	struct local_way way = local_way(p);
+	bool other = p->look_moved || way.mtu != p->local_way.mtu || way.tag != p->local_way.tag;
 
 	p->next_look = NSEC_NEVER;
 	p->last_look = now;
-	/* what ICMP said of a path stays said where the way there is the same */
-	if (local != p->local_mtu || p->stock_until == NSEC_NEVER) {
-		p->local_mtu = local;
-		p->stock_mtu = stock_fits(p, local);
+	p->look_moved = false;
+	p->local_way = way;
+	if (other || p->stock_until == NSEC_NEVER) {
+		p->stock_mtu = stock_fits(p, way.mtu);
 		p->stock_until = NSEC_NEVER;
 	}
-	if (!p->warren)
+	if (!p->warren || (!other && p->pmtu.state != PMTU_DISABLED))
 		return;
 	p->last_search = now;
-	pmtu_start(&p->pmtu, now, randombytes_uniform(UINT32_MAX - 1) + 1, local);
+	pmtu_start(&p->pmtu, now, randombytes_uniform(UINT32_MAX - 1) + 1, way.mtu);
 }
 
 /* Now, or a second after `last`. */
@@ -187,6 +195,7 @@ void peer_set_path(struct peer *p, nsec now, const struct path *path)
 	p->path = *path;
 	if (moved)
 		p->stock_until = NSEC_NEVER;
+	p->look_moved |= moved;
 	if (elsewhere)
 		pmtu_init(&p->pmtu, path_floor(path), path_around(path));
 	if (moved)
@@ -356,8 +365,10 @@ static void too_big_local(struct node *n, nsec now, const struct udp_too_big *e)
 	for (struct peer *p = n->peers; p; p = p->next) {
 		if (p->kind != PEER_STATIC || !addr_eq(&p->path.remote.addr, &e->to.addr))
 			continue;
-		uint32_t local = local_mtu(p), mtu = e->mtu < local ? e->mtu : local;
+		uint32_t local = local_way(p).mtu, mtu = e->mtu < local ? e->mtu : local;
 		lower_stock(p, now, stock_fits(p, mtu));
+		if (p->warren) /* when it says more again, that is news */
+			p->local_way.mtu = mtu;
 		pmtu_set_max(&p->pmtu, now, mtu);
 		mtu_review(p, now);
 	}

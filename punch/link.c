@@ -103,6 +103,7 @@ struct link *link_add(struct links *ls, nsec now, uint32_t number,
 	l->chosen = NO_SLOT;
 	l->want_at = now;
 	l->refresh_at = NSEC_NEVER;
+	l->look_at = NSEC_NEVER;
 	for (unsigned i = 0; i < PENDING_PINGS; i++)
 		l->pending[i].slot = NO_SLOT;
 	for (int i = 0; i < SLOTS; i++)
@@ -236,8 +237,8 @@ static void network_changed(struct link *l, nsec now)
 			s->next = s->tries ? s->next : now;
 		else
 			link_probe(s, now);
-		link_search_again(l, now, s);
 	}
+	link_look(l, now);
 	l->backoff = 0;
 	/* Not all at the same instant: one millisecond for each, two seconds at most. */
 	uint32_t spread = l->all->count < 2000 ? l->all->count : 2000;

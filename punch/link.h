@@ -33,6 +33,12 @@ struct path {
 	uint32_t ifindex;
 };
 
+/* What this host says of its way to an address. */
+struct local_way {
+	uint32_t mtu; /* bytes of IP packet; 0 unknown */
+	uint64_t tag; /* another number, another way: interface, gateway, own addresses there */
+};
+
 struct links_config {
 	uint32_t self; /* our member number */
 	/*
@@ -43,8 +49,8 @@ struct links_config {
 	 */
 	uint64_t boot;
 	uint32_t max_links;
-	/* This host's own MTU towards `remote`: bytes of IP packet; 0 unknown. NULL: always unknown. */
-	uint32_t (*local_mtu)(void *ctx, const struct addr *remote);
+	/* This host's own way to `remote`. NULL: nothing is known of any. */
+	struct local_way (*local_way)(void *ctx, const struct addr *remote);
 	void *ctx;
 };
 
@@ -69,7 +75,10 @@ void *link_user(const struct link *l);
 
 /* The other side's candidates, from an introduction: probe all at once (also those known). */
 void link_introduce(struct link *l, nsec now, const struct endpoint *c, size_t n);
-/* Our addresses or routes changed: check all paths now, ask for new introductions. */
+/*
+ * Our addresses or routes changed, or others' did: check all paths now, ask for new introductions. The
+ * MTUs of those are searched again to which our own way is another than before, once a second at most.
+ */
 void links_network_changed(struct links *ls, nsec now);
 /* Data was sent or received on the link: heartbeats go faster. Cheap; call once per batch. */
 void link_active(struct link *l, nsec now);
@@ -147,7 +156,7 @@ struct link_mtu {
 struct mtu_told {
 	uint32_t size, logged;
 	enum pmtu_state state;
-	bool singles;
+	bool settled, singles;
 };
 bool mtu_changed(const struct pmtu *m, struct mtu_told *told, struct link_mtu *out);
 

@@ -44,6 +44,7 @@ struct slot {
 	nsec last_sent, added;
 	uint32_t sent, answered;
 	struct pmtu *mtu;     /* from its first search on, for most slots have none; or NULL */
+	struct local_way way; /* when that began */
 	struct mtu_told told; /* by LINK_MTU */
 };
 
@@ -81,7 +82,8 @@ struct link {
 	nsec want_at; /* the next LINK_WANT_INTRODUCTION */
 	nsec last_want;
 	uint8_t backoff;
-	nsec refresh_at; /* while a direct path is used: when the others are tried again */
+	nsec refresh_at;	 /* while a direct path is used: when the others are tried again */
+	nsec look_at, looked_at; /* whether our own ways have changed */
 
 	struct endpoint observed, last_observed;
 	nsec observed_at;
@@ -110,9 +112,9 @@ struct links {
 	struct heap heap;
 	nsec latest; /* the last time that we were told, for link_set_key(), which is told none */
 	struct link *ready_first, **ready_last;
-	struct bucket probes; /* of all links together */
-	uint32_t relay_mtu;   /* this host's own towards the relay, as asked at that time */
-	nsec relay_mtu_asked;
+	struct bucket probes;	    /* of all links together */
+	struct local_way relay_way; /* as asked at that time */
+	nsec relay_way_asked;
 	struct bucket search;	/* bytes of path MTU probes, of all links together */
 	uint64_t counter_floor; /* no link's counter was ever this great */
 
@@ -150,7 +152,8 @@ void link_forget_pending(struct link *l, const struct slot *s);
 void slot_set(struct slot *s, const struct slot *value); /* its search has not begun */
 void slot_end_search(struct slot *s);
 void link_search(struct link *l, nsec now, struct slot *s); /* if it is time */
-void link_search_again(struct link *l, nsec now, struct slot *s);
+/* Our own ways may have changed: each search to which it did begins anew, now or a little later. */
+void link_look(struct link *l, nsec now);
 bool link_poll_mtu(struct link *l, nsec now, struct link_output *out);
 nsec link_mtu_deadline(const struct link *l);
 

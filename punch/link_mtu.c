@@ -18,6 +18,7 @@ enum { UNKNOWN_LOCAL_MTU = 1500, V4_HEADER = 20, V6_HEADER = 40, V6_MORE = V6_HE
 #define SEARCH_COST(bytes) ((nsec)(bytes)*1000)
 #define SEARCH_DEPTH SEARCH_COST(256000)
 #define SEARCH_WAIT (10 * NSEC_PER_MSEC)
+#define LOOK_EVERY NSEC_PER_SEC
 
 uint32_t path_around(const struct path *p)
 {
@@ -54,22 +55,26 @@ static bool searching(const struct slot *s)
 	return s->mtu && s->mtu->state != PMTU_DISABLED;
 }
 
-static uint32_t ask_local_mtu(const struct links *ls, const struct addr *remote)
+static struct local_way ask_way(const struct links *ls, const struct addr *remote)
 {
-	uint32_t mtu = ls->cfg.local_mtu ? ls->cfg.local_mtu(ls->cfg.ctx, remote) : 0;
-	return mtu ? mtu : UNKNOWN_LOCAL_MTU;
+	struct local_way way = { 0 };
+	if (ls->cfg.local_way)
+		way = ls->cfg.local_way(ls->cfg.ctx, remote);
+	if (!way.mtu)
+		way.mtu = UNKNOWN_LOCAL_MTU;
+	return way;
 }
 
 /* The kernel is asked once for the relay, which all links have, however many search it now. */
-static uint32_t local_mtu(struct links *ls, nsec now, const struct slot *s)
+static struct local_way local_way(struct links *ls, nsec now, const struct slot *s)
 {
 	if (!s->path.relay)
-		return ask_local_mtu(ls, &s->path.remote.addr);
-	if (ls->relay_mtu_asked != now || !ls->relay_mtu) {
-		ls->relay_mtu = ask_local_mtu(ls, &ls->relay.addr);
-		ls->relay_mtu_asked = now;
+		return ask_way(ls, &s->path.remote.addr);
+	if (ls->relay_way_asked != now || !ls->relay_way.mtu) {
+		ls->relay_way = ask_way(ls, &ls->relay.addr);
+		ls->relay_way_asked = now;
 	}
-	return ls->relay_mtu;
+	return ls->relay_way;
 }
 
 /* A new name each time: an answer to what another search asked is not one to this. */
@@ -81,7 +86,8 @@ static void begin(struct link *l, nsec now, struct slot *s)
 			return; /* the smallest size goes on */
 		pmtu_init(s->mtu, path_floor(&s->path), path_around(&s->path));
 	}
-	pmtu_start(s->mtu, now, randombytes_uniform(UINT32_MAX - 1) + 1, local_mtu(l->all, now, s));
+	s->way = local_way(l->all, now, s);
+	pmtu_start(s->mtu, now, randombytes_uniform(UINT32_MAX - 1) + 1, s->way.mtu);
 	link_ready(l);
 }
 
@@ -94,10 +100,26 @@ void link_search(struct link *l, nsec now, struct slot *s)
 		begin(l, now, s);
 }
 
-void link_search_again(struct link *l, nsec now, struct slot *s)
+/* A container that starts on this host says nothing of the paths to others. */
+static void look(struct link *l, nsec now)
 {
-	if (s->used && searching(s))
-		begin(l, now, s);
+	l->look_at = NSEC_NEVER;
+	l->looked_at = now;
+	for (int i = 0; i < SLOTS; i++) {
+		struct slot *s = &l->slots[i];
+		if (!s->used || !searching(s))
+			continue;
+		struct local_way way = local_way(l->all, now, s);
+		if (way.mtu != s->way.mtu || way.tag != s->way.tag)
+			begin(l, now, s);
+	}
+}
+
+void link_look(struct link *l, nsec now)
+{
+	l->look_at = l->looked_at ? nsec_max(now, l->looked_at + LOOK_EVERY) : now;
+	if (l->look_at <= now)
+		look(l, now);
 }
 
 void link_session_up(struct link *l, nsec now)
@@ -155,7 +177,7 @@ void link_too_big(struct link *l, nsec now, const struct endpoint *to, bool rela
 
 void links_local_mtu(struct links *ls, nsec now, const struct addr *to, uint32_t mtu)
 {
-	uint32_t known = ask_local_mtu(ls, to);
+	uint32_t known = ask_way(ls, to).mtu;
 	if (mtu > known)
 		mtu = known;
 	for (uint32_t i = 0; i <= ls->mask; i++) {
@@ -164,6 +186,7 @@ void links_local_mtu(struct links *ls, nsec now, const struct addr *to, uint32_t
 				struct slot *s = &l->slots[k];
 				if (!searching(s) || !addr_eq(&s->path.remote.addr, to))
 					continue;
+				s->way.mtu = mtu;
 				pmtu_set_max(s->mtu, now, mtu);
 				link_ready(l);
 			}
@@ -184,14 +207,21 @@ struct link *links_quoted(struct links *ls, const uint8_t *quote, size_t len)
 	return ours ? link_find(ls, m.destination) : NULL;
 }
 
+/* What is gained bit by bit after a search is told when it is a sixteenth, and at its end. */
+enum { WORTH_A_LINE = 16 };
+
 bool mtu_changed(const struct pmtu *m, struct mtu_told *told, struct link_mtu *out)
 {
-	bool done = m->state == PMTU_SEARCH_COMPLETE && m->size != told->logged;
+	bool settled = m->state == PMTU_SEARCH_COMPLETE && pmtu_settled(m);
+	bool more = m->size > told->logged && m->size - told->logged >= told->logged / WORTH_A_LINE;
+	bool done =
+		m->state == PMTU_SEARCH_COMPLETE && m->size != told->logged && (settled || more);
 	bool smaller = m->size < told->size && m->state != PMTU_DISABLED;
 
 	bool singles = m->batching.state == BATCHING_SINGLES;
 
-	if (m->size == told->size && m->state == told->state && singles == told->singles)
+	if (m->size == told->size && m->state == told->state && settled == told->settled &&
+	    singles == told->singles)
 		return false;
 	*out = (struct link_mtu){ .size = m->size,
 				  .was = told->logged,
@@ -201,6 +231,7 @@ bool mtu_changed(const struct pmtu *m, struct mtu_told *told, struct link_mtu *o
 				  .singles_news = singles != told->singles };
 	told->singles = singles;
 	told->size = m->size;
+	told->settled = settled;
 	told->state = m->state;
 	if (out->news)
 		told->logged = m->size;
@@ -237,6 +268,8 @@ static bool probe(struct link *l, nsec now, struct slot *s, struct link_output *
 
 bool link_poll_mtu(struct link *l, nsec now, struct link_output *out)
 {
+	if (now >= l->look_at)
+		look(l, now);
 	for (int i = 0; i < SLOTS; i++) {
 		struct slot *s = &l->slots[i];
 		if (s->mtu && (tell(l, s, out) || probe(l, now, s, out) || tell(l, s, out)))
@@ -253,5 +286,7 @@ nsec link_mtu_deadline(const struct link *l)
 			at = nsec_min(at, pmtu_deadline(l->slots[i].mtu));
 	/* while the bucket is empty there is no use in coming back sooner */
 	nsec earliest = l->all->search.busy - SEARCH_DEPTH + SEARCH_WAIT;
-	return at == NSEC_NEVER ? at : nsec_max(at, earliest);
+	if (at != NSEC_NEVER)
+		at = nsec_max(at, earliest);
+	return nsec_min(at, l->look_at);
 }

@@ -94,12 +94,27 @@ size_t kernel_host_addresses(struct kernel_routes *k, unsigned skip_ifindex,
 	return s.n;
 }
 
-/* The MTU of a way. */
+/* The way out. */
 
 struct way {
 	unsigned oif;
 	uint32_t mtu; /* the route's own; 0: none said */
+	uint64_t tag; /* of the gateways */
 };
+
+/* FNV-1a: nobody gains by two ways that look alike. */
+static uint64_t mix(uint64_t tag, const void *p, size_t len)
+{
+	const uint8_t *b = p;
+	while (len--)
+		tag = (tag ^ *b++) * 0x100000001b3u;
+	return tag;
+}
+
+static uint64_t tag_of(const void *p, size_t len)
+{
+	return mix(0xcbf29ce484222325u, p, len);
+}
 
 static void see_way(void *ctx, struct nlmsghdr *h)
 {
@@ -108,6 +123,7 @@ static void see_way(void *ctx, struct nlmsghdr *h)
 	if (!rtnl_route_of(h, &r) || r.type != RTN_UNICAST)
 		return;
 	w->mtu = r.mtu;
+	w->tag = tag_of(r.gateway, r.gateways * sizeof(r.gateway[0]));
 	/* of several next hops the first need not be the one taken */
 	if (nlmsg_find_attr(h, sizeof(struct rtmsg), RTA_OIF))
 		w->oif = r.oif;
@@ -157,19 +173,66 @@ static uint32_t device_mtu(struct kernel_routes *k, unsigned ifindex)
 	return err < 0 ? 0 : d.mtu;
 }
 
+static bool host_has(const struct kernel_routes *k, const struct rtnl_address *a)
+{
+	for (size_t i = 0; i < k->n_host; i++)
+		if (k->host[i].ifindex == a->ifindex && addr_eq(&k->host[i].addr, &a->addr))
+			return true;
+	return false;
+}
+
+static void see_host_address(void *ctx, struct nlmsghdr *h)
+{
+	struct kernel_routes *k = ctx;
+	struct rtnl_address a;
+	if (!rtnl_address_of(h, &a) || !is_usable(&a) || host_has(k, &a))
+		return;
+	if (k->n_host == k->cap_host) {
+		size_t cap = k->cap_host ? k->cap_host * 2 : 16;
+		struct host_address *more = realloc(k->host, cap * sizeof(*more));
+		if (!more)
+			return; /* its coming and going is not noticed */
+		k->host = more;
+		k->cap_host = cap;
+	}
+	k->host[k->n_host++] = (struct host_address){ .ifindex = a.ifindex, .addr = a.addr };
+}
+
+/* A sum, for the kernel tells them in no order that is promised. */
+static uint64_t addresses_tag(struct kernel_routes *k, unsigned ifindex)
+{
+	uint64_t tag = 0;
+	if (!k->host_known) {
+		k->n_host = 0;
+		k->host_known = rtnl_dump(k, RTM_GETADDR, see_host_address, k) == 0;
+	}
+	for (size_t i = 0; i < k->n_host; i++)
+		if (k->host[i].ifindex == ifindex)
+			tag += tag_of(&k->host[i].addr, sizeof(k->host[i].addr));
+	return tag;
+}
+
 /*
  * An ICMP message, which anybody may have sent, puts a smaller MTU into the kernel's cache, and a
  * plain look-up shows that one. So the table's own entry is asked for first; only what it does not
  * name, a single device, is taken from the plain answer.
  */
-uint32_t kernel_path_mtu(struct kernel_routes *k, const struct addr *a)
+struct kernel_way kernel_way(struct kernel_routes *k, const struct addr *a)
 {
 	struct way w = { 0 };
 	(void)ask_route(k, a, RTM_F_FIB_MATCH, see_way, &w);
 	if (!w.oif && ask_route(k, a, 0, see_device_taken, &w) < 0)
-		return 0;
+		return (struct kernel_way){ 0 };
 	uint32_t device = w.oif ? device_mtu(k, w.oif) : 0;
-	return w.mtu && w.mtu < device ? w.mtu : device;
+	return (struct kernel_way){
+		.mtu = w.mtu && w.mtu < device ? w.mtu : device,
+		.tag = mix(w.tag, &w.oif, sizeof(w.oif)) + addresses_tag(k, w.oif),
+	};
+}
+
+void kernel_addresses_changed(struct kernel_routes *k)
+{
+	k->host_known = false;
 }
 
 uint32_t kernel_link_mtu_now(struct kernel_routes *k)

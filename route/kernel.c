@@ -151,6 +151,7 @@ void kernel_routes_free(struct kernel_routes *k)
 	route_table_free(k->routes);
 	route_table_free(k->addresses);
 	route_table_free(k->unreachables);
+	free(k->host);
 	rtnl_close(k);
 	free(k);
 }

@@ -74,10 +74,17 @@ size_t kernel_host_addresses(struct kernel_routes *k, unsigned skip_ifindex,
 			     const struct prefix *skip, size_t n, struct addr *out, size_t cap);
 
 /*
- * The MTU of the route to `a`: the route's own, where one is set, and never above the device's; 0 when
- * there is no route. What ICMP messages said of the path is left out.
+ * The way out to an address. MTU: the route's own, where one is set, and never above the device's; 0
+ * when there is no route. What ICMP messages said of the path is left out. `tag` is another number where
+ * the way is another: its interface, that one's own addresses, a gateway.
  */
-uint32_t kernel_path_mtu(struct kernel_routes *k, const struct addr *a);
+struct kernel_way {
+	uint32_t mtu;
+	uint64_t tag;
+};
+struct kernel_way kernel_way(struct kernel_routes *k, const struct addr *a);
+/* The addresses are read once; this makes the next kernel_way() read them again. */
+void kernel_addresses_changed(struct kernel_routes *k);
 /* The MTU of our TUN as it is now; 0 where it cannot be had. */
 uint32_t kernel_link_mtu_now(struct kernel_routes *k);
 

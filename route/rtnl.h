@@ -21,6 +21,13 @@ struct kernel_routes {
 	uint32_t table; /* of the routes through the TUN */
 	/* what we made and did not remove: prefix → this struct */
 	struct route_table *addresses, *routes, *unreachables;
+	/* what the host has, for kernel_way() */
+	struct host_address {
+		unsigned ifindex;
+		struct addr addr;
+	} * host;
+	size_t n_host, cap_host;
+	bool host_known;
 	/* the request under way */
 	uint32_t seq;
 	bool done;

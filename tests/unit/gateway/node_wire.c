@@ -10,7 +10,7 @@ nsec now;
 struct sent wire[WIRE];
 unsigned nwire, wire_done;
 unsigned datagrams, last_len;
-uint32_t path_mtu, wire_mtu, pinned_mtu;
+uint32_t path_mtu, path_tag, wire_mtu, pinned_mtu;
 bool (*wire_loses)(const struct sent *s, uint32_t len);
 
 enum { HELLO_SIZE = WG_OVERHEAD + HELLO_LEN }; /* no inner packet is sealed to so few bytes */
@@ -85,17 +85,18 @@ static void on_tun(void *ctx, const struct gro_write *w)
 	e->came++;
 }
 
-static uint32_t local_mtu(void *ctx, const struct addr *remote)
+static struct local_way local_way(void *ctx, const struct addr *remote)
 {
 	(void)ctx;
 	(void)remote;
-	return path_mtu;
+	return (struct local_way){ .mtu = path_mtu, .tag = path_tag };
 }
 
 int setup(void **state)
 {
 	(void)state;
 	path_mtu = 1500;
+	path_tag = 0;
 	wire_mtu = 0;
 	wire_loses = NULL;
 	now = 1000 * NSEC_PER_SEC;
@@ -110,7 +111,7 @@ int setup(void **state)
 						   .udp = on_udp,
 						   .tun = on_tun,
 						   .note = on_note,
-						   .local_mtu = local_mtu },
+						   .local_way = local_way },
 					   .pinned_mtu = pinned_mtu,
 					   .aead = aead_choose("libcrypto"),
 					   .max_peers = 8 };

@@ -45,7 +45,7 @@ extern nsec now;
 extern struct sent wire[WIRE];
 extern unsigned nwire, wire_done;
 extern unsigned datagrams, last_len; /* of all ends */
-extern uint32_t path_mtu;	     /* what each host says of its ways */
+extern uint32_t path_mtu, path_tag;  /* what each host says of its ways */
 /* Larger IP packets than this are lost, where they may not be cut; 0: none. */
 extern uint32_t wire_mtu;
 extern uint32_t pinned_mtu; /* of the ends of the next setup() */

@@ -242,6 +242,30 @@ static void test_hint_outlives_changes_here(void **state)
 	assert_int_equal(peer_mtu(p), 1340);
 }
 
+/* Nor does it make the path of a warren be searched again; another way out of here does, once a second. */
+static void test_searched_again_for_cause(void **state)
+{
+	(void)state;
+	struct peer *p = warren_pair();
+	run_for(5 * SEC);
+	uint32_t probes = p->pmtu.probes, path = p->pmtu.path;
+	for (unsigned i = 0; i < 50; i++) {
+		node_network_changed(ends[0].node, now);
+		run_for(100 * MS);
+	}
+	assert_int_equal(p->pmtu.probes, probes);
+	unsigned searches = 0;
+	for (unsigned i = 0; i < 50; i++) {
+		path_tag++;
+		node_network_changed(ends[0].node, now);
+		run_for(100 * MS);
+		searches += p->pmtu.path != path;
+		path = p->pmtu.path;
+	}
+	assert_in_range(searches, 5, 6);
+	assert_int_equal(p->pmtu.size, 1500);
+}
+
 /* What anybody may send leaves room for this host's own word. */
 static void test_flood_and_own_word(void **state)
 {
@@ -321,6 +345,7 @@ int main(void)
 		T(test_unasked_answer),
 		T(test_lost_hellos_heal),
 		T(test_hint_outlives_changes_here),
+		T(test_searched_again_for_cause),
 		T(test_flood_and_own_word),
 		T(test_ip6_is_told_no_less),
 		T(test_routes_hear_of_it),

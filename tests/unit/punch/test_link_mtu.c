@@ -1,153 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * The path MTU searches of a link: when they begin and end, and what they say. The peer answers each ping and each probe that the path takes, at once.
- */
-#include "link_harness.h"
+/* The path MTU searches of a link: when they begin and end, and what they say. */
+#include "link_ways.h"
 
 #include <sodium.h>
-
-enum { WAYS = 64 };
-
-#define A "198.51.100.7:1000"
-#define B "198.51.100.8:1000"
-#define C "198.51.100.9:1000"
-
-/* What each way took, and what was seen on it. */
-struct way {
-	struct endpoint at;
-	uint32_t takes;
-	bool dead; /* pings are not answered, and no probe is */
-	uint32_t probes, name;
-	uint64_t bytes;
-	nsec first, last;
-};
-
-static struct {
-	struct way ways[WAYS];
-	unsigned nways, asked; /* asked: calls of local_mtu() */
-	struct pmtu_seen seen;
-	struct link_output mtu; /* the last LINK_MTU */
-	unsigned mtus, news;
-	uint32_t local;
-	bool sees_more; /* of the watched data */
-} w;
-
-static struct way *way_of(const struct endpoint *e)
-{
-	for (unsigned i = 0; i < w.nways; i++)
-		if (endpoint_eq(&w.ways[i].at, e))
-			return &w.ways[i];
-	assert_true(w.nways < WAYS);
-	w.ways[w.nways] = (struct way){ .at = *e, .takes = 1500 };
-	return &w.ways[w.nways++];
-}
-
-static struct way *way(const char *s)
-{
-	struct endpoint e = ep(s);
-	return way_of(&e);
-}
-
-static struct way *relay(void)
-{
-	struct endpoint e = relay_at();
-	return way_of(&e);
-}
-
-static uint32_t local_mtu(void *ctx, const struct addr *remote)
-{
-	(void)ctx;
-	(void)remote;
-	w.asked++;
-	return w.local;
-}
-
-static void on_send(const struct link_output *out)
-{
-	size_t skip = out->path.relay ? RELAY_HEADER_LEN : 0;
-	struct sent s = { .at = t.now, .path = out->path };
-	assert_int_equal(outer_parse(out->bytes + skip, out->len - skip, outer_key, &s.m),
-			 DROP_NONE);
-	if (s.m.type == OUTER_TYPE_PING && !way_of(&out->path.remote)->dead)
-		answer(&s);
-}
-
-static void on_probe(const struct link_output *out)
-{
-	struct way *way = way_of(&out->path.remote);
-	uint32_t size = out->message + path_around(&out->path);
-	struct frame_ack ack;
-	assert_int_equal(out->probe.size, out->message);
-	way->first = way->probes++ ? way->first : t.now;
-	way->last = t.now;
-	way->bytes += size;
-	way->name = out->probe.path;
-	if (way->dead || size > way->takes)
-		return;
-	pmtu_seen_probe(&w.seen, t.now, out->path.relay, &out->probe, &ack);
-	link_probe_ack(out->link, t.now, &ack);
-}
-
-/* Everything that is due now, and what it causes. */
-static void turn(void)
-{
-	struct link_output out;
-	while (links_poll(t.ls, t.now, &out)) {
-		if (out.event == LINK_SEND) {
-			on_send(&out);
-		} else if (out.event == LINK_PROBE) {
-			on_probe(&out);
-		} else if (out.event == LINK_MTU) {
-			w.mtu = out;
-			w.mtus++;
-			w.news += out.mtu.news;
-		}
-	}
-	assert_true(links_deadline(t.ls) > t.now);
-}
-
-static void run_on(nsec d)
-{
-	nsec end = t.now + d;
-	for (;;) {
-		turn();
-		if (links_deadline(t.ls) > end)
-			break;
-		t.now = links_deadline(t.ls);
-	}
-	t.now = end;
-}
-
-static int begin(void **state)
-{
-	struct links_config cfg = {
-		.self = SELF, .boot = BOOT, .max_links = 8, .local_mtu = local_mtu
-	};
-	fresh(state);
-	links_free(t.ls);
-	memset(&w, 0, sizeof(w));
-	w.local = 1500;
-	t.ls = links_new(&cfg);
-	t.l = link_add(t.ls, t.now, PEER, outer_key, &t);
-	return t.l ? 0 : -1;
-}
-
-/* A path that answers, slower than those before it. */
-static void path_at(const char *where)
-{
-	prove(where, (20 + 10 * (nsec)way(where)->at.addr.b[15]) * MS);
-}
-
-static const struct pmtu *search_of(const char *where)
-{
-	struct link_path_info info[32];
-	struct endpoint e = ep(where);
-	size_t n = link_paths(t.l, info, ARRAY_SIZE(info));
-	for (size_t i = 0; i < n; i++)
-		if (endpoint_eq(&info[i].path.remote, &e))
-			return info[i].mtu;
-	return NULL;
-}
 
 /* --- begin and end --- */
 
@@ -264,30 +119,6 @@ static void test_ends_with_the_path(void **state)
 	assert_int_equal(link_message_max(t.l), 1500 - 28);
 }
 
-static void test_network_change(void **state)
-{
-	(void)state;
-	set_relay();
-	path_at(A);
-	link_session_up(t.l, t.now);
-	run_on(5 * SEC);
-	uint32_t name = way(A)->name, relay_name = relay()->name, probes = way(A)->probes;
-	unsigned news = w.news;
-	links_network_changed(t.ls, t.now);
-	assert_int_equal(link_message_max(t.l), 1500 - 28); /* believed until shown otherwise */
-	run_on(5 * SEC);
-	assert_true(way(A)->probes > probes);
-	assert_int_not_equal(way(A)->name, name);
-	assert_int_not_equal(relay()->name, relay_name);
-	assert_int_equal(link_message_max(t.l), 1500 - 28);
-	assert_int_equal(w.news, news); /* the same as before is no news */
-	way(A)->takes = 1400;
-	links_network_changed(t.ls, t.now);
-	run_on(5 * SEC);
-	assert_int_equal(link_message_max(t.l), 1400 - 28);
-	assert_true(w.news > news && w.mtu.mtu.was);
-}
-
 /* One of 24 places for candidates is taken by another: its search was not theirs. */
 static void test_place_taken_again(void **state)
 {
@@ -362,6 +193,25 @@ static void test_news(void **state)
 	}
 }
 
+/* What is gained bit by bit after the search: no line for each bit, and one when it is all. */
+static void test_few_lines(void **state)
+{
+	(void)state;
+	w.local = 9000;
+	way(A)->takes = 7000;
+	path_at(A);
+	link_session_up(t.l, t.now);
+	run_on(5 * SEC);
+	uint32_t first = w.mtu.mtu.size;
+	assert_int_equal(w.news, 1);
+	assert_true(first < 7000 && first > 6500);
+	run_on(4000 * SEC);
+	assert_int_equal(link_message_max(t.l), 7000 - 28);
+	assert_int_equal(w.news, 2);
+	assert_int_equal(w.last_news.size, 7000);
+	assert_int_equal(w.last_news.was, first);
+}
+
 /* --- data, and hints --- */
 
 static void test_data_wakes(void **state)
@@ -412,41 +262,20 @@ static void test_too_big(void **state)
 	assert_int_equal(search_of("203.0.113.1:7777")->size, 1300);
 }
 
-static void test_local_mtu(void **state)
-{
-	(void)state;
-	set_relay();
-	path_at(A);
-	link_session_up(t.l, t.now);
-	run_on(5 * SEC);
-	struct endpoint a = ep(A), c = ep(C);
-	w.local = 1300;
-	links_local_mtu(t.ls, t.now, &c.addr, 1300);
-	turn();
-	assert_int_equal(link_message_max(t.l), 1472);
-	links_local_mtu(t.ls, t.now, &a.addr, 1300);
-	assert_int_equal(link_message_max(t.l), 1300 - 28);
-	turn();
-	assert_int_equal(w.mtu.mtu.reason, PMTU_LOCAL);
-	assert_true(w.mtu.mtu.news && w.mtu.mtu.in_use && w.mtu.mtu.was == 1500);
-	assert_int_equal(search_of("203.0.113.1:7777")->size, 1500);
-}
-
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, begin, done)
+#define T(f) cmocka_unit_test_setup_teardown(f, ways_begin, done)
 	const struct CMUnitTest tests[] = {
 		T(test_nothing_before_the_session),
 		T(test_session_before_the_path),
 		T(test_alternative_on_its_second_answer),
 		T(test_only_what_is_kept),
 		T(test_ends_with_the_path),
-		T(test_network_change),
 		T(test_place_taken_again),
 		T(test_news),
+		T(test_few_lines),
 		T(test_data_wakes),
 		T(test_too_big),
-		T(test_local_mtu),
 	};
 	if (sodium_init() < 0)
 		return 1;
