@@ -5,9 +5,6 @@
  */
 #include "punch/pmtu_core.h"
 
-/* A flood of forged ICMP messages costs one verification in this time, and half of the idle bytes. */
-#define HINT_EVERY (30 * NSEC_PER_SEC)
-
 static uint32_t clamp_max(const struct pmtu *m, uint32_t max)
 {
 	uint32_t most = max < PMTU_MAX ? max : PMTU_MAX;
@@ -197,7 +194,7 @@ void pmtu_too_big(struct pmtu *m, nsec now, uint32_t mtu)
 	m->hint = mtu;
 	if (mtu >= m->size || now < m->hint_at)
 		return;
-	m->hint_at = now + nsec_max(HINT_EVERY, pmtu_worth(PMTU_HINT_SHARE * m->size));
+	m->hint_at = now + pmtu_worth(PMTU_HINT_SHARE * m->size);
 	pmtu_suspect(m, now, m->size, 1, PMTU_TOO_BIG);
 }
 

@@ -11,24 +11,30 @@
  * witness that the path lives, so that loss is not taken for a small MTU. Sizes that did not arrive
  * narrow the search only for the time being; the one size just above the result is what is sent
  * MAX_PROBES times (more where loss was seen) before the search is complete. An ack of any size is
- * believed at once.
+ * believed at once. Where loss was seen, the size that the search stopped at goes again in each round.
  *
  *   DISABLED         no session, or the path is not proven: size is MIN
  *   BASE             the first round is out: size is MIN, or what was believed before
  *   SEARCHING        at least one size was acknowledged since; size grows with each
- *   SEARCH_COMPLETE  size is the result; looked at again after PMTU_RAISE_TIMER
+ *   SEARCH_COMPLETE  size is the result; looked at again after PMTU_RAISE_TIMER. To the byte, or
+ *                    (not pmtu_settled()) as near as its bytes allowed: then each raise halves the rest
  *   ERROR            not even BASE_PLPMTU passes: searching between MIN and that
  *
- * Black holes (RFC 8899 4.3): while large packets are sent, the peer is asked every 250 ms how many of
- * them arrived (`watch`). When small queries pass and none of the large ones does, the largest size
- * sent is probed: once if few were lost, then MAX_PROBES times (more where loss was seen); if none
- * passes, size falls to BASE at once and a search begins.
+ * Black holes (RFC 8899 4.3): while large packets are sent, the peer is asked how many of them arrived
+ * (`watch`): each second, and when they pause, while all arrives; every 250 ms where some are missing.
+ * When small queries pass and none of the large ones does, the largest size sent is probed: once if few
+ * were lost, then MAX_PROBES times (more where loss was seen); if none passes, size falls to BASE at once
+ * and a search begins. Doubts that prove wrong make the next one wait for more: up to 2 s without any.
  * An ICMP "too big" that fits a packet in flight does the same as such a suspicion: it never lowers
  * anything by itself, and its MTU is only the next size to try.
  *
- * Cost: at most PMTU_SEARCH_BYTES in a search; between searches one probe per raise timer, so that
- * it stays below 2 KiB a minute. Besides, while large data flows, the watch: a query of some 100 bytes
- * each 250 ms, and a probe or more where nothing of what was sent in that time arrived.
+ * Cost: an account of PMTU_SEARCH_BYTES, full at a new search (a new path, another own MTU, a black hole);
+ * PMTU_IDLE_BYTES a minute are paid off. What a round sends is charged; a search ends where there is no
+ * more, and one that goes up because the path grew has what is there. A raise waits until its probe is paid
+ * for, so that each minute costs no more than 2 KiB where sizes are below 1900, and all of them together
+ * where they are jumbo: 9000 bytes each five minutes. Not in it: while large data flows, the watch, a query
+ * of some 100 bytes each second (5.5 KB a minute), up to four in one where packets get lost (22 KB), and
+ * what a doubt verifies, a probe or more (0.7 KB a minute at 5 % loss, 4 KB at 20 %).
  */
 #ifndef WARREN_PMTU_H
 #define WARREN_PMTU_H
