@@ -9,9 +9,12 @@
 #define WATCH_EVERY (250 * NSEC_PER_MSEC)
 /* A query is not to overtake the packet that it asks for. */
 #define WATCH_BEHIND (100 * NSEC_PER_MSEC)
-/* While all arrives: so rarely, but where it pauses, as TCP does in a black hole after a round trip. */
+/*
+ * While all arrives: so rarely. But at once where it pauses, as TCP does in a black hole after a round
+ * trip: before its first try, 200 ms later.
+ */
 #define WATCH_STEADY NSEC_PER_SEC
-#define WATCH_PAUSE (250 * NSEC_PER_MSEC)
+#define WATCH_PAUSE (150 * NSEC_PER_MSEC)
 /*
  * So long nothing of the watched size: what is smaller is watched. More than one packet a second; and the
  * first query of the smaller size is out before TCP's fourth try, 1.4 s after what was lost.

@@ -205,7 +205,7 @@ static void end_of_life(void)
 	if (!told || p->loss > 0 || dear)
 		run_idle(3300);
 	/* each probe of them waits minutes until it is paid for, and is lost now and then */
-	if (p->loss > 0.1 && dear)
+	if (p->loss > 0 && dear)
 		run_idle(3300);
 	if (p->m.state != PMTU_SEARCH_COMPLETE) /* the raise timer made it search just now */
 		run_for(10 * SEC + 100 * sim.rtt);
