@@ -143,8 +143,8 @@ uint32_t pmtu_next_size(const struct pmtu *m)
 
 /*
  * The usual sizes that were not tried, or a step that closes the gap to a quarter; whether low was it
- * already costs one probe more. Where
- * packets get lost, the size that it stopped at goes again: all below it is in vain where it passes.
+ * already costs one probe more. Where packets get lost, the size that it stopped at goes again: all below
+ * it is in vain where it passes.
  */
 static void plan_quarters(struct pmtu *m, uint32_t low, uint32_t gap)
 {
