@@ -127,6 +127,21 @@ static void answer_health(struct conn *c)
 		answer_text(c, 200, "ok");
 }
 
+static void answer_metrics(struct conn *c)
+{
+	answer_blob(c, 200, "text/plain; version=0.0.4; charset=utf-8", page_metrics(c->s));
+}
+
+/* Metrics are of the shim, too: they leave out what only the gateway could have said. */
+void answer_without_status(struct conn *c, const char *why)
+{
+	c->s->gateway.known = false;
+	if (c->d.own == OWN_METRICS)
+		answer_metrics(c);
+	else
+		answer_text(c, 503, why);
+}
+
 void answer_own(struct conn *c)
 {
 	static const char json[] = "application/json";
@@ -138,11 +153,9 @@ void answer_own(struct conn *c)
 		answer_blob(c, 200, "text/html; charset=utf-8", page_people(c->s));
 		return;
 	case OWN_METRICS:
-		answer_blob(c, 200, "text/plain; version=0.0.4; charset=utf-8", page_metrics(c->s));
-		return;
 	case OWN_STATUS:
 		if (c->s->feed.dead) {
-			answer_text(c, 503, "the gateway is gone; it is being started again");
+			answer_without_status(c, "the gateway is gone; it is being started again");
 			return;
 		}
 		c->phase = PHASE_STATUS;
@@ -164,8 +177,12 @@ void answer_status(struct conn *c, void *arg)
 	struct blob *b = arg;
 	if (c->phase != PHASE_STATUS)
 		return;
-	b->refs++;
-	answer_blob(c, 200, "application/json", b);
+	if (c->d.own == OWN_METRICS) {
+		answer_metrics(c);
+	} else {
+		b->refs++;
+		answer_blob(c, 200, "application/json", b);
+	}
 	conn_run(c);
 }
 

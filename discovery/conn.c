@@ -224,7 +224,7 @@ static void timed_out(struct ev_loop *loop, ev_timer *t, int events)
 		break;
 	case PHASE_STATUS:
 		c->s->feed.wanted = false; /* the next one asks again */
-		answer_text(c, 503, "the gateway did not tell its status within 2 s");
+		answer_without_status(c, "the gateway did not tell its status within 2 s");
 		break;
 	case PHASE_CONNECT:
 		c->up.error = ETIMEDOUT;

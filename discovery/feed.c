@@ -81,11 +81,24 @@ void feed_tell_trino(struct shim *s)
 	say(s, text);
 }
 
+/* What the metrics say of the gateway; a release that does not tell it is no error. */
+static void take_cpu(struct shim *s, const json_t *status)
+{
+	const json_t *cpu = json_object_get(status, "cpu");
+	const json_t *seconds = json_object_get(cpu, "seconds");
+	const json_t *share = json_object_get(cpu, "share_minute");
+
+	s->gateway.known = json_is_number(seconds) && json_is_number(share);
+	s->gateway.cpu_seconds = json_number_value(seconds);
+	s->gateway.cpu_share = json_number_value(share);
+}
+
 static bool take_status(struct shim *s, const json_t *status)
 {
 	char *text = json_dumps(status, JSON_COMPACT | JSON_ENCODE_ANY);
 	struct blob *b = blob_of(text, text ? strlen(text) : 0);
 	s->feed.wanted = false;
+	take_cpu(s, status);
 	if (!b)
 		return false;
 	shim_each(s, answer_status, b);

@@ -170,6 +170,21 @@ static void metrics_members(FILE *f, const struct shim *s)
 		fprintf(f, "warren_links{kind=\"%s\"} %u\n", kinds[k], links[k]);
 }
 
+static void metrics_gateway(FILE *f, const struct shim *s)
+{
+	if (!s->gateway.known)
+		return;
+	fprintf(f,
+		"# HELP warren_gateway_cpu_seconds_total CPU time that the gateway has used.\n"
+		"# TYPE warren_gateway_cpu_seconds_total counter\n"
+		"warren_gateway_cpu_seconds_total %.6f\n"
+		"# HELP warren_gateway_cpu_share Its share of a core in the last minute; 1 is "
+		"all.\n"
+		"# TYPE warren_gateway_cpu_share gauge\n"
+		"warren_gateway_cpu_share %.6f\n",
+		s->gateway.cpu_seconds, s->gateway.cpu_share);
+}
+
 static void metrics(FILE *f, const struct shim *s)
 {
 	const struct trino *t = &s->probe.trino;
@@ -177,6 +192,7 @@ static void metrics(FILE *f, const struct shim *s)
 	for (const struct conn *c = s->conns; c; c = c->next)
 		splices += c->phase == PHASE_SPLICE;
 	metrics_members(f, s);
+	metrics_gateway(f, s);
 	metrics_requests(f, s);
 	gauge(f, "warren_shim_connections", "Client connections open now.", s->clients);
 	gauge(f, "warren_shim_splices", "Connections of HTTP/2 or TLS open now.", splices);

@@ -8,7 +8,8 @@
  *   gateway → shim  {"roster":{"self":ID,"ip":IP,"ip6":IP6,"coordinator_id":ID or null,"members":[
  *                     {"id":…,"ip":…,"ip6":…,"http":8081,"https":0,"coordinator":true|false,
  *                      "environment":…,"version":…,"online":true,"link":"direct"|"relay"|"none"|"self","release":…},…]}}
- *                   {"status":{…}}            the answer to want-status, passed on as it is
+ *                   {"status":{…}}            the answer to want-status, passed on as it is; its
+ *                                             "cpu" goes into the metrics, too
  *   shim → gateway  {"trino":{"http":8081,"https":0,"coordinator":true,"environment":…,"version":…,"up":true}}
  *                   {"want":"status"}
  * The facts of Trino are sent when they change, and once at the start. Unknown keys are skipped, and

@@ -158,12 +158,19 @@ struct feed {
 	char *told; /* the facts last sent */
 };
 
+/* What the gateway said of itself when it was asked last. */
+struct gateway_facts {
+	bool known;
+	double cpu_seconds, cpu_share;
+};
+
 struct shim {
 	struct ev_loop *loop;
 	uint16_t proxy_port, trino_port, trino_https_port;
 	char worker_id[NAME_SIZE], coordinator_id[NAME_SIZE];
 	int feed_fd;
 	struct feed feed;
+	struct gateway_facts gateway;
 	int listen_fd[2]; /* IPv4, IPv6 */
 	ev_io accept[2];
 	ev_timer accept_again;
@@ -245,6 +252,7 @@ void answer_blob(struct conn *c, unsigned status, const char *type, struct blob 
 void answer_own(struct conn *c);
 void answer_starting(struct conn *c); /* /v1/info while Trino is down */
 void answer_status(struct conn *c, void *arg);
+void answer_without_status(struct conn *c, const char *why);
 bool answer_step(struct conn *c);
 bool linger_step(struct conn *c);
 struct blob *blob_of(char *p, size_t len); /* takes `p`, of malloc */

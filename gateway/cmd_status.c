@@ -135,6 +135,16 @@ static void print_peer(const json_t *p)
 	print_fragments(p);
 }
 
+static void print_cpu(const json_t *cpu)
+{
+	if (cpu)
+		printf("CPU: %.1f %% of a core in the last minute, %.1f %% since the start, %.1f s "
+		       "in all\n",
+		       100 * json_number_value(json_object_get(cpu, "share_minute")),
+		       100 * json_number_value(json_object_get(cpu, "share")),
+		       json_number_value(json_object_get(cpu, "seconds")));
+}
+
 static void print_gateway(const json_t *o)
 {
 	const json_t *r = json_object_get(o, "rendezvous"), *peers = json_object_get(o, "peers");
@@ -152,6 +162,7 @@ static void print_gateway(const json_t *o)
 	if (json_is_integer(json_object_get(o, "mtu_pinned")))
 		printf("inner MTU pinned to %lld: what does not fit a path is cut\n",
 		       num(o, "mtu_pinned"));
+	print_cpu(json_object_get(o, "cpu"));
 	printf("\n  %-16s %-16s %-7s %-26s %10s %8s %5s %11s %11s  %s\n", "MEMBER", "ADDRESS",
 	       "PATH", "ENDPOINT", "RTT", "PATH-MTU", "MTU", "SENT", "RECEIVED", "RELEASE");
 	json_array_foreach((json_t *)(uintptr_t)peers, i, p) print_peer(p);

@@ -163,6 +163,7 @@ static void housekeeping(struct gw *g, nsec now)
 	struct enrol_info e;
 
 	g->next_housekeeping = now + HOUSEKEEPING;
+	cpu_meter_sample(&g->cpu, now, loop_cpu_used());
 	g->loop.wall_offset = loop_wall_offset();
 	node_set_wall(g->node, g->loop.wall_offset);
 	reserve_timestamps(g);
@@ -456,6 +457,7 @@ _Noreturn void gw_main(struct gw_config *cfg, int chan)
 			g->tun.fd = g->udp.fd = -1;
 		g->refused_limit = &no_answer;
 		ok = loop_init(&g->loop, g, turn, deadline) == 0;
+		cpu_meter_init(&g->cpu, g->loop.now, loop_cpu_used());
 		no_answer.every = 5 * NSEC_PER_SEC; /* nothing to complain of before that */
 		log_allowed(&no_answer, g->loop.now, &none);
 		no_answer.every = 30 * NSEC_PER_SEC;

@@ -6,6 +6,7 @@
 #ifndef WARREN_GW_H
 #define WARREN_GW_H
 
+#include "gateway/cpu_meter.h"
 #include "gateway/ctl.h"
 #include "gateway/helper.h"
 #include "gateway/loop.h"
@@ -55,6 +56,7 @@ struct gw_config {
 struct gw {
 	struct gw_config *cfg;
 	struct loop loop;
+	struct cpu_meter cpu;
 	struct node *node;
 	struct tun tun;
 	struct udp_socket udp;

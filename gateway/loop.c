@@ -25,6 +25,11 @@ nsec loop_wall_offset(void)
 	return read_clock(CLOCK_REALTIME) - read_clock(CLOCK_BOOTTIME);
 }
 
+nsec loop_cpu_used(void)
+{
+	return read_clock(CLOCK_PROCESS_CPUTIME_ID);
+}
+
 static void on_timer(struct ev_loop *ev, ev_io *w, int revents)
 {
 	uint64_t expired;

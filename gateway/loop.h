@@ -33,4 +33,7 @@ void loop_close(struct loop *l);
 nsec loop_clock(void);
 nsec loop_wall_offset(void);
 
+/* CPU time that this process has used, of the kernel's work for it, too. */
+nsec loop_cpu_used(void);
+
 #endif

@@ -171,12 +171,27 @@ static const char *state_word(const struct gw *g)
 
 static json_t *socket_json(const struct gw *g)
 {
-	return json_pack("{s:i,s:b,s:b,s:I,s:I,s:I,s:I,s:I}", "port", g->udp.port, "gso",
+	return json_pack("{s:i,s:b,s:b,s:I,s:I,s:I,s:I,s:I,s:I}", "port", g->udp.port, "gso",
 			 g->udp.gso, "gro", g->udp.gro, "tx_calls", (json_int_t)g->udp.tx_calls,
 			 "tx_datagrams", (json_int_t)g->udp.tx_datagrams, "rx_calls",
-			 (json_int_t)g->udp.rx_calls, "rx_datagrams",
-			 (json_int_t)g->udp.rx_datagrams, "gso_fallbacks",
+			 (json_int_t)g->udp.rx_calls, "rx_empty", (json_int_t)g->udp.rx_empty,
+			 "rx_datagrams", (json_int_t)g->udp.rx_datagrams, "gso_fallbacks",
 			 (json_int_t)g->udp.gso_fallbacks);
+}
+
+static json_t *tun_json(const struct tun *t)
+{
+	return json_pack("{s:I,s:I,s:I}", "reads", (json_int_t)t->reads, "empty_reads",
+			 (json_int_t)t->empty_reads, "writes", (json_int_t)t->writes);
+}
+
+static json_t *cpu_json(const struct gw *g)
+{
+	nsec now = g->loop.now, used = loop_cpu_used();
+
+	return json_pack("{s:f,s:f,s:f}", "seconds", (double)used / NSEC_PER_SEC, "share",
+			 cpu_share_ever(&g->cpu, now, used), "share_minute",
+			 cpu_share_of_late(&g->cpu, now, used, 60 * NSEC_PER_SEC));
 }
 
 json_t *gw_status(struct gw *g)
@@ -187,11 +202,12 @@ json_t *gw_status(struct gw *g)
 	for (struct peer *p = NULL; (p = node_peer_next(g->node, p));)
 		if (peer_kind(p) != PEER_RENDEZVOUS)
 			json_array_append_new(peers, peer_json(p, g->loop.now));
-	json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:o,s:s,s:o,s:o,s:o}", "release", WARREN_VERSION,
-			      "state", state_word(g), "worker_id", g->cfg->worker_id, "interface",
-			      g->tun.name, "key", key_text(wg_public_key(node_wg(g->node))), "aead",
-			      g->cfg->aead->name, "udp", socket_json(g), "peers", peers, "drops",
-			      drops_json(node_drops(g->node)));
+	json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:o,s:s,s:o,s:o,s:o,s:o,s:o}", "release",
+			      WARREN_VERSION, "state", state_word(g), "worker_id",
+			      g->cfg->worker_id, "interface", g->tun.name, "key",
+			      key_text(wg_public_key(node_wg(g->node))), "aead", g->cfg->aead->name,
+			      "udp", socket_json(g), "tun", tun_json(&g->tun), "cpu", cpu_json(g),
+			      "peers", peers, "drops", drops_json(node_drops(g->node)));
 	if (g->cfg->joining) {
 		json_object_set_new(o, "network", json_string(g->cfg->token.network));
 		json_object_set_new(o, "rendezvous", rendezvous_json(g));

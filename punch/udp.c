@@ -226,8 +226,12 @@ int udp_recv(struct udp_socket *s, struct udp_rx *rx, unsigned n)
 	int got = receive(s, msgs, n);
 	if (got <= 0) /* what woke the caller then? */
 		s->errors = true;
+	if (got < 0 && errno == EAGAIN) {
+		s->rx_empty++;
+		return 0;
+	}
 	if (got < 0)
-		return errno == EAGAIN ? 0 : -errno;
+		return -errno;
 	for (int i = 0; i < got; i++)
 		read_message(s, &msgs[i], &rx[i]);
 	return got;

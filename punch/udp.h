@@ -19,7 +19,8 @@ struct udp_socket {
 	bool gso, gro; /* in use; gso turns false by itself when the kernel refuses it for good */
 	uint16_t port; /* the bound port, host order */
 	bool errors;   /* udp_errors() may have something */
-	uint64_t tx_calls, tx_datagrams, rx_calls, rx_datagrams, gso_fallbacks;
+	uint64_t tx_calls, tx_datagrams, gso_fallbacks;
+	uint64_t rx_calls, rx_empty, rx_datagrams; /* empty: there was nothing to receive */
 	/* the rest is udp*.c's */
 	bool df_clear[2]; /* [IPv4] */
 	unsigned unheard; /* calls of udp_recv() since `errors` became true */

@@ -114,19 +114,25 @@ ssize_t tun_read(struct tun *t, struct vnet_hdr *h, uint8_t *buf, size_t cap)
 	struct iovec iov[2] = { { .iov_base = h, .iov_len = VNET_HDR_LEN },
 				{ .iov_base = buf, .iov_len = cap } };
 	ssize_t n;
-	do
+	do {
 		n = readv(t->fd, iov, 2);
-	while (n < 0 && errno == EINTR);
+		t->reads++;
+	} while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN) {
+		t->empty_reads++;
+		return 0;
+	}
 	if (n < 0)
-		return errno == EAGAIN ? 0 : -errno;
+		return -errno;
 	return n > VNET_HDR_LEN ? n - VNET_HDR_LEN : -EIO;
 }
 
 int tun_write(struct tun *t, const struct gro_write *w)
 {
 	ssize_t n;
-	do
+	do {
 		n = writev(t->fd, w->iov, w->iovcnt);
-	while (n < 0 && errno == EINTR);
+		t->writes++;
+	} while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : 0;
 }

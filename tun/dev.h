@@ -14,6 +14,7 @@ struct tun {
 	unsigned ifindex;
 	char name[IFNAMSIZ];
 	bool tso, uso; /* which offloads the kernel took; without tso each read is one packet */
+	uint64_t reads, empty_reads, writes; /* system calls; empty: there was nothing to read */
 };
 
 /* 64 KiB of packet and its vnet header: what one read may give. */

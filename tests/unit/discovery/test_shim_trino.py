@@ -64,6 +64,7 @@ class TrinoTest(ShimTest):
         self.assertIn("warren_members 2\n", metrics)
         self.assertIn('warren_shim_requests_total{route="own",class="2xx"}', metrics)
         self.assertIn("warren_trino_up 1\n", metrics)
+        self.assertNotIn("warren_gateway_", metrics)  # this gateway has said nothing of it
         self.assertEqual(shim.request("HEAD", "/warren/")[1], "")
         self.assertEqual(shim.get("/warren/nothing")[0], 404)
 
@@ -89,6 +90,25 @@ class TrinoTest(ShimTest):
         self.assertEqual(shim.wants, 1)  # they shared one question
         shim.status = {"late": 1}
         self.assertEqual(shim.get("/warren/status")[0], 200)
+
+    def test_metrics_of_the_gateway(self):
+        """Each time what it says then; without an answer the others alone."""
+        shim = self.start()
+        for seconds, share in ((12.5, 0.25), (80, 1)):
+            shim.status = {"cpu": {"seconds": seconds, "share": 0.5, "share_minute": share}}
+            metrics = shim.get("/warren/metrics")[1]
+            self.assertIn("warren_gateway_cpu_seconds_total %.6f\n" % seconds, metrics)
+            self.assertIn("warren_gateway_cpu_share %.6f\n" % share, metrics)
+        shim.status = None
+        status, metrics, _ = shim.get("/warren/metrics")
+        self.assertEqual(status, 200)
+        self.assertIn("warren_members 0\n", metrics)
+        self.assertNotIn("warren_gateway_", metrics)
+        shim.status = {"cpu": "junk"}
+        self.assertNotIn("warren_gateway_", shim.get("/warren/metrics")[1])
+        shim.feed.shutdown(socket.SHUT_RDWR)
+        wait_for(lambda: shim.get("/warren/health")[0] == 503)
+        self.assertEqual(shim.get("/warren/metrics")[0], 200)
 
     def test_facts_are_told(self):
         shim = self.start()

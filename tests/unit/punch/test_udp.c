@@ -97,7 +97,9 @@ static unsigned expect_data(uint32_t bytes, uint32_t seg)
 		}
 	}
 	assert_memory_equal(got, data, bytes);
+	uint64_t empty = b.rx_empty;
 	assert_int_equal(udp_recv(&b, rx, SLOTS), 0);
+	assert_int_equal(b.rx_empty - empty, 1);
 	return datagrams;
 }
 

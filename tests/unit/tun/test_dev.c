@@ -101,7 +101,10 @@ static void close_on_exec_and_non_blocking(void **state)
 	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
 	while (tun_read(&ends[0].tun, &h, buf, sizeof(buf)) > 0)
 		; /* neighbour discovery and the like */
+	uint64_t reads = ends[0].tun.reads, empty = ends[0].tun.empty_reads;
 	assert_int_equal(tun_read(&ends[0].tun, &h, buf, sizeof(buf)), 0);
+	assert_int_equal(ends[0].tun.reads - reads, 1);
+	assert_int_equal(ends[0].tun.empty_reads - empty, 1);
 }
 
 /* --- traffic between two kernels --- */
@@ -346,7 +349,9 @@ static void merged_without_checksum(void **state)
 		store_be16(p + 26, 0);
 	}
 	assert_int_equal(gro_merge(pkts, 0, 8, true, &w), 8);
+	uint64_t writes = ends[1].tun.writes;
 	assert_int_equal(tun_write(&ends[1].tun, &w), 0);
+	assert_int_equal(ends[1].tun.writes - writes, 1);
 	for (unsigned i = 0; i < 8; i++)
 		assert_int_equal(recv(in, got, sizeof(got), 0), i < 7 ? 500 : 9);
 	assert_int_equal(recv(in, got, sizeof(got), 0), -1);
