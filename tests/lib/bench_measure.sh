@@ -5,7 +5,7 @@
 # machine that sends, TARGET the address that it sends to, PIDS are the processes whose CPU time counts.
 # Each figure is one line of OUT: name, measure, value.
 
-declare -A FROM=() TARGET=() PIDS=()
+declare -A FROM=() TARGET=() PIDS=() IS=() # IS: which release, which AEAD
 UDP_SECS=3 UDP_BYTES=1472 UDP_LEAST=20 UDP_MOST=5120 UDP_STEPS=8
 UDP_AS=udp # the measures' names begin so
 
@@ -35,17 +35,25 @@ busy_ticks() {
 	awk '$1 == "cpu" { print $2 + $3 + $4 + $7 + $8 }' /proc/stat
 }
 
-# memory NAME FIELD: kB of one side's processes; the larger side
-memory() {
-	local p q most=0 sum
-	for p in ${PIDS[$1]:-}; do
-		sum=0
-		for q in $(tree "$p"); do
-			sum=$((sum + $(awk -v f="$2:" '$1 == f { print $2 }' "/proc/$q/status" 2>/dev/null || echo 0)))
-		done
-		[ $sum -le $most ] || most=$sum
+# memory_watch: from now on what the variants' processes have at most is watched, on the larger side
+memory_watch() {
+	local name pids sides=()
+	for name in ${ONLY//,/ }; do
+		[ -n "${PIDS[$name]:-}" ] || continue
+		read -ra pids <<<"${PIDS[$name]}"
+		sides+=("$name=$(IFS=, && echo "${pids[*]}")")
 	done
-	echo $most
+	[ ${#sides[@]} -gt 0 ] || return 0
+	lib/bench_memory.py "$LAB_DIR/memory" "${sides[@]}" &
+	WATCHER=$!
+	LAB_PIDS+=("$WATCHER")
+}
+
+# memory_note: what it was
+memory_note() {
+	[ -n "${WATCHER:-}" ] || return 0
+	lab_stop "$WATCHER"
+	cat "$LAB_DIR/memory" >>"$OUT"
 }
 
 # note NAME MEASURE VALUE
@@ -169,4 +177,11 @@ measure_udp() {
 the_machine() {
 	echo "$(date -u +%F); $(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores for" \
 		"both ends, iperf3 and the gateways; kernel $(uname -r)"
+}
+
+what_they_are() {
+	local name
+	for name in ${ONLY//,/ }; do
+		[ -z "${IS[$name]:-}" ] || echo "$name: ${IS[$name]}"
+	done
 }

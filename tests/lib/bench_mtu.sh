@@ -65,7 +65,6 @@ mtu_found() {
 }
 
 mtu_start() {
-	warren_need
 	! wanted mtu1500 || mtu_variant mtu1500 1500
 	! wanted mtu9000 || mtu_variant mtu9000 9000
 	! wanted searched || mtu_variant searched 1280
@@ -87,8 +86,8 @@ mtu_round() {
 	[ ${#small[@]} = 0 ] || measure_udp "${small[@]}"
 }
 
-# mtu_say: what each variant was in fact
-mtu_say() {
+# mtu_end: what each variant was in fact
+mtu_end() {
 	local name
 	echo "AEAD: $(status "${FROM[${ONLY%%,*}]}" .aead); datagrams cross the cables in the kernel's bundles, in all variants"
 	for name in ${ONLY//,/ }; do

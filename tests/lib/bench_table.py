@@ -28,8 +28,12 @@ MEASURES = [
     ("ping", "ping, median, ms", 1, 3),
     ("added", "  more than bare, ms", 1, 3),
     ("loaded", "ping beside TCP, 99 %, ms", 1, 3),
+    ("query", "Trino's query, s", 1, 2),
+    ("querycpu", "CPU-s of the VPN, a run", 1, 2),
+    ("queryjava", "  Trino's processes, a run", 1, 2),
+    ("querybusy", "  whole machine, a run", 1, 2),
     ("hwm", "peak memory (VmHWM), MB", 1 / 1024, 1),
-    ("anon", "own memory (RssAnon), MB", 1 / 1024, 1),
+    ("anon", "peak own memory (RssAnon), MB", 1 / 1024, 1),
 ]
 
 
@@ -70,12 +74,13 @@ def main():
     names = [n for n in args.names or names if n in names]
     pairs = [r.split("/") for r in args.ratios]
     pairs = [p for p in pairs if p[0] in names and p[1] in names]
-    print(f"{'':30}" + "".join(f"{n:>22}" for n in names) + "".join(f"{'/'.join(p):>21}" for p in pairs))
+    heads = ["/".join(p) for p in pairs]
+    print(f"{'':30}" + "".join(f"{n:>22}" for n in names) + "".join(f"{h:>{len(h) + 2}}" for h in heads))
     for measure, title, factor, digits in MEASURES:
         if not any((n, measure) in values for n in names):
             continue
         print(f"{title:30}" + "".join(f"{cell(values.get((n, measure)), factor, digits):>22}" for n in names) +
-              "".join(f"{ratio(values, measure, p):>21}" for p in pairs))
+              "".join(f"{ratio(values, measure, p):>{len(h) + 2}}" for h, p in zip(heads, pairs)))
 
 
 main()

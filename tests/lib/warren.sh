@@ -22,7 +22,7 @@ warren_need() {
 # rv_start [ARG…]: the rendezvous on RV_NODE, as the user nobody, whose state outlives it; its
 # process is RV_PID, the token for the others in TOKEN.
 rv_start() {
-	RV_STATE=$LAB_DIR/rv-state
+	RV_STATE=$LAB_DIR/$RV_NODE-state
 	[ -d "$RV_STATE" ] || install -d -m 700 -o nobody -g nogroup "$RV_STATE"
 	lab_spawn $RV_NODE "$LAB_DIR/rv.log" "${AS_NOBODY[@]}" "$WARREN" rendezvous --listen "0.0.0.0:$RV_PORT" \
 		--network "$NETWORK" --public "$RV_ADDR:$RV_PORT" --state "$RV_STATE" "$@"
