@@ -181,8 +181,9 @@ static json_t *socket_json(const struct gw *g)
 
 static json_t *tun_json(const struct tun *t)
 {
-	return json_pack("{s:I,s:I,s:I}", "reads", (json_int_t)t->reads, "empty_reads",
-			 (json_int_t)t->empty_reads, "writes", (json_int_t)t->writes);
+	return json_pack("{s:b,s:b,s:I,s:I,s:I}", "tso", t->tso, "uso", t->uso, "reads",
+			 (json_int_t)t->reads, "empty_reads", (json_int_t)t->empty_reads, "writes",
+			 (json_int_t)t->writes);
 }
 
 static json_t *cpu_json(const struct gw *g)

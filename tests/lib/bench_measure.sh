@@ -175,8 +175,8 @@ measure_udp() {
 
 # the_machine: what the figures depend on
 the_machine() {
-	echo "$(date -u +%F); $(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores for" \
-		"both ends, iperf3 and the gateways; kernel $(uname -r)"
+	echo "$(date -u +%F); $(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores for all" \
+		"of it; kernel $(uname -r)"
 }
 
 what_they_are() {

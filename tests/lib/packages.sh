@@ -12,7 +12,7 @@ PACKAGES=(
 	clang-format shellcheck man-db
 	# the lab
 	bash iproute2 nftables procps util-linux ethtool tcpdump iputils-ping iperf3 jq python3 socat
-	netcat-openbsd ca-certificates curl git wireguard-tools wireguard-go
+	netcat-openbsd ca-certificates curl git strace wireguard-tools wireguard-go
 	# the image
 	debootstrap buildah
 	# Trino's archives come by Maven, the Java runtime as a Python wheel
