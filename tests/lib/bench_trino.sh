@@ -201,5 +201,5 @@ trino_end() {
 }
 
 trino_tables() {
-	python3 lib/bench_table.py "$OUT" wireguard-go/bare warren/bare warren/wireguard-go
+	python3 lib/bench_table.py "$OUT" --names "$ONLY" wireguard-go/bare warren/bare warren/wireguard-go
 }

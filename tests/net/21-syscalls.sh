@@ -105,7 +105,7 @@ for n in a b; do
 	check "on $n strace counts as we do: $seen; $READS, $WRITES, $SENDS, $RECEIVES" eval \
 		"alike $READS $(traced $n readv) && alike $WRITES $(traced $n writev) && alike $SENDS $(traced $n sendmmsg) && alike $RECEIVES $(traced $n recvmmsg)"
 	check "with all other calls, one for $((TRACED / $(traced $n))) bytes" test $((TRACED / $(traced $n))) -ge $EACH
-	sed 's/^/# /' "$LAB_DIR/$n.strace"
+	awk -v n=$n 'NR > 2 && $1 != "total" && $2 + 0 > 0 { s = s " " $1 "=" $2 } END { print "# strace on " n ":" s }' "$LAB_DIR/$n.strace"
 done
 
 # --- UDP
@@ -166,7 +166,8 @@ kill -CONT "${GATEWAY[a]}"
 check_wait 20 "$BURST datagrams in one burst leave" '[ $(($(status a .udp.tx_datagrams) - sent)) -ge $BURST ]'
 since a
 packets=$(($(handed) - at))
-check "a burst: $packets packets: $SAID" test $READS -le $packets
+# the end of a queue shows by one read that finds nothing
+check "a burst: $packets packets: $SAID" test $READS -le $((packets + 1))
 check "a burst leaves in batches" test $SENDS -le $((BURST / FEW))
 kill -CONT "${GATEWAY[b]}"
 check_wait 20 "and arrive" "arrived $BURST" 'tail -n 1 $LAB_DIR/sink'
