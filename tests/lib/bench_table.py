@@ -5,6 +5,7 @@
 Each cell is the median of the rounds with the least and the largest beside it; a ratio is that of
 two medians of the same run."""
 import argparse
+import re
 import statistics
 from collections import defaultdict
 
@@ -64,23 +65,37 @@ def ratio(values, measure, pair):
     return f"{statistics.median(over) / statistics.median(under):.2f}"
 
 
+def plain(head, rows):
+    """Columns as wide as what is in them."""
+    widths = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
+    for row in [head, *rows]:
+        yield row[0].ljust(widths[0]) + "".join("  " + c.rjust(w) for c, w in zip(row[1:], widths[1:]))
+
+
+def markdown(head, rows):
+    """As docs/ and the README show it."""
+    for row in [head, ["---"] * len(head), *rows]:
+        cells = [re.sub(r"(?<=[0-9])-(?=[0-9])", "\u2013", c).replace("<=", "\u2264").strip() for c in row]
+        yield "| " + " | ".join("\u2013" if c == "-" else c.replace("/", " / ") if row is head else c for c in cells) + " |"
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__)
     args.add_argument("file")
     args.add_argument("--names", type=lambda s: s.split(","))
+    args.add_argument("--markdown", action="store_true")
     args.add_argument("ratios", nargs="*", help="NAME/NAME")
     args = args.parse_intermixed_args()
     values, names = read(args.file)
     names = [n for n in args.names or names if n in names]
     pairs = [r.split("/") for r in args.ratios]
     pairs = [p for p in pairs if p[0] in names and p[1] in names]
-    heads = ["/".join(p) for p in pairs]
-    print(f"{'':30}" + "".join(f"{n:>22}" for n in names) + "".join(f"{h:>{len(h) + 2}}" for h in heads))
-    for measure, title, factor, digits in MEASURES:
-        if not any((n, measure) in values for n in names):
-            continue
-        print(f"{title:30}" + "".join(f"{cell(values.get((n, measure)), factor, digits):>22}" for n in names) +
-              "".join(f"{ratio(values, measure, p):>{len(h) + 2}}" for h, p in zip(heads, pairs)))
+    head = ["", *names, *("/".join(p) for p in pairs)]
+    rows = [[title, *(cell(values.get((n, measure)), factor, digits) for n in names),
+             *(ratio(values, measure, p) for p in pairs)]
+            for measure, title, factor, digits in MEASURES if any((n, measure) in values for n in names)]
+    for line in (markdown if args.markdown else plain)(head, rows):
+        print(line)
 
 
 main()
