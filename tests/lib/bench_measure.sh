@@ -8,6 +8,7 @@
 declare -A FROM=() TARGET=() PIDS=() IS=() # IS: which release, which AEAD
 UDP_SECS=3 UDP_BYTES=1472 UDP_LEAST=20 UDP_MOST=5120 UDP_STEPS=8
 UDP_AS=udp # the measures' names begin so
+LOAD=$(cut -d' ' -f1 /proc/loadavg) # of all else that goes on
 
 # tree PID…: these processes and all their descendants
 tree() {
@@ -176,7 +177,7 @@ measure_udp() {
 # the_machine: what the figures depend on
 the_machine() {
 	echo "$(date -u +%F); $(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores for all" \
-		"of it; kernel $(uname -r)"
+		"of it; kernel $(uname -r); load average $LOAD before the run"
 }
 
 what_they_are() {

@@ -15,8 +15,8 @@ from collections import defaultdict
 PANELS = [
     ("tcp1", "TCP, 1 stream: Gbit/s (more is better)", 1, 2),
     ("tcp4", "TCP, 4 streams: Gbit/s (more is better)", 1, 2),
-    ("cpu1", "CPU-seconds of both ends per Gbit, 1 stream (less is better)", 1, 3),
-    ("cpu4", "CPU-seconds of both ends per Gbit, 4 streams (less is better)", 1, 3),
+    ("cpu1", "CPU-s of both ends per Gbit, 1 stream (less is better)", 1, 3),
+    ("cpu4", "CPU-s of both ends per Gbit, 4 streams (less is better)", 1, 3),
     ("ping", "round trip, idle, median: ms (less is better)", 1, 3),
     ("anon", "peak own memory of one end: MB (less is better)", 1 / 1024, 1),
 ]

@@ -68,6 +68,17 @@ for n in a b; do
 	check "bulk TCP on $n: one call for $((BULK / ALL)) bytes: $SAID" test $((BULK / ALL)) -ge $EACH
 done
 
+# used NODE: CPU time of its gateway in seconds, as the kernel has it
+used() {
+	sed 's/.*) //' "/proc/${GATEWAY[$1]}/stat" | awk -v hz="$(getconf CLK_TCK)" '{ print ($12 + $13) / hz }'
+}
+before=$(used a) said=$(status a .cpu.seconds) after=$(used a)
+check "a says what CPU time it has used: $said s, of $before to $after" \
+	awk "BEGIN { exit !($before > 0 && $said >= $before - 0.02 && $said <= $after + 0.02) }"
+check "and its share of a core: $(status a '"\(.cpu.share) since the start, \(.cpu.share_minute) of late"')" \
+	test "$(status a '.cpu | .share > 0 and .share <= 1 and .share_minute > 0 and .share_minute <= 1')" = true
+check "for people, too" grep -q '^CPU: [0-9.]* % of a core' <(lab_exec a "$WARREN" status)
+
 # --- and what strace says
 
 for n in a b; do
