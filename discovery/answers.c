@@ -139,7 +139,7 @@ void answer_without_status(struct conn *c, const char *why)
 	if (c->d.own == OWN_METRICS)
 		answer_metrics(c);
 	else
-		answer_text(c, 503, why);
+		answer_text(c, 503, "%s", why);
 }
 
 void answer_own(struct conn *c)
