@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # timeout: 180
+# alone: what is waiting, and so what a call moves, depends on what else runs
 #
 # What the data path asks of the kernel, in system calls: the counts are the gateway's own, and those are
 # compared with strace's. Bulk TCP: at most one for 16 KiB, at either end. UDP: at most one read of the
