@@ -113,7 +113,7 @@ paths_of() {
 	peer_status "$1" "$2" '.paths[] |
 		"\(.kind)\(if .in_use then "*" else "" end) \(.endpoint) \(.mtu) \(.mtu_state), \(.mtu_reason);"' |
 		tr '\n' ' '
-	lab_in "$1" ip route get "$(peer_status "$1" "$2" .ip)" | head -n 1
+	echo "route $(route_mtu "$1" "$(peer_status "$1" "$2" .ip)"), IPv6 $(route_mtu "$1" "$(status "$2" .ip6)")"
 }
 
 # route_mtu NODE ADDRESS: the MTU that the kernel goes by

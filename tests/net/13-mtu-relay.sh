@@ -16,6 +16,7 @@ cd "$(dirname "$0")/.." || exit 1
 . lib/wg.sh
 . lib/transfer.sh
 . lib/mtu_check.sh
+. lib/mtu_move.sh
 lab_init relay
 warren_need
 wg_go_find || lab_die "no wireguard-go"
@@ -27,13 +28,6 @@ mtu_host a 1500
 mtu_host b 1500
 mtu_no_ipv6 a rv
 
-# relay_direct N M: what each takes
-relay_direct() {
-	mtu_both a rv "$1" silent
-	mtu_both b rv "$1" silent
-	mtu_both a b "$2" silent
-}
-
 relay_direct 1300 1500
 mtu_cut a b
 rv_start
@@ -43,27 +37,6 @@ check_wait 30 "two nodes join" 'node_up a && node_up b' "tail -qn 2 $LAB_DIR/[ab
 A=$(node_ip a) B=$(node_ip b)
 check_wait 20 "the relay carries the first packets" "reach a $B && [ \"\$(path_of a b)\" = relay ]" || finish
 echo_start b
-
-# moves KIND: both sides use that path
-moves() {
-	check_wait 40 "$WHAT: both use the $1 path" "[ \"\$(path_of a b)\$(path_of b a)\" = $1$1 ]" 'paths_of a b'
-}
-
-# is_on KIND N: it does, with the MTU of that path, and the connection goes on
-is_on() {
-	local inner at since gap
-	inner=$(inner_of "$2" "$1")
-	moves "$1"
-	since=$EPOCHREALTIME at=$(flow_bytes)
-	check_found 20 a b "$1" "$2" "$WHAT"
-	check_found 20 b a "$1" "$2" "$WHAT"
-	check_wait 15 "$WHAT: bytes flow" "[ \"\$(flow_bytes)\" -gt $((at + 3000000)) ]" 'paths_of a b'
-	gap=$(flow_gap "$since")
-	check "$WHAT: never stopping for more than 3 s ($gap)" awk "BEGIN { exit !($gap <= 3) }"
-	check_wait 10 "$WHAT: the connection's MSS fits" \
-		"[ \"\$(flow_mss)\" -le $((inner - 40)) ] && [ \"\$(flow_mss)\" -ge $((inner - 60)) ]" 'flow_mss; paths_of a b'
-	check "$WHAT: UDP" echo_sizes a "$B" sample:1:40:28:9000
-}
 
 flow_start a b "$B" 4000000
 WHAT="relay 1300"
