@@ -116,9 +116,10 @@ paths_of() {
 	echo "route $(route_mtu "$1" "$(peer_status "$1" "$2" .ip)"), IPv6 $(route_mtu "$1" "$(status "$2" .ip6)")"
 }
 
-# route_mtu NODE ADDRESS: the MTU that the kernel goes by
+# route_mtu NODE ADDRESS: the MTU that the kernel goes by. "mtu lock 516": a segment was on its way down when the
+# route shrank, and the kernel has told itself; less than net.ipv4.route.min_pmtu, it goes by it without DF.
 route_mtu() {
-	lab_in "$1" ip route get "$2" | sed -n 's/.* mtu \([0-9]*\).*/\1/p'
+	lab_in "$1" ip route get "$2" | sed -n 's/.* mtu \(lock \)\?\([0-9]*\).*/\2/p'
 }
 
 # inner_of PATH-MTU KIND: the largest packet in one piece inside
