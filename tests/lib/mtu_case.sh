@@ -95,25 +95,35 @@ check_small_carries() {
 
 # --- forged ICMP
 
-# sizes_now NODE [FILTER]: what it believes of all its peers' paths (of those that the jq filter lets through)
+# sizes_now NODE [FILTER]: what it believes of all its peers (of those that the jq filter lets through), a line
+# for each route and each path that has a size
 sizes_now() {
-	status "$1" "[.peers[] | ${2:-.} | [.key, .mtu, [.paths[]?.mtu]]]" | tr -d ' \n'
+	status "$1" ".peers[] | ${2:-.} | .key as \$k | \"\(\$k) route \(.mtu)\",
+		(.paths[]? | select(.mtu) | \"\(\$k) \(.kind),\(.endpoint) \(.mtu)\")"
+}
+
+# not_smaller BEFORE AFTER: of what both tell of, and something at least
+not_smaller() {
+	awk 'NR == FNR { was[$1, $2] = $3; next }
+		($1, $2) in was { n++; if ($3 < was[$1, $2]) { print $2, "was", was[$1, $2], "is", $3; bad = 1 } }
+		END { exit bad || !n }' <(echo "$1") <(echo "$2")
 }
 
 # check_forged WHAT NODE ADDRESS SIZES FILTER DEVICE FROM TO MTU [OPTION…]: while datagrams of those sizes go
-# from the node to an inner address, it is told 30 times that no more than MTU passes from one outer address to
-# the other (see icmp_forge.py). What it believes of the peers of FILTER must stay.
+# from the node to an inner address, it is told TELL times (30) that no more than MTU passes from one outer address
+# to the other (see icmp_forge.py). What it believes of the peers of FILTER must stay. Not where the middle is
+# `silent` about that pair: it would lose these messages, too.
 check_forged() {
-	local what=$1 node=$2 to=$3 sizes=$4 filter=$5 out=$LAB_DIR/forged pid before
+	local what=$1 node=$2 to=$3 sizes=$4 filter=$5 out=$LAB_DIR/forged pid before tell=${TELL:-30}
 	shift 5
 	before=$(sizes_now "$node" "$filter")
 	: >"$out"
-	lab_spawn inet "$out" python3 "$MTU_LIB/icmp_forge.py" --least 1000 "${@:5}" "${@:1:4}" 30
+	lab_spawn inet "$out" python3 "$MTU_LIB/icmp_forge.py" --least 1000 "${@:5}" "${@:1:4}" "$tell"
 	pid=$LAB_PID
 	lab_wait 5 "grep -q listening '$out'"
 	echo_sizes "$node" "$to" "$sizes" >/dev/null
-	check_wait 10 "$what: 30 were told" "! kill -0 $pid; grep -q '^30 sent' '$out'" "cat '$out'"
+	check_wait 10 "$what: $tell told" "! kill -0 $pid; grep -q '^$tell sent' '$out'" "cat '$out'"
 	# whatever it would do, it would do now
 	check "$what: datagrams go on as before" echo_sizes "$node" "$to" "$sizes"
-	check "$what: no path and no route has become smaller" test "$(sizes_now "$node" "$filter")" = "$before"
+	check "$what: no path and no route has become smaller" not_smaller "$before" "$(sizes_now "$node" "$filter")"
 }
