@@ -14,6 +14,7 @@ cd "$(dirname "$0")/.." || exit 1
 . lib/warren.sh
 . lib/transfer.sh
 . lib/mtu_check.sh
+. lib/mtu_case.sh
 lab_init mtu
 warren_need
 SEED=${SEED:-$RANDOM}
@@ -48,24 +49,37 @@ check "IPv6 inside: 9000 bytes" ping_often a "$(status b .ip6)" 9000 dont
 check "IPv6 inside: TCP a → b" transfer a b "$(status b .ip6)" 4194304
 check "what did not fit went in fragments" test "$(peer_status a b .fragments.packets_sent)" -gt 0
 
+# A connection that was opened before each change lives through it, and ends with the right bytes.
+before_change() {
+	mtu_clear
+	flow_begin before a b "$B" 1000000
+	changed=$EPOCHREALTIME
+}
+after_change() {
+	flow_lives before "$changed" 300000 "$1"
+	check "$1: the connection opened before the change: all of its bytes" flow_end
+}
+
 # one_way N MODE: a → b alone
 one_way() {
 	local n=$1 what="$1 one way, $2"
-	mtu_clear
+	before_change
 	mtu_set a b "$n" "$2"
 	mtu_renew a b
 	check_found 20 a b direct "$n" "$what"
 	check_found 20 b a direct 9000 "$what" || return
 	check_pings a "$B" $((n - 60)) "$what"
 	CARRY_WHAT=$what check_carries a b "sample:$SEED:20:28:9000"
+	after_change "$what"
 }
 
 # two_ways N MODE
 two_ways() {
-	mtu_clear
+	before_change
 	mtu_both a b "$1" "$2"
 	mtu_renew a b
 	both_ways "$1" "$1 both ways, $2"
+	after_change "$1 both ways, $2"
 }
 
 SIZES=("sample:$SEED:20:28:9000")
