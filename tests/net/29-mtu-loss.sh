@@ -51,10 +51,11 @@ step() {
 	mtu_renew a b c d
 	check_found 30 a b direct "$n" "5 % loss, $n $way, $2"
 	check_found 30 b a direct "$back" "5 % loss, $n $way, $2"
-	check_found 60 c d direct "$n" "20 % loss, $n $way, $2"
-	check_found 60 d c direct "$back" "20 % loss, $n $way, $2"
+	check_found 130 c d direct "$n" "20 % loss, $n $way, $2"
+	check_found 130 d c direct "$back" "20 % loss, $n $way, $2"
 }
-# Several, so that luck is not what is tested; within a minute the search may look once more.
+# Several, so that luck is not what is tested. One search in a hundred at 20 % ends too low and looks again
+# after a minute.
 step 1450 silent
 step 1400 drop
 step 1111 silent
