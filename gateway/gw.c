@@ -40,12 +40,15 @@ static void save_state(struct gw *g)
 /* What may be sent as TAI64N before the next save is reserved ahead, so a crash repeats none. */
 static void reserve_timestamps(struct gw *g)
 {
-	struct state *s = &g->cfg->state;
-	int64_t last = wg_timestamp_last(node_wg(g->node));
-	int64_t wall = g->loop.now + g->loop.wall_offset;
-
-	if (state_reserve(s, last > wall ? last : wall))
+	if (state_reserve(&g->cfg->state, g->loop.now, g->loop.now + g->loop.wall_offset,
+			  wg_timestamp_last(node_wg(g->node))))
 		save_state(g);
+}
+
+static void settle_timestamps(struct gw *g)
+{
+	state_settle(&g->cfg->state, g->loop.now, wg_timestamp_last(node_wg(g->node)));
+	save_state(g);
 }
 
 static void env_path(const struct gw *g, char out[static 300])
@@ -345,7 +348,6 @@ static int make_node(struct gw *g)
 		.worker_id = g->cfg->worker_id,
 		.release = WARREN_VERSION,
 		.max_peers = GW_MAX_PEERS,
-		.timestamp_floor = g->cfg->state.timestamp,
 		.udp_gso = g->tun.uso,
 		.pinned_mtu = g->cfg->bare ? GW_BARE_MTU : g->cfg->mtu,
 		.token = g->cfg->joining ? &g->cfg->token : NULL,
@@ -354,7 +356,7 @@ static int make_node(struct gw *g)
 	};
 	int64_t wall = g->loop.now + g->loop.wall_offset;
 
-	nc.boot = state_boot(&g->cfg->state, wall);
+	nc.boot = state_begin(&g->cfg->state, g->loop.now, wall);
 	memcpy(nc.private_key, g->cfg->state.private_key, 32);
 	g->node = node_new(&nc, g->loop.now);
 	sodium_memzero(&nc, sizeof(nc));
@@ -481,6 +483,7 @@ _Noreturn void gw_main(struct gw_config *cfg, int chan)
 	if (cfg->bare)
 		start_bare(g);
 	loop_run(&g->loop);
+	settle_timestamps(g);
 	tear_down(g);
 	state_wipe(&cfg->state);
 	_exit(0);

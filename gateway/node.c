@@ -35,7 +35,7 @@ struct node *node_new(const struct node_config *cfg, nsec now)
 	if (!n->wg || !n->routes || !n->reassembly || !n->scratch)
 		goto fail;
 	wg_set_private_key(n->wg, cfg->private_key);
-	wg_set_timestamp_floor(n->wg, cfg->timestamp_floor);
+	wg_set_timestamp_floor(n->wg, (int64_t)cfg->boot);
 	if (cfg->token && join_start(n, now, cfg) < 0)
 		goto fail;
 	return n;

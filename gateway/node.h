@@ -72,9 +72,8 @@ struct node_config {
 	const char *worker_id, *release;
 	uint8_t private_key[32];
 	uint32_t max_peers;
-	int64_t timestamp_floor; /* from the state: TAI64N as ns since 1970 */
-	uint64_t boot;		 /* greater at each start */
-	bool udp_gso;		 /* the TUN takes UDP super-packets */
+	uint64_t boot; /* greater at each start, and than any TAI64N sent (ns since 1970) */
+	bool udp_gso;  /* the TUN takes UDP super-packets */
 	uint32_t
 		pinned_mtu; /* of each peer's inner side, whatever the path; 0: what fits the path */
 	/* joining: the token, or NULL for a purely static node */

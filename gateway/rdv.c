@@ -126,7 +126,7 @@ struct rdv *rdv_new(const struct rdv_config *cfg, nsec now)
 		return NULL;
 	}
 	wg_set_private_key(r->wg, cfg->private_key);
-	wg_set_timestamp_floor(r->wg, cfg->timestamp_floor);
+	wg_set_timestamp_floor(r->wg, (int64_t)cfg->boot);
 	return r;
 }
 

@@ -27,8 +27,7 @@ struct rdv_config {
 	struct rdv_io io;
 	const struct aead *aead;
 	uint8_t private_key[32], admission[32];
-	uint64_t boot; /* greater at each start */
-	int64_t timestamp_floor;
+	uint64_t boot; /* greater at each start, and than any TAI64N sent (ns since 1970) */
 	struct registrar_config registrar;
 };
 

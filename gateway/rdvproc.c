@@ -319,17 +319,21 @@ static char *status_text(void *ctx)
 
 /* --- the loop --- */
 
+static void save_state(struct proc *p)
+{
+	if (state_save(&p->cfg->state) < 0)
+		log_warn("cannot write the state in %s", p->cfg->state.dir);
+}
+
 static void housekeeping(struct proc *p, nsec now)
 {
 	struct state *s = &p->cfg->state;
-	int64_t wall, last = rdv_timestamp_last(p->rdv);
 
 	p->next_housekeeping = now + HOUSEKEEPING;
 	p->loop.wall_offset = loop_wall_offset();
 	rdv_set_wall(p->rdv, p->loop.wall_offset);
-	wall = now + p->loop.wall_offset;
-	if (state_reserve(s, last > wall ? last : wall) && state_save(s) < 0)
-		log_warn("cannot write the state in %s", s->dir);
+	if (state_reserve(s, now, now + p->loop.wall_offset, rdv_timestamp_last(p->rdv)))
+		save_state(p);
 }
 
 static void turn(void *ctx, nsec now)
@@ -384,8 +388,7 @@ static int make_core(struct proc *p)
 
 	c->io = (struct rdv_io){ .ctx = p, .udp = send_udp, .store = on_store_request };
 	c->aead = p->cfg->aead;
-	c->timestamp_floor = p->cfg->state.timestamp;
-	c->boot = state_boot(&p->cfg->state, wall);
+	c->boot = state_begin(&p->cfg->state, p->loop.now, wall);
 	p->rdv = rdv_new(c, p->loop.now);
 	if (!p->rdv)
 		log_error("out of memory");
@@ -449,10 +452,13 @@ int rdvproc_run(struct rdvproc_config *cfg)
 		p.signals[i].data = &p;
 		ev_signal_start(p.loop.ev, &p.signals[i]);
 	}
-	if (set_up(&p) == 0)
+	if (set_up(&p) == 0) {
 		loop_run(&p.loop);
-	else
+		state_settle(&cfg->state, p.loop.now, rdv_timestamp_last(p.rdv));
+		save_state(&p);
+	} else {
 		p.status = EXIT_CANNOT;
+	}
 	tear_down(&p);
 	return p.status;
 }

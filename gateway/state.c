@@ -23,8 +23,19 @@ enum {
 	STATE_PSK = 5,
 };
 
-/* Ten minutes: a save waits for the disk, which a gateway full of packets should do rarely. */
-#define RESERVE (600 * NSEC_PER_SEC)
+/*
+ * How far the clock may go before the next save, which waits for the disk: a gateway full of packets
+ * should do that rarely. For so long after a crash the key is of no use anywhere else.
+ */
+#define RESERVE (60 * NSEC_PER_SEC)
+#define RESERVE_LEFT (20 * NSEC_PER_SEC)
+/*
+ * And how far the count may, where it is ahead of the clock: counters grow by less than one in this many
+ * nanoseconds, so this is enough for 15 s and for 7. Starts take longer than it adds.
+ */
+#define COUNT_EVERY 256
+#define COUNT_RESERVE (60 * NSEC_PER_MSEC)
+#define COUNT_LEFT (30 * NSEC_PER_MSEC)
 
 static const uint8_t magic[] = { 'w', 'a', 'r', 'r', 'e', 'n', ' ', 's' };
 
@@ -197,18 +208,34 @@ int state_load(struct state *s, const char *dir)
 	return state_save(s);
 }
 
-uint64_t state_boot(const struct state *s, int64_t wall)
+uint64_t state_begin(struct state *s, nsec now, int64_t wall)
 {
-	int64_t boot = wall > s->timestamp ? wall : s->timestamp;
-	return boot > 0 ? (uint64_t)boot : 0;
+	s->boot = wall > s->timestamp ? wall : s->timestamp + 1;
+	s->began = now;
+	return (uint64_t)s->boot;
 }
 
-bool state_reserve(struct state *s, int64_t used)
+/* What this start has used at most: counters go on while no timestamp is sent. */
+static int64_t used(const struct state *s, nsec now, int64_t last)
 {
-	if (s->timestamp - used > RESERVE / 2)
+	int64_t counted = s->boot + (now - s->began) / COUNT_EVERY;
+	return last > counted ? last : counted;
+}
+
+bool state_reserve(struct state *s, nsec now, int64_t wall, int64_t last)
+{
+	int64_t count = used(s, now, last);
+
+	if (s->timestamp - wall >= RESERVE_LEFT && s->timestamp - count >= COUNT_LEFT)
 		return false;
-	s->timestamp = used + RESERVE;
+	s->timestamp =
+		wall + RESERVE > count + COUNT_RESERVE ? wall + RESERVE : count + COUNT_RESERVE;
 	return true;
+}
+
+void state_settle(struct state *s, nsec now, int64_t last)
+{
+	s->timestamp = used(s, now, last);
 }
 
 void state_wipe(struct state *s)

@@ -16,6 +16,8 @@ struct state {
 	uint8_t private_key[32];
 	uint16_t port;
 	int64_t timestamp; /* no TAI64N up to this (ns since 1970) may be sent again */
+	int64_t boot;	   /* of this start, not in the file; state_begin() */
+	nsec began;	   /* and when that was */
 	member_number number;
 	bool has_psk;
 	uint8_t psk[32];
@@ -33,13 +35,21 @@ void state_wipe(struct state *s);
 
 /*
  * Nothing that was sent may be sent again by a later start, though the clock step back or the process
- * be killed at once: what the next minute may use is reserved ahead. `wall` and `used` are nanoseconds since 1970;
- * `used` is the greatest of what was sent and the clock.
+ * be killed at once: what the next minute may use is reserved ahead, and a start begins after it. So that starts
+ * do not add up, the reserve is of the clock: a start that finds the clock behind what it begins with counts on
+ * from there, and reserves no more than it can count in that time.
+ *
+ * `wall` is the clock as nanoseconds since 1970, `last` the greatest TAI64N sent or 0.
  */
-/* The boot id of a start: greater than at any before, once state_reserve() was called in each. */
-uint64_t state_boot(const struct state *s, int64_t wall);
+/*
+ * The boot id of a start, and the floor of its timestamps: greater than all that any start before used
+ * as TAI64N, boot id, or counter that begins at the boot id (and grows by less than 4 million a second).
+ */
+uint64_t state_begin(struct state *s, nsec now, int64_t wall);
 /* True where the reserve was moved and is to be saved. */
-MUST_CHECK bool state_reserve(struct state *s, int64_t used);
+MUST_CHECK bool state_reserve(struct state *s, nsec now, int64_t wall, int64_t last);
+/* A clean end: what was reserved and not used is given back, once that is saved. */
+void state_settle(struct state *s, nsec now, int64_t last);
 
 /* The bytes of the file; for tests and the fuzzer. 0 where they do not fit. */
 size_t state_encode(const struct state *s, uint8_t *out, size_t cap);

@@ -279,9 +279,8 @@ void sim_start(struct sim_host *h, enum restart how)
 	if (how == START_NEW_KEY)
 		wg_key_generate(h->private_key);
 	memcpy(cfg.private_key, h->private_key, 32);
-	cfg.timestamp_floor = h->floor;
 	int64_t wall = s->now + h->wall;
-	cfg.boot = (uint64_t)(wall > h->floor ? wall : h->floor);
+	cfg.boot = (uint64_t)(wall > h->floor ? wall : h->floor + 1);
 	h->floor = (int64_t)cfg.boot + TIMESTAMP_RESERVE;
 	cfg.psk = h->has_psk ? h->psk : NULL;
 	cfg.number = h->number;

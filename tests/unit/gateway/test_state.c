@@ -9,43 +9,135 @@
 
 #define WALL ((int64_t)1800000000 * NSEC_PER_SEC)
 
-/* A start that sends `n` timestamps and is killed; what it began with is returned. */
-static uint64_t life(struct state *s, int64_t wall, int64_t n)
+#define SEC NSEC_PER_SEC
+#define MINUTE (60 * SEC)
+
+enum { LOOK = 5 }; /* seconds from one look at the reserve to the next */
+
+/* A node's starts: what is on its disk, and all that it has ever sent. */
+struct starts {
+	struct state disk, state;
+	nsec now;	  /* since the machine started; goes on whatever the clock does */
+	int64_t wall;	  /* the clock is now + wall */
+	int64_t last;	  /* TAI64N of this start */
+	int64_t greatest; /* of all starts */
+	int64_t counter;  /* the same of what begins at the boot id */
+	unsigned saves;
+};
+
+static int64_t clock_of(const struct starts *s)
 {
-	uint64_t boot = state_boot(s, wall);
-	int64_t last = s->timestamp;
-	(void)!state_reserve(s, last > wall ? last : wall);
-	/* as wg_set_timestamp_floor() and the handshakes have it */
-	last = (last > wall ? last : wall) + n;
-	assert_true(last <= s->timestamp);
-	return boot;
+	return s->now + s->wall;
 }
 
-static void test_boot_is_new_at_each_start(void **state)
+static void save(struct starts *s)
 {
-	/* a crash loop, a clock that steps back by an hour, one that has lost its battery */
-	static const int64_t clock[] = { 0, 1, 5, 20, 21, 50, -3600, -3599, -1700000000, 100 };
-	struct state s = { 0 };
-	uint64_t before = 0;
+	s->disk = s->state;
+	s->saves++;
+}
+
+static void look(struct starts *s)
+{
+	if (state_reserve(&s->state, s->now, clock_of(s), s->last))
+		save(s);
+}
+
+static void start(struct starts *s)
+{
+	s->state = s->disk;
+	s->last = (int64_t)state_begin(&s->state, s->now, clock_of(s));
+	assert_true(s->last > s->greatest && s->last > s->counter);
+	s->greatest = s->last;
+	look(s);
+}
+
+/* As handshakes have it. */
+static void send_one(struct starts *s)
+{
+	int64_t ns = clock_of(s) > s->last ? clock_of(s) : s->last + 1;
+	assert_true(ns > s->greatest);
+	/* a start after a crash at this instruction would not send it again */
+	assert_true(s->disk.timestamp >= ns);
+	s->last = s->greatest = ns;
+}
+
+static void run(struct starts *s, unsigned seconds)
+{
+	for (unsigned i = 0; i < seconds; i++) {
+		send_one(s);
+		s->now += SEC;
+		/* relay counters, which begin at the boot id, go on at three millions a second */
+		s->counter = s->counter > s->state.boot ? s->counter : s->state.boot;
+		s->counter += 3000000;
+		send_one(s);
+		if (i % LOOK == LOOK - 1)
+			look(s);
+	}
+}
+
+static void end(struct starts *s)
+{
+	state_settle(&s->state, s->now, s->last);
+	save(s);
+}
+
+static void test_starts_do_not_add_up(void **state)
+{
+	struct starts s = { .wall = WALL };
 	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(clock); i++) {
-		uint64_t boot = life(&s, WALL + clock[i] * NSEC_PER_SEC, 1000);
-		assert_true(boot > before + 1000);
-		before = boot;
+	for (unsigned i = 0; i < 100; i++) {
+		start(&s);
+		send_one(&s);
+		s.now += 100 * NSEC_PER_MSEC; /* and is killed */
+		assert_true(s.greatest <= clock_of(&s) + MINUTE + 5 * SEC);
+	}
+	/* nor do those that end cleanly, which give back what they did not use */
+	for (unsigned i = 0; i < 100; i++) {
+		start(&s);
+		s.now += 100 * NSEC_PER_MSEC;
+		send_one(&s);
+		end(&s);
+	}
+	s.now += MINUTE;
+	start(&s);
+	assert_true(s.last == clock_of(&s));
+	run(&s, 20);
+	end(&s);
+	assert_true(s.disk.timestamp <= clock_of(&s));
+}
+
+/* Killed and ended in turns; steps back and forth, one that has lost its battery. */
+static void test_no_clock_makes_it_repeat(void **state)
+{
+	static const int64_t steps[] = {
+		0, 1, -3600, 5, 3599, -1700000000, 1, 1700000000, -61, -30
+	};
+	struct starts s = { .wall = WALL };
+	(void)state;
+	for (unsigned i = 0; i < 20 * ARRAY_SIZE(steps); i++) {
+		s.wall += steps[i % ARRAY_SIZE(steps)] * SEC;
+		start(&s);
+		run(&s, i % 23);
+		s.wall += steps[i / 20] * (SEC / 7);
+		look(&s);
+		run(&s, i % 7);
+		if (i % 3 == 0)
+			end(&s);
 	}
 }
 
 static void test_reserve_is_saved_in_time(void **state)
 {
-	struct state s = { 0 };
-	unsigned saves = 0;
+	struct starts s = { .wall = WALL };
 	(void)state;
-	for (int64_t t = 0; t < 6000; t += 10) {
-		saves += state_reserve(&s, WALL + t * NSEC_PER_SEC);
-		/* until the next look there is enough */
-		assert_true(s.timestamp - (WALL + t * NSEC_PER_SEC) > 20 * NSEC_PER_SEC);
-	}
-	assert_in_range(saves, 10, 20);
+	start(&s);
+	run(&s, 6000);
+	assert_in_range(s.saves, 100, 160);
+	assert_true(s.greatest <= clock_of(&s));
+	s.wall -= 3600 * SEC;
+	look(&s);
+	run(&s, 600);
+	assert_true(s.disk.timestamp <= s.greatest + MINUTE);
 }
 
 static void test_file_comes_back(void **state)
@@ -73,7 +165,8 @@ static void test_file_comes_back(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_boot_is_new_at_each_start),
+		cmocka_unit_test(test_starts_do_not_add_up),
+		cmocka_unit_test(test_no_clock_makes_it_repeat),
 		cmocka_unit_test(test_reserve_is_saved_in_time),
 		cmocka_unit_test(test_file_comes_back),
 	};
