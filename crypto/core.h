@@ -173,7 +173,8 @@ struct wg_peer {
 	void *user;
 	uint8_t pub[WG_KEY_LEN];
 	struct peer_keys *keys;
-	bool usable;	/* there is a static-static secret: with our present key we can talk */
+	/* whether keys->static_static is there; peer_secret() */
+	enum { SECRET_NOT_TRIED, SECRET_THERE, SECRET_NONE } secret;
 	bool we_follow; /* our key is the larger one */
 
 	struct initiation initiation;
@@ -207,6 +208,14 @@ struct wg {
 	uint32_t bucket_mask, n_peers;
 	uint8_t bucket_seed[16];
 };
+
+/* --- wg.c --- */
+
+/*
+ * The static-static secret, made when it is first needed, so that a thousand peers or another key of
+ * ours cost no more than the handshakes that come of them. False: with our present key there is none.
+ */
+MUST_CHECK bool peer_secret(struct wg_peer *p);
 
 /* --- handshake.c --- */
 

@@ -99,7 +99,7 @@ bool initiation_make(struct wg_peer *p, nsec now, struct wg_output *out)
 	struct noise n;
 	bool ok = false;
 
-	if (!p->usable)
+	if (!peer_secret(p))
 		return false;
 	wg_key_generate(ephemeral);
 	if (!write_initiation(p, now, ephemeral, &n, &m))
@@ -141,7 +141,7 @@ static struct wg_peer *initiator_of(const struct input *in, const struct msg_ini
 				 m->ephemeral, m->static_key, pub))
 		return NULL;
 	p = wg_peer_find(wg, pub);
-	if (p && p->usable) {
+	if (p && peer_secret(p)) {
 		bool ok = noise_read_1_payload(n, p->keys->static_static, sealed, timestamp);
 		return ok ? p : NULL;
 	}

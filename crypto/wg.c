@@ -64,11 +64,16 @@ void wg_free(struct wg *wg)
 
 /* --- keys --- */
 
+void wg_key_clamp(uint8_t priv[static WG_KEY_LEN])
+{
+	priv[0] &= 248;
+	priv[31] = (uint8_t)((priv[31] & 127) | 64);
+}
+
 void wg_key_generate(uint8_t priv[static WG_KEY_LEN])
 {
 	randombytes_buf(priv, WG_KEY_LEN);
-	priv[0] &= 248;
-	priv[31] = (uint8_t)((priv[31] & 127) | 64);
+	wg_key_clamp(priv);
 }
 
 void wg_key_public(const uint8_t priv[static WG_KEY_LEN], uint8_t pub[static WG_KEY_LEN])
@@ -89,22 +94,41 @@ static void peer_reset(struct wg_peer *p)
 /* What follows from our key and the peer's. */
 static void peer_rekey(struct wg_peer *p)
 {
-	struct wg *wg = p->wg;
-	p->usable = wg->has_key && memcmp(p->pub, wg->keys->pub, WG_KEY_LEN) &&
-		    noise_dh(p->keys->static_static, wg->keys->priv, p->pub);
-	if (!p->usable)
-		sodium_memzero(p->keys->static_static, WG_KEY_LEN);
-	p->we_follow = memcmp(wg->keys->pub, p->pub, WG_KEY_LEN) > 0;
+	p->secret = SECRET_NOT_TRIED;
+	sodium_memzero(p->keys->static_static, WG_KEY_LEN);
+	p->we_follow = memcmp(p->wg->keys->pub, p->pub, WG_KEY_LEN) > 0;
+}
+
+bool peer_secret(struct wg_peer *p)
+{
+	const struct wg *wg = p->wg;
+
+	if (p->secret == SECRET_NOT_TRIED) {
+		bool ok = wg->has_key && memcmp(p->pub, wg->keys->pub, WG_KEY_LEN) &&
+			  noise_dh(p->keys->static_static, wg->keys->priv, p->pub);
+		if (!ok)
+			sodium_memzero(p->keys->static_static, WG_KEY_LEN);
+		p->secret = ok ? SECRET_THERE : SECRET_NONE;
+	}
+	return p->secret == SECRET_THERE;
 }
 
 void wg_set_private_key(struct wg *wg, const uint8_t priv[static WG_KEY_LEN])
 {
-	if (!sodium_memcmp(wg->keys->priv, priv, WG_KEY_LEN))
+	uint8_t key[WG_KEY_LEN];
+	bool has_key = !sodium_is_zero(priv, WG_KEY_LEN);
+
+	memcpy(key, priv, WG_KEY_LEN);
+	if (has_key)
+		wg_key_clamp(key);
+	bool same = !sodium_memcmp(wg->keys->priv, key, WG_KEY_LEN);
+	memcpy(wg->keys->priv, key, WG_KEY_LEN);
+	sodium_memzero(key, WG_KEY_LEN);
+	if (same)
 		return;
-	wg->has_key = !sodium_is_zero(priv, WG_KEY_LEN);
-	memcpy(wg->keys->priv, priv, WG_KEY_LEN);
-	if (wg->has_key)
-		wg_key_public(priv, wg->keys->pub);
+	wg->has_key = has_key;
+	if (has_key)
+		wg_key_public(wg->keys->priv, wg->keys->pub);
 	else
 		sodium_memzero(wg->keys->pub, WG_KEY_LEN);
 	cookie_set_key(&wg->checker, wg->keys->pub);
@@ -145,14 +169,6 @@ int64_t wg_timestamp_last(const struct wg *wg)
 
 /* --- peers --- */
 
-/* A point of low order gives the same secret, zero, with every key. */
-static bool low_order(const uint8_t *pub)
-{
-	static const uint8_t any[WG_KEY_LEN] = { 8 };
-	uint8_t out[WG_KEY_LEN];
-	return !noise_dh(out, any, pub);
-}
-
 static struct wg_peer *peer_new(struct wg *wg, const uint8_t *pub, void *user)
 {
 	struct wg_peer *p = calloc(1, sizeof(*p));
@@ -175,7 +191,7 @@ static struct wg_peer *peer_new(struct wg *wg, const uint8_t *pub, void *user)
 
 struct wg_peer *wg_peer_add(struct wg *wg, const uint8_t pub[static WG_KEY_LEN], void *user)
 {
-	if (wg->n_peers >= wg->cfg.max_peers || low_order(pub) || wg_peer_find(wg, pub) ||
+	if (wg->n_peers >= wg->cfg.max_peers || wg_peer_find(wg, pub) ||
 	    (wg->has_key && !memcmp(pub, wg->keys->pub, WG_KEY_LEN)))
 		return NULL;
 	struct wg_peer *p = peer_new(wg, pub, user);
@@ -243,10 +259,14 @@ const uint8_t *wg_peer_public(const struct wg_peer *p)
 	return p->pub;
 }
 
-void wg_peer_derive(const struct wg_peer *p, const char *label, uint8_t out[static 32])
+void wg_peer_derive(struct wg_peer *p, const char *label, uint8_t out[static 32])
 {
 	uint8_t secret[BLAKE2S_LEN];
 	struct bytes_view none = { NULL, 0 };
+	if (!peer_secret(p)) {
+		randombytes_buf(out, 32); /* what anybody could make is no key */
+		return;
+	}
 	blake2s_kdf(p->keys->static_static, p->keys->psk, WG_KEY_LEN, secret, NULL, NULL);
 	derive_key(secret, label, none, none, out);
 	sodium_memzero(secret, sizeof(secret));

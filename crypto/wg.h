@@ -58,8 +58,8 @@ struct wg *wg_new(const struct wg_config *cfg);
 void wg_free(struct wg *wg); /* wipes every key */
 
 /*
- * Sets our key; all sessions and handshakes end. The same key again changes nothing. An all-zero key:
- * we initiate and answer nothing.
+ * Sets our key, clamped; all sessions and handshakes end. The same key again changes nothing. An
+ * all-zero key: we initiate and answer nothing.
  */
 void wg_set_private_key(struct wg *wg, const uint8_t priv[static WG_KEY_LEN]);
 const uint8_t *wg_public_key(const struct wg *wg);
@@ -75,12 +75,16 @@ void wg_set_timestamp_floor(struct wg *wg, int64_t ns);
 int64_t wg_timestamp_last(const struct wg *wg);
 
 /* X25519 helpers for genkey and pubkey. */
+void wg_key_clamp(uint8_t priv[static WG_KEY_LEN]);
 void wg_key_generate(uint8_t priv[static WG_KEY_LEN]);
 void wg_key_public(const uint8_t priv[static WG_KEY_LEN], uint8_t pub[static WG_KEY_LEN]);
 
 /* --- peers --- */
 
-/* NULL when the table is full, the key is our own, already there, or of low order. */
+/*
+ * NULL when the table is full, the key is our own, or already there. A key of low order, with which
+ * nobody has a secret, makes a peer as any other; there is never a handshake with it.
+ */
 struct wg_peer *wg_peer_add(struct wg *wg, const uint8_t pub[static WG_KEY_LEN], void *user);
 void wg_peer_remove(struct wg *wg, struct wg_peer *p);
 struct wg_peer *wg_peer_find(const struct wg *wg, const uint8_t pub[static WG_KEY_LEN]);
@@ -91,8 +95,11 @@ const uint8_t *wg_peer_psk(const struct wg_peer *p); /* zeros: none. In the aren
 unsigned wg_peer_keepalive(const struct wg_peer *p); /* seconds; 0: off */
 void *wg_peer_user(const struct wg_peer *p);
 const uint8_t *wg_peer_public(const struct wg_peer *p);
-/* HMAC(X25519(static, static) mixed with the peer's PSK, label): a key for one use besides WireGuard. */
-void wg_peer_derive(const struct wg_peer *p, const char *label, uint8_t out[static 32]);
+/*
+ * HMAC(X25519(static, static) mixed with the peer's PSK, label): a key for one use besides WireGuard.
+ * Random where there is no secret with that key.
+ */
+void wg_peer_derive(struct wg_peer *p, const char *label, uint8_t out[static 32]);
 
 struct wg_peer_stats {
 	nsec last_handshake;	     /* when the newest session was confirmed; 0 never */

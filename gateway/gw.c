@@ -304,8 +304,7 @@ static int static_peers(struct gw *g)
 			node_static_add(g->node, g->loop.now, wp->key, wp->has_psk ? wp->psk : NULL,
 					has ? &at[0] : NULL, wp->keepalive);
 		if (!p) {
-			log_error("peer %zu has a key that is used already, or no peer's key",
-				  i + 1);
+			log_error("peer %zu has a key that is used already, or our own", i + 1);
 			return -EINVAL;
 		}
 		if (has)

@@ -112,7 +112,7 @@ void node_release(struct node *n, nsec now); /* NODE_RELEASED follows within 2 s
 /* --- static peers --- */
 
 /*
- * NULL when the table is full, the key is there already, our own, or no key of a peer. `psk` may be
+ * NULL when the table is full, the key is there already, or our own. `psk` may be
  * NULL; `at` too. All of these are for PEER_STATIC alone, at any time but from within a node_io call.
  */
 struct peer *node_static_add(struct node *n, nsec now, const uint8_t key[static 32],

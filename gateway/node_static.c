@@ -85,14 +85,15 @@ struct peer *node_peer_find(const struct node *n, const uint8_t key[static 32])
 int node_set_private_key(struct node *n, const uint8_t key[static 32])
 {
 	uint8_t pub[32] = { 0 };
+	bool none = sodium_is_zero(key, 32);
 
-	if (sodium_memcmp(wg_private_key(n->wg), key, 32) == 0)
+	if (!none)
+		wg_key_public(key, pub); /* of each key that is the same once clamped */
+	if (memcmp(wg_public_key(n->wg), pub, 32) == 0)
 		return 0;
 	if (n->join.on)
 		return -EPERM;
-	if (!sodium_is_zero(key, 32))
-		wg_key_public(key, pub);
-	struct peer *self = node_peer_find(n, pub);
+	struct peer *self = none ? NULL : node_peer_find(n, pub);
 	if (self)
 		peer_free(self);
 	wg_set_private_key(n->wg, key);

@@ -222,14 +222,6 @@ static bool is_ours(const struct uapi *u, const uint8_t key[static 32])
 	return !sodium_is_zero(wg_private_key(wg), 32) && memcmp(wg_public_key(wg), key, 32) == 0;
 }
 
-/* Zero, or another point of low order, with which nobody has a secret. */
-static bool is_bad(const uint8_t key[static 32])
-{
-	static const uint8_t any[32] = { 8 };
-	uint8_t out[32];
-	return crypto_scalarmult(out, any, key) != 0;
-}
-
 static int peer_begins(struct uapi *u, nsec now, const char *text)
 {
 	struct node *n = u->dev.node;
@@ -249,8 +241,6 @@ static int peer_begins(struct uapi *u, nsec now, const char *text)
 	if (node_peer_find(n, v.key))
 		return 0;
 	u->made = node_static_add(n, now, v.key, NULL, NULL, 0) != NULL;
-	if (!u->made && is_bad(v.key))
-		return -EINVAL;
 	u->section = u->made ? SECTION_PEER : SECTION_FULL;
 	return 0;
 }

@@ -170,6 +170,7 @@ static void timestamp_bytes(void **unused)
 		&n, (struct noise_pair){ wg_private_key(d.wg[1]), wg_public_key(d.wg[1]) },
 		m.ephemeral, m.static_key, pub));
 	assert_memory_equal(pub, wg_public_key(d.wg[0]), 32);
+	assert_true(peer_secret(d.peer[1]));
 	assert_true(noise_read_1_payload(&n, d.peer[1]->keys->static_static,
 					 (struct bytes_view){ m.timestamp, sizeof(m.timestamp) },
 					 t));

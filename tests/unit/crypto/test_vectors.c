@@ -264,15 +264,28 @@ static void x25519_low_order(void **unused)
 		"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
 		"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
 	};
-	struct wg_config cfg = { .max_peers = 4, .aead = test_aead() };
+	struct wg_config cfg = { .max_peers = ARRAY_SIZE(points), .aead = test_aead() };
 	struct wg *wg = wg_new(&cfg);
+	uint8_t own[32];
 	(void)unused;
+	wg_key_generate(own);
+	wg_set_private_key(wg, own);
 	for (size_t i = 0; i < ARRAY_SIZE(points); i++) {
-		uint8_t pub[32], priv[32], out[32];
+		uint8_t pub[32], priv[32], out[32], again[32];
+		struct wg_output sent;
 		unhex(points[i], pub, 32);
 		wg_key_generate(priv);
 		assert_false(noise_dh(out, priv, pub));
-		assert_null(wg_peer_add(wg, pub, NULL));
+		/* it is a peer as any other, but nothing is ever said to it */
+		struct wg_peer *p = wg_peer_add(wg, pub, NULL);
+		assert_non_null(p);
+		wg_peer_initiate(wg, p, 1, 0);
+		assert_false(wg_poll(wg, NSEC_PER_SEC, &sent));
+		assert_true(wg_deadline(wg) == NSEC_NEVER);
+		/* nor is there a key that others could make, too */
+		wg_peer_derive(p, "label", out);
+		wg_peer_derive(p, "label", again);
+		assert_memory_not_equal(out, again, 32);
 	}
 	wg_free(wg);
 }

@@ -28,7 +28,7 @@ static const char key_a[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 		  rendezvous[] = "d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4d4",
 		  /* 0x11, and what the curve below makes of it */
 	ours[] = "1111111111111111111111111111111111111111111111111111111111111111",
-		  self[] = "4444444444444444444444444444444444444444444444444444444444444444";
+		  self[] = "4544444444444444444444444444444444444444444444444444444444444404";
 
 static const char *const words[] = {
 	"get=1\n",
@@ -94,8 +94,11 @@ int crypto_scalarmult(unsigned char *q, const unsigned char *k, const unsigned c
 
 int crypto_scalarmult_base(unsigned char *q, const unsigned char *k)
 {
+	uint8_t key[32];
+	memcpy(key, k, 32);
+	wg_key_clamp(key); /* as the curve does */
 	for (unsigned i = 0; i < 32; i++)
-		q[i] = k[i] ^ 0x55;
+		q[i] = key[i] ^ 0x55;
 	return 0;
 }
 

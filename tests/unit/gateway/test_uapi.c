@@ -11,7 +11,9 @@
 #define KEY_A "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1"
 #define KEY_B "b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2"
 #define KEY_0 "0000000000000000000000000000000000000000000000000000000000000000"
-#define PRIV "3939393939393939393939393939393939393939393939393939393939393939"
+#define PRIV "3839393939393939393939393939393939393939393939393939393939393979"
+#define PRIV_ANY                                                                                   \
+	"3939393939393939393939393939393939393939393939393939393939393939" /* not clamped */
 #define PSK "7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c"
 
 static struct talk *t;
@@ -141,10 +143,13 @@ static void test_set_device(void **state)
 	assert_int_equal(t->mark, 0);
 	assert_int_equal(talk_set(t, now, "private_key=" PRIV "\n"), 0);
 	assert_string_equal(hex(wg_private_key(ends[0].node->wg)), PRIV);
+	/* clamped, as every implementation keeps it: the same key, which ends nothing */
+	assert_int_equal(talk_set(t, now, "private_key=" PRIV_ANY "\n"), 0);
+	assert_string_equal(talk_get(t, now)->private_key, PRIV);
 	assert_int_equal(talk_set(t, now, "private_key=%.32s%.32s\n",
 				  "ABCDEFABCDEFABCDEFABCDEFABCDEFAB", KEY_A),
 			 0);
-	assert_int_equal(wg_private_key(ends[0].node->wg)[0], 0xab);
+	assert_int_equal(wg_private_key(ends[0].node->wg)[0], 0xa8);
 	assert_int_equal(talk_set(t, now, "private_key=" KEY_0 "\n"), 0);
 	assert_string_equal(talk_get(t, now)->private_key, "");
 	assert_int_equal(talk_set(t, now, "%s", ""), 0);
@@ -289,12 +294,14 @@ static void test_own_key_is_passed_over(void **state)
 	assert_int_equal(peers(), 1);
 	assert_int_equal(get_peer(KEY_A)->nallowed, 1);
 	/* without a key nobody is us, not even nobody */
-	assert_int_equal(talk_set(t, now, "private_key=" KEY_0 "\npublic_key=" KEY_0 "\n"),
-			 -EINVAL);
+	assert_int_equal(talk_set(t, now, "private_key=" KEY_0 "\npublic_key=" KEY_0 "\n"), 0);
+	assert_int_equal(talk_set(t, now, "private_key=" KEY_0 "\n"), 0);
+	assert_int_equal(peers(), 2);
 	/* a peer whose key becomes our own goes */
 	assert_int_equal(talk_set(t, now, "public_key=%s\n", hex(ends[1].pub)), 0);
 	assert_int_equal(talk_set(t, now, "private_key=%s\n", hex(ends[1].priv)), 0);
-	assert_int_equal(peers(), 1);
+	assert_int_equal(peers(), 2);
+	assert_null(get_peer(hex(ends[1].pub)));
 }
 
 static void test_full_table(void **state)
@@ -309,7 +316,6 @@ static void test_full_table(void **state)
 	assert_int_equal(talk_set(t, now, "public_key=" KEY_A "\npublic_key=" KEY_B "\n"), -ENOSPC);
 	assert_int_equal(talk_set(t, now, "public_key=" KEY_A "\npublic_key=%062x20\n", 0),
 			 -ENOSPC);
-	assert_int_equal(talk_set(t, now, "public_key=" KEY_0 "\n"), -EINVAL);
 	/* none of these needs room */
 	assert_int_equal(talk_set(t, now, "public_key=" KEY_A "\nremove=true\n"), 0);
 	assert_int_equal(
@@ -320,6 +326,44 @@ static void test_full_table(void **state)
 	assert_int_equal(
 		talk_set(t, now, "public_key=%062x20\nremove=true\npublic_key=" KEY_A "\n", 0), 0);
 	assert_non_null(get_peer(KEY_A));
+}
+
+/* Accepted and shown, as everywhere; there is never a handshake, and the rest goes on. */
+static void test_keys_of_low_order(void **state)
+{
+	static const char *const points[] = {
+		KEY_0,
+		"0100000000000000000000000000000000000000000000000000000000000000",
+		"e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+		"5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+		"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+		"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+		"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+	};
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(points); i++) {
+		assert_int_equal(
+			talk_set(t, now,
+				 "replace_peers=true\npublic_key=%s\nendpoint=192.0.2.7:9\n"
+				 "persistent_keepalive_interval=1\nallowed_ip=10.0.0.0/8\n"
+				 "public_key=" KEY_B "\nallowed_ip=192.168.0.0/16\n",
+				 points[i]),
+			0);
+		const struct dump_peer *p = get_peer(points[i]);
+		assert_true(p && p->nallowed == 1 && dump_allows(p, "10.0.0.0/8"));
+		assert_true(get_peer(KEY_B)->nallowed == 1);
+		wire_clear();
+		for (unsigned k = 0; k < 200; k++)
+			send_inner(0, "10.0.0.1", "10.0.0.2", 1, 100);
+		run_for(30 * NSEC_PER_SEC);
+		assert_int_equal(nwire, 0);
+		/* another key of ours makes no difference, nor does none */
+		assert_int_equal(talk_set(t, now, "private_key=%s\n", i % 2 ? PRIV : KEY_0), 0);
+		run_for(30 * NSEC_PER_SEC);
+		assert_int_equal(nwire, 0);
+		assert_non_null(get_peer(points[i]));
+	}
+	assert_true(drops(0, DROP_QUEUE_FULL) > 0);
 }
 
 static void test_sections_of_one_request(void **state)
@@ -360,6 +404,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test_setup_teardown(test_update_only, begin, end),
 	cmocka_unit_test_setup_teardown(test_own_key_is_passed_over, begin, end),
 	cmocka_unit_test_setup_teardown(test_full_table, begin, end),
+	cmocka_unit_test_setup_teardown(test_keys_of_low_order, begin, end),
 	cmocka_unit_test_setup_teardown(test_sections_of_one_request, begin, end),
 	cmocka_unit_test_setup_teardown(test_removed_meanwhile, begin, end),
 };
