@@ -125,6 +125,7 @@ void node_static_keepalive(struct peer *p, nsec now, unsigned seconds); /* 0: of
 int node_static_route(struct node *n, struct peer *p, const struct prefix *prefix);
 void node_static_unroute(struct peer *p, const struct prefix *prefix); /* if it is the peer's */
 void node_static_unroute_all(struct peer *p);
+bool node_is_joined(const struct node *n); /* by a token, whether or not it is up */
 /*
  * Our own key: all sessions end, and a peer of that key goes. The same again changes nothing. 0, or
  * -EPERM: a joined node is known by its key. All zeros: none, nothing is sent or answered.

@@ -82,6 +82,11 @@ struct peer *node_peer_find(const struct node *n, const uint8_t key[static 32])
 	return wg ? wg_peer_user(wg) : NULL;
 }
 
+bool node_is_joined(const struct node *n)
+{
+	return n->join.on;
+}
+
 int node_set_private_key(struct node *n, const uint8_t key[static 32])
 {
 	uint8_t pub[32] = { 0 };

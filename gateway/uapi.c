@@ -114,7 +114,7 @@ static void request_begins(struct uapi *u)
 static void request_ends(struct uapi *u, nsec now)
 {
 	if (u->state == UAPI_SET && u->err == 0)
-		u->err = uapi_set_end(u);
+		u->err = uapi_set_end(u, now);
 	if (u->state == UAPI_GET && u->err == 0)
 		uapi_get(u, now);
 	uapi_put(u, "errno=%d\n\n", u->err);

@@ -7,7 +7,8 @@
  *
  * Peers that the rendezvous introduced are shown like others. replace_peers and remove pass them over
  * and succeed; to change one is -EPERM, with a line in the log; so is another private key for a
- * gateway that has joined a network.
+ * gateway that has joined a network. To say what is so already changes nothing, so that `wg showconf`
+ * can be given back; and a file that names no private key leaves a joined gateway its own.
  */
 #ifndef WARREN_UAPI_H
 #define WARREN_UAPI_H

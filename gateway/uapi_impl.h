@@ -26,6 +26,9 @@ struct uapi {
 	} section;
 	uint8_t key[32];
 	bool made; /* the peer, by this section */
+	/* Its prefixes are to be those that follow. Of a member: which of its own did, by place */
+	bool replacing;
+	uint64_t listed;
 	unsigned sections;
 	/* what there is of the current line */
 	size_t len;
@@ -59,6 +62,6 @@ uapi_parse uapi_parse_endpoint, uapi_parse_prefix;
 /* uapi_set.c; each 0 or -errno */
 void uapi_set_begin(struct uapi *u);
 int uapi_set_line(struct uapi *u, nsec now, const char *key, const char *value);
-int uapi_set_end(const struct uapi *u);
+int uapi_set_end(const struct uapi *u, nsec now);
 
 #endif

@@ -18,7 +18,8 @@ struct field {
 	uapi_parse *parse;
 	/* device lines have no peer */
 	int (*apply)(struct uapi *u, struct peer *p, nsec now, const struct uapi_value *v);
-	bool changes; /* the peer, so members refuse it */
+	/* NULL: members take it. Else: is the peer so already? If not, a member refuses it */
+	bool (*is_so)(struct uapi *u, const struct peer *p, const struct uapi_value *v);
 };
 
 /* --- what is not the client's to change --- */
@@ -46,10 +47,13 @@ static int refuse_peer(nsec now, const struct peer *p)
 
 /* --- the device --- */
 
+/* No key is what a file without PrivateKey says, which setconf and syncconf pass on. */
 static int set_private_key(struct uapi *u, struct peer *p, nsec now, const struct uapi_value *v)
 {
-	int err = node_set_private_key(u->dev.node, v->key);
 	(void)p;
+	if (node_is_joined(u->dev.node) && sodium_is_zero(v->key, sizeof(v->key)))
+		return 0;
+	int err = node_set_private_key(u->dev.node, v->key);
 	return err == -EPERM ? refuse(now, "the network knows this gateway by its key") : err;
 }
 
@@ -81,10 +85,10 @@ static int replace_peers(struct uapi *u, struct peer *p, nsec now, const struct 
 }
 
 static const struct field device_fields[] = {
-	{ "private_key", uapi_parse_key, set_private_key, true },
-	{ "listen_port", uapi_parse_u16, set_port, true },
-	{ "fwmark", uapi_parse_mark, set_mark, true },
-	{ "replace_peers", uapi_parse_true, replace_peers, true },
+	{ "private_key", uapi_parse_key, set_private_key, NULL },
+	{ "listen_port", uapi_parse_u16, set_port, NULL },
+	{ "fwmark", uapi_parse_mark, set_mark, NULL },
+	{ "replace_peers", uapi_parse_true, replace_peers, NULL },
 };
 
 /* --- a peer; NULL where it could not be made --- */
@@ -161,15 +165,86 @@ static int set_allowed_ip(struct uapi *u, struct peer *p, nsec now, const struct
 	return refuse(now, what);
 }
 
+/* --- what a member is already: tools that keep a configuration in step repeat it --- */
+
+static bool is_psk(struct uapi *u, const struct peer *p, const struct uapi_value *v)
+{
+	(void)u;
+	return sodium_memcmp(wg_peer_psk(peer_wg(p)), v->key, sizeof(v->key)) == 0;
+}
+
+static bool is_endpoint(struct uapi *u, const struct peer *p, const struct uapi_value *v)
+{
+	struct path path;
+	(void)u;
+	return peer_path(p, &path) && endpoint_eq(&path.remote, &v->endpoint);
+}
+
+static bool is_keepalive(struct uapi *u, const struct peer *p, const struct uapi_value *v)
+{
+	(void)u;
+	return v->number == wg_peer_keepalive(peer_wg(p));
+}
+
+/* Whether it is so shows when the section ends: each of its prefixes has to be in it. */
+static bool is_replaced(struct uapi *u, const struct peer *p, const struct uapi_value *v)
+{
+	(void)p;
+	(void)v;
+	u->replacing = true;
+	u->listed = 0;
+	return true;
+}
+
+struct listing {
+	const struct prefix *wanted;
+	uint64_t found, all;
+	unsigned at;
+};
+
+static void list_prefix(void *ctx, const struct prefix *prefix)
+{
+	struct listing *l = ctx;
+	uint64_t bit = (uint64_t)1 << l->at++;
+
+	assert(bit);
+	l->all |= bit;
+	if (l->wanted && prefix->bits == l->wanted->bits &&
+	    addr_eq(&prefix->addr, &l->wanted->addr))
+		l->found = bit;
+}
+
+static bool is_allowed(struct uapi *u, const struct peer *p, const struct uapi_value *v)
+{
+	struct listing l = { .wanted = &v->prefix };
+
+	peer_each_route(p, list_prefix, &l);
+	u->listed |= l.found;
+	return v->minus ? !l.found : l.found != 0;
+}
+
+static int replaced_all(const struct uapi *u, nsec now)
+{
+	const struct peer *p = u->replacing && u->section == SECTION_PEER
+				       ? node_peer_find(u->dev.node, u->key)
+				       : NULL;
+	struct listing l = { 0 };
+
+	if (!p || peer_kind(p) == PEER_STATIC)
+		return 0;
+	peer_each_route(p, list_prefix, &l);
+	return l.all == u->listed ? 0 : refuse_peer(now, p);
+}
+
 static const struct field peer_fields[] = {
-	{ "remove", uapi_parse_true, remove_peer, false },
-	{ "update_only", uapi_parse_true, update_only, false },
-	{ "protocol_version", uapi_parse_one, protocol_version, false },
-	{ "preshared_key", uapi_parse_key, set_psk, true },
-	{ "endpoint", uapi_parse_endpoint, set_endpoint, true },
-	{ "persistent_keepalive_interval", uapi_parse_u16, set_keepalive, true },
-	{ "replace_allowed_ips", uapi_parse_true, replace_allowed_ips, true },
-	{ "allowed_ip", uapi_parse_prefix, set_allowed_ip, true },
+	{ "remove", uapi_parse_true, remove_peer, NULL },
+	{ "update_only", uapi_parse_true, update_only, NULL },
+	{ "protocol_version", uapi_parse_one, protocol_version, NULL },
+	{ "preshared_key", uapi_parse_key, set_psk, is_psk },
+	{ "endpoint", uapi_parse_endpoint, set_endpoint, is_endpoint },
+	{ "persistent_keepalive_interval", uapi_parse_u16, set_keepalive, is_keepalive },
+	{ "replace_allowed_ips", uapi_parse_true, replace_allowed_ips, is_replaced },
+	{ "allowed_ip", uapi_parse_prefix, set_allowed_ip, is_allowed },
 };
 
 static const struct field *find(const struct field *f, size_t n, const char *name)
@@ -195,12 +270,12 @@ static int peer_apply(struct uapi *u, nsec now, const struct field *f, const str
 	if (u->section == SECTION_IGNORED)
 		return 0;
 	if (u->section == SECTION_FULL)
-		return f->changes ? -ENOSPC : f->apply(u, NULL, now, v);
+		return f->is_so ? -ENOSPC : f->apply(u, NULL, now, v);
 	struct peer *p = node_peer_find(u->dev.node, u->key);
 	if (!p)
 		return 0; /* somebody else has just removed it */
-	if (f->changes && peer_kind(p) != PEER_STATIC)
-		return refuse_peer(now, p);
+	if (f->is_so && peer_kind(p) != PEER_STATIC)
+		return f->is_so(u, p, v) ? 0 : refuse_peer(now, p);
 	return f->apply(u, p, now, v);
 }
 
@@ -227,13 +302,14 @@ static int peer_begins(struct uapi *u, nsec now, const char *text)
 	struct node *n = u->dev.node;
 	struct uapi_value v;
 
-	if (uapi_set_end(u) < 0 || u->sections == UAPI_PEERS_MAX)
-		return -ENOSPC;
+	int err = uapi_set_end(u, now);
+	if (err < 0 || u->sections == UAPI_PEERS_MAX)
+		return err < 0 ? err : -ENOSPC;
 	if (!uapi_parse_key(u, text, &v))
 		return -EINVAL;
 	u->sections++;
 	memcpy(u->key, v.key, 32);
-	u->made = false;
+	u->made = u->replacing = false;
 	u->section = SECTION_IGNORED;
 	if (is_ours(u, v.key))
 		return 0;
@@ -249,6 +325,7 @@ void uapi_set_begin(struct uapi *u)
 {
 	u->section = SECTION_DEVICE;
 	u->sections = 0;
+	u->replacing = false;
 }
 
 int uapi_set_line(struct uapi *u, nsec now, const char *key, const char *value)
@@ -260,7 +337,7 @@ int uapi_set_line(struct uapi *u, nsec now, const char *key, const char *value)
 }
 
 /* To remove a peer, or to change one that is there, needs no room. */
-int uapi_set_end(const struct uapi *u)
+int uapi_set_end(const struct uapi *u, nsec now)
 {
-	return u->section == SECTION_FULL ? -ENOSPC : 0;
+	return u->section == SECTION_FULL ? -ENOSPC : replaced_all(u, now);
 }

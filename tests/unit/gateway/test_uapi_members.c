@@ -89,23 +89,26 @@ static void test_replace_and_remove_pass_over(void **state)
 
 static void test_they_cannot_be_changed(void **state)
 {
+	/*
+	 * The last two take nothing from the rendezvous, which has no prefix. That nothing was put in
+	 * place of what was replaced shows at the end; all others end the request at once.
+	 */
 	static const char *const lines[] = {
 		("preshared_key=" PSK),
 		"endpoint=192.0.2.1:1",
 		"persistent_keepalive_interval=5",
-		"replace_allowed_ips=true",
 		"allowed_ip=192.168.0.0/16",
+		"replace_allowed_ips=true",
 		"allowed_ip=-10.77.0.2/32",
 	};
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++) {
-		assert_int_equal(talk_set(t, w->now,
-					  "public_key=%s\nupdate_only=true\n%s\nfwmark=1\n", b_key,
-					  lines[i]),
+		assert_int_equal(talk_set(t, w->now, "public_key=%s\nupdate_only=true\n%s\n%s",
+					  b_key, lines[i], i == 4 ? "" : "fwmark=1\n"),
 				 -EPERM);
 		assert_int_equal(
 			talk_set(t, w->now, "public_key=%s\n%s\n", rendezvous_key, lines[i]),
-			-EPERM);
+			i < 4 ? -EPERM : 0);
 		assert_int_equal(talk_set(t, w->now, "public_key=%s\n%sx\n", b_key, lines[i]),
 				 -EINVAL);
 	}
@@ -113,6 +116,62 @@ static void test_they_cannot_be_changed(void **state)
 	assert_true(m->nallowed == 2 && m->keepalive == 0);
 	assert_string_equal(m->endpoint, "198.51.100.2:4000");
 	assert_true(still_talk());
+}
+
+/* What `wg showconf` prints of it, as `wg syncconf` and `wg setconf` say it again. */
+static int say_again(const struct dump_peer *m, unsigned allowed, const char *more)
+{
+	char lines[2048];
+	int n = snprintf(
+		lines, sizeof(lines),
+		"public_key=%s\npreshared_key=%s\n%s%s%spersistent_keepalive_interval=%lld\n"
+		"replace_allowed_ips=true\n",
+		m->key, m->psk, *m->endpoint ? "endpoint=" : "", m->endpoint,
+		*m->endpoint ? "\n" : "", m->keepalive);
+	for (unsigned i = 0; i < allowed; i++)
+		n += snprintf(lines + n, sizeof(lines) - (size_t)n, "allowed_ip=%s\n",
+			      m->allowed[i]);
+	assert_true((size_t)n < sizeof(lines));
+	/* more peers follow, which the end of this section must let through */
+	return talk_set(t, w->now, "replace_peers=true\n%s%spublic_key=" LAPTOP "\n", lines, more);
+}
+
+static void test_the_same_is_no_change(void **state)
+{
+	(void)state;
+	assert_true(still_talk());
+	struct dump_peer m = *dump_find(talk_get(t, w->now), b_key);
+	struct dump_peer r = *dump_find(talk_get(t, w->now), rendezvous_key);
+	char own[65];
+	snprintf(own, sizeof(own), "%s", talk_get(t, w->now)->private_key);
+	assert_int_equal(m.nallowed, 2);
+	assert_int_equal(say_again(&m, 2, ""), 0);
+	assert_int_equal(say_again(&r, 0, ""), 0);
+	assert_non_null(dump_find(talk_get(t, w->now), LAPTOP));
+	/* once more of one is nothing, one that it has not got to lose neither */
+	assert_int_equal(say_again(&m, 2, "allowed_ip=-192.168.7.0/24\n"), 0);
+	assert_int_equal(talk_set(t, w->now, "public_key=%s\nallowed_ip=%s\n", b_key, m.allowed[1]),
+			 0);
+	/* a file without PrivateKey, which setconf makes of it */
+	assert_int_equal(talk_set(t, w->now, "private_key=%064d\n", 0), 0);
+	assert_string_equal(talk_get(t, w->now)->private_key, own);
+
+	/* less is a change: at the end of the section, and of the request */
+	assert_int_equal(say_again(&m, 1, ""), -EPERM);
+	assert_null(dump_find(talk_get(t, w->now), LAPTOP));
+	assert_int_equal(say_again(&m, 0, ""), -EPERM);
+	assert_int_equal(talk_set(t, w->now, "public_key=%s\nreplace_allowed_ips=true\n", b_key),
+			 -EPERM);
+	assert_int_equal(talk_set(t, w->now,
+				  "public_key=%s\nreplace_allowed_ips=true\nremove=true\n", b_key),
+			 0);
+	/* and so is more, or another value */
+	assert_int_equal(say_again(&m, 2, "allowed_ip=192.168.7.0/24\n"), -EPERM);
+	assert_int_equal(say_again(&m, 2, "persistent_keepalive_interval=9\n"), -EPERM);
+	assert_int_equal(say_again(&m, 2, "endpoint=192.0.2.1:1\n"), -EPERM);
+	assert_int_equal(say_again(&m, 2, "preshared_key=" PSK "\n"), -EPERM);
+	assert_true(still_talk());
+	assert_int_equal(dump_find(talk_get(t, w->now), b_key)->nallowed, 2);
 }
 
 static void test_their_addresses_are_theirs(void **state)
@@ -138,7 +197,6 @@ static void test_private_key_stays(void **state)
 	char own[65];
 	snprintf(own, sizeof(own), "%s", talk_get(t, w->now)->private_key);
 	assert_int_equal(talk_set(t, w->now, "private_key=" PSK "\n"), -EPERM);
-	assert_int_equal(talk_set(t, w->now, "private_key=%064d\n", 0), -EPERM);
 	assert_int_equal(talk_set(t, w->now, "private_key=%s\n", own), 0);
 	assert_string_equal(talk_get(t, w->now)->private_key, own);
 	assert_true(still_talk());
@@ -207,6 +265,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test_setup_teardown(test_they_are_shown, begin, end),
 	cmocka_unit_test_setup_teardown(test_replace_and_remove_pass_over, begin, end),
 	cmocka_unit_test_setup_teardown(test_they_cannot_be_changed, begin, end),
+	cmocka_unit_test_setup_teardown(test_the_same_is_no_change, begin, end),
 	cmocka_unit_test_setup_teardown(test_their_addresses_are_theirs, begin, end),
 	cmocka_unit_test_setup_teardown(test_private_key_stays, begin, end),
 	cmocka_unit_test_setup_teardown(test_log, begin, end),
