@@ -19,6 +19,7 @@ struct node *node_new(const struct node_config *cfg, nsec now)
 	if (!n)
 		return NULL;
 	n->io = cfg->io;
+	n->peers_end = &n->peers;
 	n->boot = cfg->boot;
 	n->max_peers = cfg->max_peers;
 	n->udp_gso = cfg->udp_gso;
@@ -216,4 +217,15 @@ struct drops *node_drops_edit(struct node *n)
 struct peer *node_peer_next(const struct node *n, const struct peer *after)
 {
 	return after ? after->next : n->peers;
+}
+
+struct peer *node_peer_after(const struct node *n, const uint8_t key[static 32], uint64_t serial)
+{
+	struct peer *p = serial ? node_peer_find(n, key) : NULL;
+
+	if (p && p->serial == serial)
+		return p->next;
+	for (p = n->peers; p && p->serial <= serial; p = p->next)
+		;
+	return p;
 }

@@ -154,7 +154,11 @@ struct peer_stats {
 	uint64_t tx_cut, tx_fragments, rx_whole, rx_fragments;
 };
 
-struct peer *node_peer_next(const struct node *n, const struct peer *after); /* NULL: the first */
+/* In the order in which they came. NULL: the first. */
+struct peer *node_peer_next(const struct node *n, const struct peer *after);
+/* The same at another time, when the one before may be gone: after that key and serial; 0: the first. */
+struct peer *node_peer_after(const struct node *n, const uint8_t key[static 32], uint64_t serial);
+uint64_t peer_serial(const struct peer *p);
 struct peer *node_peer_find(const struct node *n, const uint8_t key[static 32]); /* or NULL */
 enum peer_kind peer_kind(const struct peer *p);
 const struct roster_entry *peer_entry(const struct peer *p); /* members alone */
@@ -177,5 +181,8 @@ const struct pmtu *peer_static_pmtu(const struct peer *p);
 /* Each prefix that is routed to the peer. */
 void peer_each_route(const struct peer *p, void (*each)(void *ctx, const struct prefix *prefix),
 		     void *ctx);
+/* The next `room` of them after `after` (NULL: the first), in address order; how many there are. */
+size_t peer_routes(const struct peer *p, const struct prefix *after, struct prefix *out,
+		   size_t room);
 
 #endif

@@ -33,6 +33,7 @@ struct staged {
 struct peer {
 	struct node *node;
 	struct peer *next, **link_in; /* in the node's list */
+	uint64_t serial;	      /* peers that came later have a greater one */
 	enum peer_kind kind;
 	struct wg_peer *wg;
 	struct link *link;	   /* members */
@@ -111,7 +112,8 @@ struct node {
 	struct wg *wg;
 	struct links *links; /* made with the lease: it needs our number */
 	struct route_table *routes;
-	struct peer *peers;
+	struct peer *peers, **peers_end;	  /* as they came */
+	uint64_t serial;			  /* of the last one */
 	struct prefix own[2 + MAX_MEMBER_ROUTES]; /* what members may send to us */
 	size_t nown;
 	uint64_t boot;

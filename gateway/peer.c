@@ -20,11 +20,10 @@ struct peer *peer_new(struct node *n, enum peer_kind kind, const uint8_t key[sta
 		return NULL;
 	}
 	mtu_init(p);
-	p->next = n->peers;
-	if (p->next)
-		p->next->link_in = &p->next;
-	p->link_in = &n->peers;
-	n->peers = p;
+	p->serial = ++n->serial;
+	p->link_in = n->peers_end;
+	*p->link_in = p;
+	n->peers_end = &p->next;
 	return p;
 }
 
@@ -47,8 +46,7 @@ void peer_free(struct peer *p)
 		link_remove(p->link);
 	wg_peer_remove(p->node->wg, p->wg);
 	*p->link_in = p->next;
-	if (p->next)
-		p->next->link_in = p->link_in;
+	*(p->next ? &p->next->link_in : &p->node->peers_end) = p->link_in;
 	sodium_memzero(&p->entry, sizeof(p->entry)); /* the pair's PSK is in it */
 	free(p);
 }
@@ -87,6 +85,12 @@ void peer_each_route(const struct peer *p, void (*each)(void *ctx, const struct 
 {
 	struct route_visit v = { each, ctx };
 	route_table_each(p->node->routes, p, visit_route, &v);
+}
+
+size_t peer_routes(const struct peer *p, const struct prefix *after, struct prefix *out,
+		   size_t room)
+{
+	return route_table_list(p->node->routes, p, after, out, room);
 }
 
 void peer_unroute_all(struct peer *p)
@@ -160,6 +164,11 @@ void peer_schedule(struct peer *p)
 {
 	nsec at = nsec_min(mtu_deadline(p), p->kind == PEER_MEMBER ? p->next_warm : NSEC_NEVER);
 	heap_set(&p->node->timers, &p->timer, at);
+}
+
+uint64_t peer_serial(const struct peer *p)
+{
+	return p->serial;
 }
 
 enum peer_kind peer_kind(const struct peer *p)

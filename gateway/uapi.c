@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { FIRST_ROOM = 4096 };
+enum { FIRST_ROOM = 4096, ANSWER_BYTES = 256 /* are worth a line */ };
 
 struct uapi *uapi_new(const struct uapi_device *dev)
 {
@@ -72,6 +72,9 @@ void uapi_put(struct uapi *u, const char *fmt, ...)
 	if (!u->no_memory) {
 		memcpy(u->out + u->sent + u->unsent, text, (size_t)n);
 		u->unsent += (size_t)n;
+		u->put += (unsigned)n;
+		u->work += u->put / ANSWER_BYTES;
+		u->put %= ANSWER_BYTES;
 	}
 	sodium_memzero(text, (size_t)n);
 }
@@ -95,10 +98,9 @@ void uapi_sent(struct uapi *u, size_t len)
 
 /* --- requests --- */
 
-/* Who asks on and on without reading the answers is cut off. */
 static void request_begins(struct uapi *u)
 {
-	bool whole = !u->overlong && strlen(u->line) == u->len && u->unsent <= UAPI_UNSENT_MAX;
+	bool whole = !u->overlong && strlen(u->line) == u->len;
 
 	u->state = UAPI_BROKEN;
 	u->err = 0;
@@ -111,14 +113,28 @@ static void request_begins(struct uapi *u)
 }
 
 /* With errno=0 all of it is there, and without memory none of it looks whole. */
+static void answer_ends(struct uapi *u)
+{
+	uapi_put(u, "errno=%d\n\n", u->err);
+	u->state = u->no_memory ? UAPI_BROKEN : UAPI_IDLE;
+}
+
+static void answer_goes_on(struct uapi *u, nsec now)
+{
+	if (uapi_get(u, now) || u->no_memory)
+		answer_ends(u);
+}
+
 static void request_ends(struct uapi *u, nsec now)
 {
 	if (u->state == UAPI_SET && u->err == 0)
 		u->err = uapi_set_end(u, now);
-	if (u->state == UAPI_GET && u->err == 0)
-		uapi_get(u, now);
-	uapi_put(u, "errno=%d\n\n", u->err);
-	u->state = u->no_memory ? UAPI_BROKEN : UAPI_IDLE;
+	if (u->state == UAPI_GET && u->err == 0) {
+		u->state = UAPI_ANSWER;
+		u->answer.at = ANSWER_DEVICE;
+	} else {
+		answer_ends(u);
+	}
 }
 
 static int request_line(struct uapi *u, nsec now)
@@ -134,6 +150,7 @@ static int request_line(struct uapi *u, nsec now)
 static void line_ends(struct uapi *u, nsec now)
 {
 	u->line[u->len] = 0;
+	u->work++;
 	if (u->state == UAPI_IDLE)
 		request_begins(u);
 	else if (u->len == 0)
@@ -154,17 +171,35 @@ static void line_grows(struct uapi *u, const char *p, size_t len)
 	u->overlong |= fits < len;
 }
 
-bool uapi_input(struct uapi *u, nsec now, const char *p, size_t len)
+static bool has_time(const struct uapi *u)
 {
-	const char *end = p + len;
+	return u->work < UAPI_TURN_WORK && u->unsent < UAPI_UNSENT_MAX && u->state != UAPI_BROKEN;
+}
 
-	while (p < end && u->state != UAPI_BROKEN) {
-		const char *newline = memchr(p, '\n', (size_t)(end - p));
-		line_grows(u, p, (size_t)((newline ? newline : end) - p));
-		if (!newline)
-			break;
-		line_ends(u, now);
-		p = newline + 1;
+size_t uapi_turn(struct uapi *u, nsec now, const char *p, size_t len)
+{
+	const char *at = p, *end = p + len;
+
+	for (u->work = 0; has_time(u) && (at < end || u->state == UAPI_ANSWER);) {
+		if (u->state == UAPI_ANSWER) {
+			answer_goes_on(u, now);
+			continue;
+		}
+		const char *newline = memchr(at, '\n', (size_t)(end - at));
+		line_grows(u, at, (size_t)((newline ? newline : end) - at));
+		at = newline ? newline + 1 : end;
+		if (newline)
+			line_ends(u, now);
 	}
-	return u->state != UAPI_BROKEN;
+	return (size_t)(at - p);
+}
+
+bool uapi_works(const struct uapi *u)
+{
+	return u->state == UAPI_ANSWER;
+}
+
+bool uapi_broken(const struct uapi *u)
+{
+	return u->state == UAPI_BROKEN;
 }

@@ -16,9 +16,10 @@
 #include "gateway/node.h"
 
 enum {
-	UAPI_LINE_MAX = 4096,	   /* a longer line is -EINVAL */
-	UAPI_PEERS_MAX = 10000,	   /* in one request; more is -ENOSPC */
-	UAPI_UNSENT_MAX = 8 << 20, /* so much of answers waits, and no request may begin */
+	UAPI_LINE_MAX = 4096,	    /* a longer line is -EINVAL */
+	UAPI_PEERS_MAX = 20000,	    /* in one request; more is -ENOSPC */
+	UAPI_UNSENT_MAX = 32 << 10, /* so much of answers waits, and nothing more is done */
+	UAPI_TURN_WORK = 16,	    /* lines a turn, or their worth */
 };
 
 /* What lies outside the node. Each returns 0 or -errno. */
@@ -39,11 +40,18 @@ struct uapi; /* one client's conversation; several requests may follow one anoth
 struct uapi *uapi_new(const struct uapi_device *dev); /* `dev` is copied. NULL: no memory */
 void uapi_free(struct uapi *u);			      /* wipes what it held of keys */
 /*
- * Takes bytes of the client, as many as there are, and works on whole lines at once; false when the
- * client has broken the protocol (no get=1 or set=1 where one must be), does not read what it asked
- * for, or there is no memory: what uapi_answer() has is sent, then it is cut off.
+ * A turn: goes on with an answer that is under way, then takes of the client's bytes what it can with a
+ * bounded amount of work, and says how many that were; the others are to be given again. Nothing is
+ * done while too much of an answer waits to be sent.
  */
-MUST_CHECK bool uapi_input(struct uapi *u, nsec now, const char *p, size_t len);
+MUST_CHECK size_t uapi_turn(struct uapi *u, nsec now, const char *p, size_t len);
+/* An answer is under way: another turn is wanted, though there be no bytes. */
+bool uapi_works(const struct uapi *u);
+/*
+ * The client has broken the protocol (no get=1 or set=1 where one must be), or there is no memory: what
+ * uapi_answer() has is sent, then it is cut off.
+ */
+bool uapi_broken(const struct uapi *u);
 /* What is to be sent to the client, `*len` bytes; valid until the next call. */
 const char *uapi_answer(const struct uapi *u, size_t *len);
 void uapi_sent(struct uapi *u, size_t len); /* that much of it was sent, and is wiped */

@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <sodium.h>
 
+enum { ROUTES = 32 }; /* at a time */
+
 static void put_key(struct uapi *u, const char *name, const uint8_t key[static 32])
 {
 	char hex[65];
@@ -21,12 +23,6 @@ static void put_endpoint(struct uapi *u, const struct endpoint *e)
 			 e->port);
 	else
 		uapi_put(u, "endpoint=%s\n", endpoint_str(e, text));
-}
-
-static void put_allowed_ip(void *ctx, const struct prefix *prefix)
-{
-	char text[PREFIX_STRLEN];
-	uapi_put(ctx, "allowed_ip=%s\n", prefix_str(prefix, text));
 }
 
 static void put_stats(struct uapi *u, nsec now, const struct wg_peer *p)
@@ -54,10 +50,9 @@ static void put_peer(struct uapi *u, nsec now, const struct peer *p)
 		put_endpoint(u, &path.remote);
 	put_stats(u, now, wg);
 	uapi_put(u, "persistent_keepalive_interval=%u\n", wg_peer_keepalive(wg));
-	peer_each_route(p, put_allowed_ip, u);
 }
 
-void uapi_get(struct uapi *u, nsec now)
+static void put_device(struct uapi *u)
 {
 	const struct uapi_device *d = &u->dev;
 	const uint8_t *key = wg_private_key(node_wg(d->node));
@@ -68,6 +63,55 @@ void uapi_get(struct uapi *u, nsec now)
 	uapi_put(u, "listen_port=%u\n", d->port(d->ctx));
 	if (mark)
 		uapi_put(u, "fwmark=%" PRIu32 "\n", mark);
-	for (struct peer *p = NULL; (p = node_peer_next(d->node, p));)
-		put_peer(u, now, p);
+	u->answer.at = ANSWER_PEERS;
+	u->answer.serial = 0;
+}
+
+/* False where there is none. */
+static bool put_next_peer(struct uapi *u, nsec now)
+{
+	const struct peer *p = node_peer_after(u->dev.node, u->answer.key, u->answer.serial);
+
+	if (!p)
+		return false;
+	put_peer(u, now, p);
+	memcpy(u->answer.key, peer_key(p), 32);
+	u->answer.serial = peer_serial(p);
+	u->answer.at = ANSWER_ROUTES;
+	u->answer.has_prefix = false;
+	return true;
+}
+
+static void put_routes(struct uapi *u)
+{
+	const struct peer *p = node_peer_find(u->dev.node, u->answer.key);
+	struct prefix some[ROUTES];
+	char text[PREFIX_STRLEN];
+	size_t n = 0;
+
+	if (p && peer_serial(p) == u->answer.serial)
+		n = peer_routes(p, u->answer.has_prefix ? &u->answer.prefix : NULL, some, ROUTES);
+	for (size_t i = 0; i < n; i++)
+		uapi_put(u, "allowed_ip=%s\n", prefix_str(&some[i], text));
+	if (n < ROUTES) {
+		u->answer.at = ANSWER_PEERS;
+		return;
+	}
+	u->answer.prefix = some[n - 1];
+	u->answer.has_prefix = true;
+}
+
+bool uapi_get(struct uapi *u, nsec now)
+{
+	switch (u->answer.at) {
+	case ANSWER_DEVICE:
+		put_device(u);
+		return false;
+	case ANSWER_PEERS:
+		return !put_next_peer(u, now);
+	case ANSWER_ROUTES:
+		put_routes(u);
+		return false;
+	}
+	return true;
 }

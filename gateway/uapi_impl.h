@@ -10,10 +10,20 @@ struct uapi {
 	enum {
 		UAPI_IDLE, /* a request must begin */
 		UAPI_GET,
+		UAPI_ANSWER, /* the get has ended, and its answer is not all there */
 		UAPI_SET,
 		UAPI_BROKEN, /* for good */
 	} state;
-	int err; /* the first of this request */
+	int err;       /* the first of this request */
+	unsigned work; /* done in this turn, in lines of a set or as many bytes of an answer */
+	/* How far the answer is: after this peer, or after this prefix of it. A peer may go meanwhile */
+	struct {
+		enum { ANSWER_DEVICE, ANSWER_PEERS, ANSWER_ROUTES } at;
+		uint8_t key[32];
+		uint64_t serial;
+		bool has_prefix;
+		struct prefix prefix;
+	} answer;
 	/*
 	 * The section of the set that we are in. A peer is found by its key for each line: between
 	 * two lines another client or the rendezvous may have removed it.
@@ -37,14 +47,15 @@ struct uapi {
 	/* `unsent` bytes at out + sent */
 	char *out;
 	size_t sent, unsent, cap;
+	unsigned put; /* bytes that are not yet counted as work */
 	bool no_memory;
 };
 
 /* Adds to the answer. Without memory nothing more is added, and the conversation ends. */
 void uapi_put(struct uapi *u, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* uapi_get.c: all of the device but errno= */
-void uapi_get(struct uapi *u, nsec now);
+/* uapi_get.c: some more of the device; true when all of it is there but errno= */
+bool uapi_get(struct uapi *u, nsec now);
 
 /* uapi_value.c */
 struct uapi_value {

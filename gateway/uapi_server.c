@@ -11,10 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum {
-	READ_MAX = 16 << 10,   /* of one client, each turn */
-	ANSWER_HIGH = 1 << 20, /* so much unsent: nothing more is read */
-};
+enum { READ_MAX = 4096 }; /* of one client at once */
 
 #define UAPI_DIR "/var/run/wireguard"
 
@@ -23,8 +20,11 @@ struct client {
 	struct uapi *uapi;
 	ev_io io;
 	nsec heard;
-	int fd;	   /* -1: free */
-	bool ends; /* what there is to send is sent, then it is over */
+	int fd;		 /* -1: free */
+	bool ready;	 /* to be read from, written to or worked for */
+	bool ends;	 /* nothing more is read */
+	size_t at, have; /* what was read and not yet taken: in[at] to in[have] */
+	char in[READ_MAX];
 };
 
 struct uapi_server {
@@ -32,6 +32,8 @@ struct uapi_server {
 	struct uapi_device dev;
 	void (*gone)(void *ctx);
 	ev_io io, watch_io;
+	ev_check turn;
+	unsigned last; /* whose turn it was */
 	int fd, watch_fd;
 	char path[108];
 	struct client clients[UAPI_CLIENTS];
@@ -46,22 +48,31 @@ static void client_end(struct client *c)
 	c->fd = -1;
 	uapi_free(c->uapi);
 	c->uapi = NULL;
+	sodium_memzero(c->in, sizeof(c->in));
 }
 
-/* Reads while there is not much to send, writes while there is anything. */
+static bool has_work(const struct client *c)
+{
+	return uapi_works(c->uapi) || c->at < c->have;
+}
+
+/*
+ * Reads when all is done and sent. Whoever does not read what he asked for is not worked for, so the
+ * socket that can be written to says when there is more to do, too.
+ */
 static void client_wait(struct client *c)
 {
 	struct ev_loop *ev = c->server->loop->ev;
 	size_t left;
 	uapi_answer(c->uapi, &left);
-	int events = (left ? EV_WRITE : 0) | (c->ends || left > ANSWER_HIGH ? 0 : EV_READ);
+	bool writes = left || has_work(c);
 
-	if (!events) {
+	if (!writes && c->ends) {
 		client_end(c);
 		return;
 	}
 	ev_io_stop(ev, &c->io);
-	ev_io_set(&c->io, c->fd, events);
+	ev_io_set(&c->io, c->fd, writes ? EV_WRITE : EV_READ);
 	ev_io_start(ev, &c->io);
 }
 
@@ -77,30 +88,67 @@ static bool client_write(struct client *c)
 	return true;
 }
 
-/* The bytes may be a private key. */
 static void client_read(struct client *c)
 {
-	char buf[READ_MAX];
-	nsec now = c->server->loop->now;
-	ssize_t n = recv(c->fd, buf, sizeof(buf), 0);
+	ssize_t n = recv(c->fd, c->in, sizeof(c->in), 0);
 
 	if (n < 0 && errno == EAGAIN)
 		return;
-	c->heard = now;
-	c->ends = n <= 0 || !uapi_input(c->uapi, now, buf, (size_t)n);
-	sodium_memzero(buf, n > 0 ? (size_t)n : 0);
+	c->heard = c->server->loop->now;
+	c->ends = n <= 0;
+	c->at = 0;
+	c->have = n > 0 ? (size_t)n : 0;
+}
+
+/* What was taken is wiped: it may be a private key. */
+static void client_work(struct client *c)
+{
+	nsec now = c->server->loop->now;
+	size_t taken = uapi_turn(c->uapi, now, c->in + c->at, c->have - c->at);
+
+	sodium_memzero(c->in + c->at, taken);
+	c->at += taken;
+	if (uapi_broken(c->uapi)) {
+		c->ends = true;
+		sodium_memzero(c->in, c->have);
+		c->at = c->have;
+	}
+}
+
+static void client_turn(struct client *c)
+{
+	c->ready = false;
+	if (!has_work(c) && !c->ends)
+		client_read(c);
+	client_work(c);
+	if (client_write(c))
+		client_wait(c);
+	else
+		client_end(c);
 }
 
 static void on_client(struct ev_loop *ev, ev_io *w, int revents)
 {
 	struct client *c = w->data;
 	(void)ev;
-	if (revents & EV_READ)
-		client_read(c);
-	if (client_write(c))
-		client_wait(c);
-	else
-		client_end(c);
+	(void)revents;
+	c->ready = true;
+}
+
+/* One of those that are ready has its turn, after all packets: ten of them take no longer than one. */
+static void on_turn(struct ev_loop *ev, ev_check *w, int revents)
+{
+	struct uapi_server *s = w->data;
+	(void)ev;
+	(void)revents;
+	for (unsigned i = 1; i <= UAPI_CLIENTS; i++) {
+		unsigned at = (s->last + i) % UAPI_CLIENTS;
+		if (s->clients[at].fd < 0 || !s->clients[at].ready)
+			continue;
+		s->last = at;
+		client_turn(&s->clients[at]);
+		return;
+	}
 }
 
 /* A free place, or that of who was silent for longest. */
@@ -132,7 +180,12 @@ static void on_accept(struct ev_loop *ev, ev_io *w, int revents)
 		close(fd);
 		return;
 	}
-	*c = (struct client){ .server = s, .uapi = u, .heard = s->loop->now, .fd = fd };
+	c->server = s;
+	c->uapi = u;
+	c->heard = s->loop->now;
+	c->fd = fd;
+	c->ready = c->ends = false;
+	c->at = c->have = 0;
 	ev_io_init(&c->io, on_client, fd, EV_READ);
 	c->io.data = c;
 	ev_io_start(s->loop->ev, &c->io);
@@ -188,6 +241,10 @@ int uapi_server_open(struct uapi_server **out, struct loop *loop, const char *in
 	ev_io_init(&s->io, on_accept, s->fd, EV_READ);
 	s->io.data = s;
 	ev_io_start(loop->ev, &s->io);
+	ev_check_init(&s->turn, on_turn);
+	ev_set_priority(&s->turn, EV_MINPRI);
+	s->turn.data = s;
+	ev_check_start(loop->ev, &s->turn);
 	start_watch(s);
 	*out = s;
 	return 0;
@@ -200,6 +257,7 @@ void uapi_server_close(struct uapi_server *s)
 	for (unsigned i = 0; i < UAPI_CLIENTS; i++)
 		client_end(&s->clients[i]);
 	ev_io_stop(s->loop->ev, &s->io);
+	ev_check_stop(s->loop->ev, &s->turn);
 	close(s->fd);
 	if (s->watch_fd >= 0) {
 		ev_io_stop(s->loop->ev, &s->watch_io);

@@ -2,8 +2,8 @@
 /*
  * The configuration socket, /var/run/wireguard/NAME.sock: a unix stream socket, 0600, on which
  * each client has a conversation (uapi.h). At most UAPI_CLIENTS at once, the one that was silent for
- * longest makes room; each is given a bounded piece of work a turn, and one that does not read its
- * answers is not read from, so that no client delays a packet.
+ * longest makes room; in each turn of the loop one of them, in turns, is given a bounded piece of work, and one that
+ * does not read its answers none, so that no number of clients delays a packet.
  */
 #ifndef WARREN_UAPI_SERVER_H
 #define WARREN_UAPI_SERVER_H

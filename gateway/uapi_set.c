@@ -261,6 +261,7 @@ static int device_line(struct uapi *u, nsec now, const char *key, const char *te
 	struct uapi_value v = { 0 };
 	int err = f && f->parse(u, text, &v) ? f->apply(u, NULL, now, &v) : -EINVAL;
 
+	u->work += UAPI_TURN_WORK; /* each peer has to hear of it, or a socket is opened */
 	sodium_memzero(&v, sizeof(v));
 	return err;
 }

@@ -357,12 +357,19 @@ static bool before(const struct node *a, const struct node *b)
 	return a->key.hi != b->key.hi ? a->key.hi < b->key.hi : a->key.lo < b->key.lo;
 }
 
+static int order(const struct key *a, unsigned a_bits, const struct key *b, unsigned b_bits)
+{
+	if (a->hi != b->hi)
+		return a->hi < b->hi ? -1 : 1;
+	if (a->lo != b->lo)
+		return a->lo < b->lo ? -1 : 1;
+	return a_bits < b_bits ? -1 : a_bits > b_bits;
+}
+
 static int by_place(const void *a, const void *b)
 {
 	const struct node *x = *(const struct node *const *)a, *y = *(const struct node *const *)b;
-	if (x->key.hi == y->key.hi && x->key.lo == y->key.lo)
-		return x->bits < y->bits ? -1 : 1;
-	return before(x, y) ? -1 : 1;
+	return order(&x->key, x->bits, &y->key, y->bits);
 }
 
 static size_t held_by(const struct route_table *t, const void *owner, const struct node **out)
@@ -407,6 +414,38 @@ void route_table_each(const struct route_table *t, const void *owner,
 		each(ctx, &p, (*least)->owner);
 		*least = wanted(step(*least), owner);
 	}
+}
+
+/* Puts `p` where it belongs among the least that were seen; the greatest makes room for it. */
+static size_t list_one(struct prefix *out, size_t count, size_t room, const struct node *n)
+{
+	size_t at = count;
+	for (; at > 0; at--) {
+		struct key k = key_of(&out[at - 1].addr);
+		if (order(&k, prefix_bits128(&out[at - 1]), &n->key, n->bits) < 0)
+			break;
+	}
+	if (at == room)
+		return count;
+	count = size_min(count + 1, room);
+	memmove(&out[at + 1], &out[at], (count - at - 1) * sizeof(*out));
+	out[at] = prefix_at(n);
+	return count;
+}
+
+size_t route_table_list(const struct route_table *t, const void *owner, const struct prefix *after,
+			struct prefix *out, size_t room)
+{
+	struct key from = { 0 };
+	unsigned bits = after ? prefix_bits128(after) : 0;
+	size_t count = 0;
+
+	if (after)
+		from = key_of(&after->addr);
+	for (const struct node *n = *bucket_of(t, owner); n; n = n->next)
+		if (n->owner == owner && (!after || order(&n->key, n->bits, &from, bits) > 0))
+			count = list_one(out, count, room, n);
+	return count;
 }
 
 size_t route_table_count(const struct route_table *t)

@@ -26,6 +26,12 @@ void *route_table_exact(const struct route_table *t, const struct prefix *p);
 /* Calls `each` for every prefix of `owner` (NULL: of everybody), in address order. */
 void route_table_each(const struct route_table *t, const void *owner,
 		      void (*each)(void *ctx, const struct prefix *p, void *owner), void *ctx);
+/*
+ * The first `room` prefixes of `owner` in address order that come after `after` (NULL: from the first); how many
+ * there are of these. Costs what the owner holds.
+ */
+size_t route_table_list(const struct route_table *t, const void *owner, const struct prefix *after,
+			struct prefix *out, size_t room);
 size_t route_table_count(const struct route_table *t);
 
 #endif

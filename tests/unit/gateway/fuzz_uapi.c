@@ -318,11 +318,17 @@ static bool say(struct uapi *u, const char *text, size_t len)
 	memcpy(piece, text, len);
 	for (size_t i = 0; i < len; i++)
 		ask(piece[i]);
-	bool ok = uapi_input(u, now, piece, len);
+	for (size_t at = 0; (at < len || uapi_works(u)) && !uapi_broken(u);) {
+		size_t taken = uapi_turn(u, now, piece + at, len - at);
+		check(taken <= len - at && u->len <= UAPI_LINE_MAX &&
+		      u->cap <= 4 * UAPI_UNSENT_MAX);
+		at += taken;
+		if (u->unsent >= UAPI_UNSENT_MAX)
+			take(u, UAPI_UNSENT_MAX / 2);
+	}
 	free(piece);
-	check(ok == !asked.broken || u->unsent > UAPI_UNSENT_MAX);
-	check(u->len <= UAPI_LINE_MAX && u->cap <= 4 * UAPI_UNSENT_MAX);
-	return ok;
+	check(uapi_broken(u) == asked.broken);
+	return !uapi_broken(u);
 }
 
 static void deed(uint8_t what)

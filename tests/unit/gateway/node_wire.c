@@ -271,7 +271,10 @@ static void be_stock(unsigned i)
 
 struct peer *peer_of(unsigned i)
 {
-	return node_peer_next(ends[i].node, NULL);
+	struct peer *last = NULL;
+	for (struct peer *p = NULL; (p = node_peer_next(ends[i].node, p));)
+		last = p;
+	return last;
 }
 
 struct peer *warren_pair(void)

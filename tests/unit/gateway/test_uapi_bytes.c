@@ -104,7 +104,7 @@ static void test_long_lines(void **state)
 	assert_true(dump_allows(&talk_get(t, now)->peers[0], "10.0.0.0/8"));
 	line[UAPI_LINE_MAX] = '0';
 	assert_int_equal(talk_set(t, now, "public_key=" KEY_B "\n%s\nfwmark=3\n", line), -EINVAL);
-	assert_int_equal(talk_get(t, now)->peers[0].nallowed, 0);
+	assert_int_equal(talk_get(t, now)->peers[1].nallowed, 0);
 	assert_int_equal(t->mark, 0);
 	/* 3 MB of one line: nothing of it is kept, and it ends like others */
 	memset(line, 'x', sizeof(line) - 1);
@@ -161,21 +161,95 @@ static void test_no_request(void **state)
 	assert_int_equal(peer_of(0) != NULL, 0);
 }
 
-/* Who asks and never reads ends before the answers take the memory. */
+static void many_peers(unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(talk_set(t, now, "public_key=%062x%02x\nallowed_ip=10.0.%u.0/24\n",
+					  0, 0x20 + i, i),
+				 0);
+}
+
+/* Who asks and never reads is done nothing for, and what he said waits. */
 static void test_greedy(void **state)
 {
-	static const char ask[] = "get=1\n\n";
-	size_t len = 0, before = 0;
-	unsigned asked = 0;
+	static const char ask[] = "get=1\n\nget=1\n\nget=1\n\nget=1\n\n";
+	size_t len = 0, before = 1, taken = 0;
 	(void)state;
-	assert_int_equal(talk_set(t, now, "public_key=" KEY_A "\n"), 0);
-	for (; uapi_input(t->u, now, ask, sizeof(ask) - 1); asked++) {
+	many_peers(8);
+	for (unsigned i = 0; len != before; i++) {
 		before = len;
+		taken = uapi_turn(t->u, now, ask, sizeof(ask) - 1);
 		uapi_answer(t->u, &len);
-		assert_true(len > before && t->u->cap <= 2 * (UAPI_UNSENT_MAX + 4096));
+		/* each turn makes a bounded piece of it */
+		assert_in_range(len - before, 0, UAPI_TURN_WORK * 256 + 1024);
+		assert_true(t->u->cap <= 4 * UAPI_UNSENT_MAX);
+		assert_true(i < 1000);
 	}
-	assert_true(asked > 1000 && len > UAPI_UNSENT_MAX && before <= UAPI_UNSENT_MAX);
-	assert_false(uapi_input(t->u, now, ask, sizeof(ask) - 1));
+	assert_true(taken == 0 && len >= UAPI_UNSENT_MAX && !uapi_broken(t->u));
+	/* once he reads it goes on */
+	uapi_sent(t->u, len);
+	assert_true(uapi_turn(t->u, now, ask, sizeof(ask) - 1) > 0 || uapi_works(t->u));
+}
+
+/* Of a megabyte of lines a turn takes a few; of those that concern all peers, one. */
+static void test_turns_are_short(void **state)
+{
+	static const char lines[] = "public_key=" KEY_A "\nallowed_ip=10.0.0.0/8\n";
+	static const char heavy[] = "replace_peers=true\n", port[] = "listen_port=0\n";
+	static char text[64 << 10] = "set=1\n";
+	size_t at = 6, most = UAPI_TURN_WORK * sizeof(lines);
+	(void)state;
+	assert_true(uapi_turn(t->u, now, text, 6) == 6);
+	for (size_t i = 0; i < 200; i++)
+		at += (size_t)snprintf(text + at, sizeof(text) - at, "%s", lines);
+	for (size_t from = 6, taken; from < at; from += taken) {
+		taken = uapi_turn(t->u, now, text + from, at - from);
+		assert_in_range(taken, 1, most);
+	}
+	assert_true(talk_say(t, now, "\nset=1\n"));
+	at = 0;
+	for (size_t i = 0; i < 200; i++)
+		at += (size_t)snprintf(text + at, sizeof(text) - at, "%s", i % 2 ? heavy : port);
+	assert_int_equal(uapi_turn(t->u, now, text, at), sizeof(port) - 1);
+	assert_int_equal(uapi_turn(t->u, now, text + sizeof(port) - 1, at), sizeof(heavy) - 1);
+}
+
+/* Peers come and go while the answer is made: none twice, none left out that was there all the time. */
+static void test_answer_of_a_table_that_changes(void **state)
+{
+	static char all[1 << 16];
+	unsigned found = 0, turns = 0;
+	size_t len;
+	(void)state;
+	many_peers(8);
+	struct peer *first = node_peer_next(ends[0].node, NULL), *third = first->next->next;
+	for (unsigned i = 0; i < 500; i++)
+		assert_int_equal(talk_set(t, now, "public_key=%s\nallowed_ip=10.9.%u.%u/32\n",
+					  hex(peer_key(third)), i / 250, i % 250),
+				 0);
+	assert_int_equal(uapi_turn(t->u, now, "get=1\n\n", 7), 7);
+	for (; uapi_works(t->u); turns++) {
+		(void)!uapi_turn(t->u, now, NULL, 0);
+		if (turns == 0)
+			node_static_remove(first);
+		if (t->u->answer.at == ANSWER_ROUTES && t->u->answer.serial == 3 && third) {
+			node_static_remove(third);
+			third = NULL;
+		}
+	}
+	const char *text = uapi_answer(t->u, &len);
+	assert_true(len < sizeof(all) && turns > 1 && !third);
+	memcpy(all, text, len);
+	all[len] = 0;
+	for (const char *p = all; (p = strstr(p, "public_key=")); p++)
+		found++;
+	assert_int_equal(found, 8);
+	for (unsigned i = 0; i < 8; i++) {
+		char line[80];
+		snprintf(line, sizeof(line), "public_key=%062x%02x\n", 0, 0x20 + i);
+		assert_non_null(strstr(all, line));
+	}
+	assert_non_null(strstr(all, "\nerrno=0\n\n"));
 }
 
 /* Half an answer must not look like a whole one, and there is no other. */
@@ -210,7 +284,7 @@ static void test_no_key_is_logged_or_kept(void **state)
 	assert_true(sodium_is_zero((const uint8_t *)t->u->line, sizeof(t->u->line)));
 	assert_null(t->u->out);
 	/* of an answer half read, the part that was is wiped */
-	assert_true(uapi_input(t->u, now, "get=1\n\n", 7));
+	assert_int_equal(uapi_turn(t->u, now, "get=1\n\n", 7), 7);
 	const char *text = t->u->out;
 	assert_memory_equal(text, "private_key=" PRIV, 76);
 	uapi_sent(t->u, 76);
@@ -224,6 +298,8 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test_setup_teardown(test_nul, begin, end),
 	cmocka_unit_test_setup_teardown(test_no_request, begin, end),
 	cmocka_unit_test_setup_teardown(test_greedy, begin, end),
+	cmocka_unit_test_setup_teardown(test_turns_are_short, begin, end),
+	cmocka_unit_test_setup_teardown(test_answer_of_a_table_that_changes, begin, end),
 	cmocka_unit_test_setup_teardown(test_no_memory, begin, end),
 	cmocka_unit_test_setup_teardown(test_no_key_is_logged_or_kept, begin, end),
 };

@@ -83,17 +83,22 @@ void talk_free(struct talk *t)
 bool talk_bytes(struct talk *t, nsec now, const char *p, size_t len)
 {
 	size_t n, at = 0;
-	bool ok = uapi_input(t->u, now, p, len);
 
-	for (const char *part = uapi_answer(t->u, &n); n; part = uapi_answer(t->u, &n)) {
-		n = size_min(n, 1000); /* as a socket takes it, in pieces */
-		assert_true(at + n < sizeof(t->answer));
-		memcpy(t->answer + at, part, n);
-		uapi_sent(t->u, n);
-		at += n;
-	}
+	do {
+		size_t taken = uapi_turn(t->u, now, p, len);
+		assert_true(taken <= len);
+		p += taken;
+		len -= taken;
+		for (const char *part = uapi_answer(t->u, &n); n; part = uapi_answer(t->u, &n)) {
+			n = size_min(n, 1000); /* as a socket takes it, in pieces */
+			assert_true(at + n < sizeof(t->answer));
+			memcpy(t->answer + at, part, n);
+			uapi_sent(t->u, n);
+			at += n;
+		}
+	} while (!uapi_broken(t->u) && (len || uapi_works(t->u)));
 	t->answer[at] = 0;
-	return ok;
+	return !uapi_broken(t->u);
 }
 
 bool talk_say(struct talk *t, nsec now, const char *text)

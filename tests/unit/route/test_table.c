@@ -172,6 +172,23 @@ static void compare_walk(const struct route_table *t, const void *owner)
 	}
 }
 
+/* The same in pages, each begun from the last of the one before. */
+static void compare_pages(const struct route_table *t, const void *owner, size_t room)
+{
+	struct prefix page[8];
+	size_t n, at = 0;
+	got.n = 0;
+	route_table_each(t, owner, collect, &got);
+	do {
+		n = route_table_list(t, owner, at ? &got.e[at - 1].p : NULL, page, room);
+		CHECK(n <= room && at + n <= got.n);
+		for (size_t i = 0; i < n; i++, at++)
+			CHECK(page[i].bits == got.e[at].p.bits &&
+			      addr_eq(&page[i].addr, &got.e[at].p.addr));
+	} while (n == room);
+	CHECK(at == got.n);
+}
+
 static void one_step(struct route_table *t)
 {
 	struct prefix p =
@@ -209,6 +226,8 @@ static void random_ops_match_the_list(void **ignored)
 			CHECK(route_table_count(t) == n_naive);
 			if (i % 250 == 0)
 				compare_walk(t, i % 500 ? &owners[rnd(sizeof(owners))] : NULL);
+			if (i % 250 == 1)
+				compare_pages(t, &owners[rnd(sizeof(owners))], 1 + rnd(8));
 		}
 		for (size_t i = 0; i < sizeof(owners); i++)
 			route_table_remove_owner(t, &owners[i]);
