@@ -35,6 +35,7 @@
 	X(WG_UNKNOWN_KEY, "wg_unknown_key") \
 	X(WG_STALE_TIMESTAMP, "wg_stale_timestamp") \
 	X(WG_HANDSHAKE_RATE, "wg_handshake_rate") \
+	X(WG_HANDSHAKE_FLOOD, "wg_handshake_flood") \
 	X(WG_UNKNOWN_INDEX, "wg_unknown_index") \
 	X(WG_BAD_COOKIE, "wg_bad_cookie") \
 	/* WireGuard data */ \

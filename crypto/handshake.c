@@ -367,13 +367,22 @@ static enum drop demand_cookie(const struct input *in)
 /* Under load, only moderate senders with real addresses cost us more than a hash. */
 static enum drop check_load(const struct input *in)
 {
-	if (!cookie_under_load(&in->wg->checker, in->now))
-		return DROP_NONE;
-	if (in->macs != MAC_COOKIE)
+	bool loaded = cookie_under_load(&in->wg->checker, in->now);
+	if (loaded && in->macs != MAC_COOKIE)
 		return demand_cookie(in);
-	if (!cookie_source_allowed(&in->wg->checker, in->now, in->src))
+	if (loaded && !cookie_source_allowed(&in->wg->checker, in->now, in->src))
 		return DROP_WG_HANDSHAKE_RATE;
+	if (in->wg->cfg.before_handshake)
+		in->wg->cfg.before_handshake(in->wg->cfg.user, in->now);
 	return DROP_NONE;
+}
+
+/* The peer whose initiation a response answers. */
+static struct wg_peer *answered(const struct input *in)
+{
+	uint32_t index = load_le32(in->msg + offsetof(struct msg_response, receiver));
+	struct indexed *i = index_find(&in->wg->indices, index);
+	return i && !i->is_session ? i->peer : NULL;
 }
 
 static enum drop handle_initiation(const struct input *in)
@@ -388,12 +397,13 @@ static enum drop handle_initiation(const struct input *in)
 
 static enum drop handle_response(const struct input *in)
 {
-	uint32_t index = load_le32(in->msg + offsetof(struct msg_response, receiver));
-	struct indexed *i = index_find(&in->wg->indices, index);
-	if (!i || i->is_session) /* costs nothing, so it is no load */
+	if (!answered(in)) /* costs nothing, so it is no load */
 		return DROP_WG_UNKNOWN_INDEX;
 	enum drop why = check_load(in);
-	return why == DROP_NONE ? consume_response(in, i->peer) : why;
+	if (why != DROP_NONE)
+		return why;
+	struct wg_peer *p = answered(in); /* the owner may have removed it just now */
+	return p ? consume_response(in, p) : DROP_WG_UNKNOWN_INDEX;
 }
 
 enum drop wg_handshake_input(struct wg *wg, nsec now, const uint8_t *msg, size_t len,

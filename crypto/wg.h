@@ -51,6 +51,11 @@ struct wg_config {
 	 * (known before psk2). May be NULL.
 	 */
 	void (*before_response)(void *user, struct wg_peer *peer);
+	/*
+	 * Called for an initiation or response that is worth more than a hash, before anything is
+	 * looked up: the owner may first work off what came before it (wg_open()). May be NULL.
+	 */
+	void (*before_handshake)(void *user, nsec now);
 };
 
 /* Needs sodium_init() done. NULL with errno where memory is refused. */

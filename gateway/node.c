@@ -12,12 +12,21 @@ enum {
 #define WARM_AGE (120 * NSEC_PER_SEC)
 #define WARM_AGE_SECOND (150 * NSEC_PER_SEC)
 
+/* What came before it was sealed before it: where a peer is, the last one that came says. */
+static void before_handshake(void *user, nsec now)
+{
+	in_flush(user, now);
+}
+
 struct node *node_new(const struct node_config *cfg, nsec now)
 {
-	struct wg_config wc = { .max_peers = cfg->max_peers, .aead = cfg->aead };
 	struct node *n = calloc(1, sizeof(*n));
 	if (!n)
 		return NULL;
+	struct wg_config wc = { .max_peers = cfg->max_peers,
+				.aead = cfg->aead,
+				.user = n,
+				.before_handshake = before_handshake };
 	n->io = cfg->io;
 	n->peers_end = &n->peers;
 	n->boot = cfg->boot;
@@ -156,6 +165,7 @@ void node_tick(struct node *n, nsec now)
 {
 	struct timer *t;
 
+	n->bad_handshakes = 0;
 	join_tick(n, now);
 	while ((t = heap_due(&n->timers, now))) {
 		struct peer *p = container_of(t, struct peer, timer);

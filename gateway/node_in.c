@@ -192,10 +192,12 @@ static void handshake(struct node *n, nsec now, struct link *via, const struct a
 	if (reply.mismatch &&
 	    ((struct peer *)wg_peer_user(reply.mismatch))->kind == PEER_RENDEZVOUS)
 		join_mismatch(n, now);
-	if (why != DROP_NONE)
+	if (why != DROP_NONE) {
 		node_drop(n, p, why);
-	else if (p && msg[0] != WG_COOKIE)
+		n->bad_handshakes++;
+	} else if (p && msg[0] != WG_COOKIE) {
 		roam(p, now, a);
+	}
 	if (reply.len)
 		out_reply(n, via, a, reply.bytes, reply.len);
 	if (why != DROP_NONE || !p)
@@ -215,6 +217,10 @@ static enum drop relayed(struct node *n, nsec now, const struct arrival *a, uint
 	struct link *l;
 	uint8_t *inner;
 	size_t innerlen;
+
+	/* with what came before, a member may go, and its link with it */
+	if (len > RELAY_HEADER_LEN && p[RELAY_HEADER_LEN] != WG_DATA)
+		in_flush(n, now);
 	enum drop why =
 		n->links ? links_unwrap(n->links, now, &a->from, p, len, &l, &inner, &innerlen)
 			 : DROP_RELAY_UNKNOWN_MEMBER;
@@ -244,8 +250,10 @@ static void datagram(struct node *n, nsec now, struct link *via, const struct ar
 		n->arrivals[n->nopen++] = *a;
 		break;
 	case OUTER_WG_HANDSHAKE:
-		in_flush(n, now); /* what came before it was sealed before it */
-		handshake(n, now, via, a, p, len);
+		if (n->bad_handshakes < BAD_HANDSHAKES)
+			handshake(n, now, via, a, p, len);
+		else
+			why = DROP_WG_HANDSHAKE_FLOOD;
 		break;
 	case OUTER_PING:
 	case OUTER_PONG:
@@ -293,4 +301,5 @@ void node_udp(struct node *n, nsec now, const struct udp_rx *rx, unsigned count)
 			datagram(n, now, NULL, &a, rx[i].buf + at, size_min(seg, rx[i].len - at));
 	}
 	in_flush(n, now);
+	out_flush_replies(n);
 }

@@ -15,9 +15,13 @@ enum {
 	STAGE_PACKETS = 128,	 /* per peer, as stock peers do */
 	STAGE_BYTES = 256 << 10, /* per peer */
 	OPEN_BATCH = 256,
-	STOCK_MTU = 1420, /* what wg-quick gives a stock peer over 1500 bytes */
+	REPLIES = 64,	      /* that leave together */
+	BAD_HANDSHAKES = 256, /* of a turn; what follows is not looked at */
+	STOCK_MTU = 1420,     /* what wg-quick gives a stock peer over 1500 bytes */
 	SCRATCH = RELAY_HEADER_LEN + WG_OVERHEAD + PMTU_MAX + WG_PADDING,
 };
+
+enum { REPLY_MAX = RELAY_HEADER_LEN + WG_MESSAGE_MAX };
 
 /* How often a member's session is looked at while nothing flows (node.c). */
 #define WARM_EVERY (10 * NSEC_PER_SEC)
@@ -128,6 +132,12 @@ struct node {
 	struct reassembly *reassembly;
 	uint8_t *scratch; /* SCRATCH bytes: one message, or one inner packet */
 	struct run runs[MAX_RUNS];
+	/* answers to handshakes, which leave together; messages of one size to one place back to back */
+	struct udp_tx reply[REPLIES];
+	unsigned nreplies;
+	uint32_t reply_used;
+	uint8_t reply_bytes[REPLIES * REPLY_MAX];
+	unsigned bad_handshakes; /* in this turn */
 	/* receive batch */
 	struct wg_packet open[OPEN_BATCH];
 	struct arrival arrivals[OPEN_BATCH];
@@ -194,7 +204,8 @@ bool out_frame(struct peer *p, nsec now, const struct path *path, const uint8_t 
 bool same_path(const struct path *a, const struct path *b);
 /* One finished WireGuard message to a peer by its path. */
 void out_message(struct peer *p, const uint8_t *msg, size_t len, bool handshake);
-/* The same back the way that `a` came. */
+void out_flush_replies(struct node *n);
+/* The same back the way that `a` came, with the next out_flush_replies(). */
 void out_reply(struct node *n, struct link *via, const struct arrival *a, const uint8_t *msg,
 	       size_t len);
 

@@ -365,14 +365,44 @@ void out_message(struct peer *p, const uint8_t *msg, size_t len, bool handshake)
 	send_scratch(p->node, p, p->link, &path, handshake ? WG_HANDSHAKE_TOS : 0, len);
 }
 
+void out_flush_replies(struct node *n)
+{
+	if (n->nreplies)
+		n->io.udp(n->io.ctx, n->reply, n->nreplies);
+	n->nreplies = 0;
+	n->reply_used = 0;
+}
+
+/* One more of the size of those before, to where they go: a flood's answers leave as one batch. */
+static bool reply_joins(struct udp_tx *last, const struct udp_tx *tx)
+{
+	if (last->seg != tx->len || last->buf + last->len != tx->buf || last->tos != tx->tos ||
+	    last->len / last->seg == UDP_GSO_MAX_SEGMENTS || last->ifindex != tx->ifindex ||
+	    !endpoint_eq(&last->to, &tx->to) || !addr_eq(&last->local, &tx->local))
+		return false;
+	last->len += tx->len;
+	return true;
+}
+
 void out_reply(struct node *n, struct link *via, const struct arrival *a, const uint8_t *msg,
 	       size_t len)
 {
 	struct path path = {
 		.relay = a->relayed, .remote = a->from, .local = a->local, .ifindex = a->ifindex
 	};
-	memcpy(n->scratch + RELAY_HEADER_LEN, msg, len);
-	send_scratch(n, NULL, via, &path, WG_HANDSHAKE_TOS, len);
+	uint32_t head = a->relayed ? RELAY_HEADER_LEN : 0, size = head + (uint32_t)len;
+
+	if (n->nreplies == REPLIES || n->reply_used + size > sizeof(n->reply_bytes))
+		out_flush_replies(n);
+	uint8_t *buf = n->reply_bytes + n->reply_used;
+	memcpy(buf + head, msg, len);
+	if (a->relayed)
+		link_relay_header(via, buf, len);
+	n->reply_used += size;
+	struct udp_tx tx = tx_of(NULL, &path, buf, size, size);
+	tx.tos = WG_HANDSHAKE_TOS;
+	if (!n->nreplies || !reply_joins(&n->reply[n->nreplies - 1], &tx))
+		n->reply[n->nreplies++] = tx;
 }
 
 bool out_frame(struct peer *p, nsec now, const struct path *path, const uint8_t *frame, size_t len,

@@ -333,6 +333,67 @@ static void test_super_packet_is_cut(void **state)
 	assert_int_equal(datagrams, (30000 + 1179) / 1180);
 }
 
+/* `count` times the same message, in one piece as the kernel merges them. */
+static void flood(const uint8_t *msg, uint32_t len, unsigned count)
+{
+	static uint8_t bytes[64 << 10];
+	assert_true(len * count <= sizeof(bytes));
+	for (unsigned i = 0; i < count; i++)
+		memcpy(bytes + i * len, msg, len);
+	struct udp_rx rx = { .buf = bytes,
+			     .len = len * count,
+			     .seg = len,
+			     .from = ends[2].at,
+			     .local = ends[0].at.addr };
+	node_udp(ends[0].node, now, &rx, 1);
+}
+
+/* Initiations for nothing: answered in batches, and of one turn no more than some are looked at. */
+static void test_flood(void **state)
+{
+	uint8_t msg[WG_INITIATION_LEN];
+	(void)state;
+	pair();
+	add(2, 0, true, 0, "10.0.0.0/8");
+	send_inner(2, "10.0.0.3", "10.0.0.1", 1, 10);
+	node_tick(ends[2].node, now);
+	assert_int_equal(wire[nwire - 1].tx.len, sizeof(msg));
+	memcpy(msg, wire[nwire - 1].bytes, sizeof(msg));
+	send_inner(0, "10.0.0.1", "10.0.0.2", 1, 10);
+	ends[2].deaf = true;
+	settle();
+
+	/* until it is a load each is looked at; then there are cookies, of one size to one place */
+	for (unsigned turn = 0; drops(0, DROP_WG_COOKIE_SENT) == 0; turn++) {
+		assert_true(turn < 3);
+		flood(msg, sizeof(msg), 200);
+		node_tick(ends[0].node, now);
+	}
+	unsigned before = nwire, cookies = (unsigned)drops(0, DROP_WG_COOKIE_SENT);
+	datagrams = 0;
+	flood(msg, sizeof(msg), 200);
+	assert_int_equal(datagrams, 200);
+	assert_int_equal(nwire - before, (200 + UDP_GSO_MAX_SEGMENTS - 1) / UDP_GSO_MAX_SEGMENTS);
+	assert_true(wire[before].tx.seg == WG_COOKIE_LEN &&
+		    wire[before].tx.tos == WG_HANDSHAKE_TOS);
+	assert_true(endpoint_eq(&wire[before].tx.to, &ends[2].at));
+	assert_int_equal(drops(0, DROP_WG_COOKIE_SENT), cookies + 200);
+
+	/* the rest of the turn is for others: what is no handshake goes on */
+	flood(msg, sizeof(msg), 200);
+	assert_int_equal(drops(0, DROP_WG_COOKIE_SENT), cookies + BAD_HANDSHAKES);
+	assert_int_equal(drops(0, DROP_WG_HANDSHAKE_FLOOD), 400 - BAD_HANDSHAKES);
+	unsigned came = ends[0].came;
+	send_inner(1, "10.0.0.2", "10.0.0.1", 1, 10);
+	deliver(&wire[nwire - 1]);
+	assert_int_equal(ends[0].came, came + 1);
+	/* and so is the next */
+	node_tick(ends[0].node, now);
+	flood(msg, sizeof(msg), 1);
+	assert_int_equal(drops(0, DROP_WG_COOKIE_SENT), cookies + BAD_HANDSHAKES + 1);
+	ends[2].deaf = false;
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -353,6 +414,7 @@ int main(void)
 		T(test_padding),
 		T(test_stock_mtu),
 		T(test_super_packet_is_cut),
+		T(test_flood),
 	};
 	if (sodium_init() < 0)
 		return 1;
