@@ -15,15 +15,28 @@ struct arena {
 	size_t map_len;
 	uint8_t *slots;
 	size_t size, count;
-	uint32_t *unused; /* a stack of slot numbers */
+	size_t fresh;	  /* slots from here on were never in use */
+	uint32_t *unused; /* a stack of the numbers of those that were, and are not */
 	size_t n_unused;
-	bool locked;
-	bool ready; /* the slots may be touched */
+	size_t locked; /* bytes, from the first */
+	bool ready;    /* the slots may be touched */
 };
 
 static size_t round_up(size_t n, size_t to)
 {
 	return (n + to - 1) / to * to;
+}
+
+/*
+ * Each page once it is touched. Without the right to lock, a process may lock some memory: what it may
+ * serves the first slots, which are those of a small network.
+ */
+static void lock_slots(struct arena *a, size_t body, size_t page)
+{
+	madvise(a->slots, body, MADV_DONTDUMP);
+	for (size_t len = body; len >= page && !a->locked; len = len / 2 / page * page)
+		if (mlock2(a->slots, len, MLOCK_ONFAULT) == 0)
+			a->locked = len;
 }
 
 /* Maps the slots between two pages that nobody may touch. */
@@ -39,10 +52,7 @@ static int map_slots(struct arena *a)
 	if (mprotect(a->slots, body, PROT_READ | PROT_WRITE) < 0)
 		return -errno;
 	a->ready = true;
-	/* sodium_mlock() also keeps the pages out of core files; where it is refused, we still do. */
-	a->locked = sodium_mlock(a->slots, body) == 0;
-	if (!a->locked)
-		madvise(a->slots, body, MADV_DONTDUMP);
+	lock_slots(a, body, page);
 	return 0;
 }
 
@@ -64,10 +74,6 @@ struct arena *arena_new(size_t size, size_t slots)
 		errno = -err;
 		return NULL;
 	}
-	/* Slot 0 on top of the stack, so that a small network touches few pages. */
-	for (size_t i = 0; i < slots; i++)
-		a->unused[i] = (uint32_t)(slots - 1 - i);
-	a->n_unused = slots;
 	return a;
 }
 
@@ -76,7 +82,7 @@ void arena_free(struct arena *a)
 	if (!a)
 		return;
 	if (a->ready)
-		sodium_memzero(a->slots, a->size * a->count);
+		sodium_memzero(a->slots, a->size * a->fresh);
 	if (a->map)
 		munmap(a->map, a->map_len); /* and with it the lock */
 	free(a->unused);
@@ -85,9 +91,10 @@ void arena_free(struct arena *a)
 
 void *arena_get(struct arena *a)
 {
-	if (!a->n_unused)
+	if (!a->n_unused && a->fresh == a->count)
 		return NULL;
-	return a->slots + a->unused[--a->n_unused] * a->size;
+	size_t at = a->n_unused ? a->unused[--a->n_unused] : a->fresh++;
+	return a->slots + at * a->size;
 }
 
 void arena_put(struct arena *a, void *slot)
@@ -95,12 +102,12 @@ void arena_put(struct arena *a, void *slot)
 	if (!slot)
 		return;
 	size_t at = (size_t)((uint8_t *)slot - a->slots);
-	assert(at < a->size * a->count && at % a->size == 0 && a->n_unused < a->count);
+	assert(at < a->size * a->count && at % a->size == 0 && a->n_unused < a->fresh);
 	sodium_memzero(slot, a->size);
 	a->unused[a->n_unused++] = (uint32_t)(at / a->size);
 }
 
 bool arena_locked(const struct arena *a)
 {
-	return a->locked;
+	return a->size * a->fresh <= a->locked;
 }

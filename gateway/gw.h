@@ -21,7 +21,7 @@
 enum {
 	GW_RX_SLOTS = 8,
 	GW_TURN_BYTES = 1 << 20, /* at most so much from one side before the other has its turn */
-	GW_MAX_PEERS = 1100,
+	GW_MAX_PEERS = 16384,	 /* costs memory as they come */
 	GW_MAX_ENDPOINTS = 8,
 	GW_BARE_MTU = 1420, /* of a bare interface, until its owner says another */
 	SHIM_LINE_MAX = 64 << 10,

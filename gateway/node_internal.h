@@ -14,6 +14,8 @@ enum {
 	MAX_RUNS = 8,
 	STAGE_PACKETS = 128,	 /* per peer, as stock peers do */
 	STAGE_BYTES = 256 << 10, /* per peer */
+	STAGE_TOTAL = 16 << 20,	 /* of the node */
+	STAGE_SHARE = 16,	 /* a peer may hold that part of what is free of it */
 	OPEN_BATCH = 256,
 	REPLIES = 64,	      /* that leave together */
 	BAD_HANDSHAKES = 256, /* of a turn; what follows is not looked at */
@@ -116,6 +118,7 @@ struct node {
 	struct wg *wg;
 	struct links *links; /* made with the lease: it needs our number */
 	struct route_table *routes;
+	uint32_t staged_bytes;			  /* of all peers, with what keeping them takes */
 	struct peer *peers, **peers_end;	  /* as they came */
 	uint64_t serial;			  /* of the last one */
 	struct prefix own[2 + MAX_MEMBER_ROUTES]; /* what members may send to us */

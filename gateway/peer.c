@@ -99,11 +99,21 @@ void peer_unroute_all(struct peer *p)
 	route_table_remove_owner(p->node->routes, p);
 }
 
+/*
+ * A peer's own limit, and less where many peers wait: each may hold a sixteenth of what is free, so that a
+ * thousand that are unreachable leave room for the first packets of the next.
+ */
+static bool may_stage(const struct peer *p, size_t len)
+{
+	size_t share = (STAGE_TOTAL - p->node->staged_bytes) / STAGE_SHARE;
+	return p->staged_packets < STAGE_PACKETS &&
+	       p->staged_bytes + len <= size_min(STAGE_BYTES, share);
+}
+
 void peer_stage(struct peer *p, const struct vnet_hdr *h, const uint8_t *ip, size_t len)
 {
 	struct staged *s;
-	if (p->staged_packets >= STAGE_PACKETS || p->staged_bytes + len > STAGE_BYTES ||
-	    !(s = malloc(sizeof(*s) + len))) {
+	if (!may_stage(p, len) || !(s = malloc(sizeof(*s) + len))) {
 		node_drop(p->node, p, DROP_QUEUE_FULL);
 		return;
 	}
@@ -115,6 +125,7 @@ void peer_stage(struct peer *p, const struct vnet_hdr *h, const uint8_t *ip, siz
 	p->staged_end = &s->next;
 	p->staged_packets++;
 	p->staged_bytes += s->len;
+	p->node->staged_bytes += (uint32_t)(sizeof(*s) + len);
 }
 
 /* The whole queue, which is empty afterwards. */
@@ -123,6 +134,8 @@ static struct staged *take_staged(struct peer *p)
 	struct staged *s = p->staged;
 	p->staged = NULL;
 	p->staged_end = &p->staged;
+	p->node->staged_bytes -=
+		p->staged_bytes + p->staged_packets * (uint32_t)sizeof(struct staged);
 	p->staged_packets = p->staged_bytes = 0;
 	return s;
 }

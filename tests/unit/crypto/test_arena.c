@@ -104,15 +104,58 @@ static void unlocked(void)
 	if (geteuid() == 0 && setresuid(65534, 65534, 65534) < 0)
 		_exit(98);
 	struct arena *a = arena_new(64, 10);
-	if (!a || (arena_locked(a) && !LOCKING_IS_FAKED) || !arena_get(a))
+	if (!a || !arena_get(a) || (arena_locked(a) && !LOCKING_IS_FAKED))
 		_exit(1);
 	arena_free(a);
+}
+
+/* A right to lock a little serves the first slots. */
+static void locked_in_part(void)
+{
+	struct rlimit little = { 64 << 10, 64 << 10 };
+	setrlimit(RLIMIT_MEMLOCK, &little);
+	if (geteuid() == 0 && setresuid(65534, 65534, 65534) < 0)
+		_exit(98);
+	struct arena *a = arena_new(64, 10000);
+	for (unsigned i = 0; i < 512; i++)
+		if (!a || !arena_get(a) || !arena_locked(a))
+			_exit(1);
+	for (unsigned i = 0; i < 512; i++)
+		if (!arena_get(a))
+			_exit(2);
+	if (arena_locked(a) && !LOCKING_IS_FAKED)
+		_exit(3);
+	arena_free(a);
+}
+
+static size_t resident(void)
+{
+	unsigned long size = 0, pages = 0;
+	FILE *f = fopen("/proc/self/statm", "r");
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%lu %lu", &size, &pages), 2);
+	fclose(f);
+	return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static void unused_slots_cost_nothing(void **unused)
+{
+	size_t before = resident();
+	struct arena *a = arena_new(128, 100000);
+	(void)unused;
+	assert_non_null(a);
+	for (unsigned i = 0; i < 100; i++)
+		memset(arena_get(a), 1, 128);
+	assert_true(resident() < before + (512 << 10));
+	arena_free(a);
+	assert_true(resident() < before + (512 << 10));
 }
 
 static void works_where_locking_is_refused(void **unused)
 {
 	(void)unused;
 	assert_int_equal(death_of(unlocked), 0);
+	assert_int_equal(death_of(locked_in_part), 0);
 }
 
 int main(void)
@@ -122,6 +165,7 @@ int main(void)
 		cmocka_unit_test(refuses_nonsense),
 		cmocka_unit_test(guards_hold),
 		cmocka_unit_test(works_where_locking_is_refused),
+		cmocka_unit_test(unused_slots_cost_nothing),
 	};
 	if (sodium_init() < 0)
 		return 1;

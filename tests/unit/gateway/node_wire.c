@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 struct end ends[ENDS];
+uint32_t node_peers = 8;
 nsec now;
 struct sent wire[WIRE];
 unsigned nwire, wire_done;
@@ -114,7 +115,7 @@ int setup(void **state)
 						   .local_way = local_way },
 					   .pinned_mtu = pinned_mtu,
 					   .aead = aead_choose("libcrypto"),
-					   .max_peers = 8 };
+					   .max_peers = node_peers };
 		memcpy(cfg.private_key, e->priv, 32);
 		e->node = node_new(&cfg, now);
 		if (!e->node)

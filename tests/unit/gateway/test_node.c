@@ -226,6 +226,55 @@ static void test_stage_bytes(void **state)
 	assert_int_equal(drops(0, DROP_QUEUE_FULL), 4);
 }
 
+static struct peer *add_unreachable(unsigned i, const char *allowed)
+{
+	uint8_t key[32] = { 0x20, (uint8_t)i, (uint8_t)(i >> 8) };
+	struct prefix p;
+	struct peer *peer = node_static_add(ends[0].node, now, key, NULL, NULL, 0);
+	assert_non_null(peer);
+	assert_true(prefix_parse(allowed, &p));
+	assert_int_equal(node_static_route(ends[0].node, peer, &p), 0);
+	return peer;
+}
+
+/* A thousand peers whose handshakes go nowhere take no more than the node has for all of them. */
+static void test_stage_total(void **state)
+{
+	char text[PREFIX_STRLEN];
+	struct node *n = ends[0].node;
+	(void)state;
+	for (unsigned i = 0; i < 1000; i++) {
+		snprintf(text, sizeof(text), "10.%u.%u.0/24", 16 + i / 250, i % 250);
+		add_unreachable(i, text);
+		snprintf(text, sizeof(text), "10.%u.%u.1", 16 + i / 250, i % 250);
+		/* each gets its first one in, however many came before */
+		uint64_t before = drops(0, DROP_QUEUE_FULL);
+		send_inner(0, "10.0.0.1", text, 1, 1000);
+		assert_int_equal(drops(0, DROP_QUEUE_FULL), before);
+		for (unsigned k = 0; k < 4; k++)
+			send_inner(0, "10.0.0.1", text, 2, 65000);
+		assert_true(n->staged_bytes <= STAGE_TOTAL);
+	}
+	assert_true(n->staged_bytes > STAGE_TOTAL / 2 && drops(0, DROP_QUEUE_FULL) > 3000);
+	while (n->peers)
+		node_static_remove(n->peers);
+	assert_int_equal(n->staged_bytes, 0);
+}
+
+static void test_ten_thousand_peers(void **state)
+{
+	char text[PREFIX_STRLEN];
+	unsigned count = 0;
+	(void)state;
+	for (unsigned i = 0; i < 10000; i++) {
+		snprintf(text, sizeof(text), "10.%u.%u.0/24", i / 250, i % 250);
+		add_unreachable(i, text);
+	}
+	for (const struct peer *p = NULL; (p = node_peer_next(ends[0].node, p)); count++)
+		assert_true(peer_key(p)[1] == (uint8_t)count && peer_key(p)[2] == count >> 8);
+	assert_int_equal(count, 10000);
+}
+
 static void test_stage_expires(void **state)
 {
 	(void)state;
@@ -409,6 +458,8 @@ int main(void)
 		T(test_silence_without_keepalive),
 		T(test_stage_limits),
 		T(test_stage_bytes),
+		T(test_stage_total),
+		T(test_ten_thousand_peers),
 		T(test_stage_expires),
 		T(test_session_ends_before_the_flush),
 		T(test_padding),
@@ -418,5 +469,6 @@ int main(void)
 	};
 	if (sodium_init() < 0)
 		return 1;
+	node_peers = 10000;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
