@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Two devices under a hostile network. The input is a list of steps: raw bytes into either door of
- * either end, true messages of the ends delivered, mangled, again or never, time, requests. Whatever
- * comes, nothing crashes, and what is opened without error was sealed by the other end.
+ * either end, true messages of the ends delivered, mangled, again or never, so often that it is a load, time,
+ * requests, a peer that is forgotten and comes again as a stranger. Whatever comes, nothing crashes,
+ * and what is opened without error was sealed by the other end.
  */
 #include "base/bytes.h"
 #include "crypto/wg.h"
@@ -10,7 +11,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 
-enum { MAIL = 16, MAX = 512, MARK = 0x5a };
+enum { MAIL = 16, MAX = 512, MARK = 0x5a, FLOOD = 300 };
 
 struct mail {
 	uint8_t b[MAX];
@@ -124,15 +125,52 @@ static void seal(int from, size_t len)
 			       .len = (uint32_t)len,
 			       .padded = wg_padded((uint32_t)len, 400) };
 	memset(b + WG_DATA_HEADER_LEN, MARK, len);
-	if (wg_seal(wg[from], peer[from], now, &k, 1) == DROP_NONE)
-		post(1 - from, b, k.len);
+	if (wg_seal(wg[from], peer[from], now, &k, 1) != DROP_NONE)
+		return;
+	must(wg_sent_of_late(peer[from], b));
+	post(1 - from, b, k.len);
+}
+
+/* A stranger whose address is real: it is taken in again. */
+static struct wg_peer *adopt(void *user, const uint8_t pub[static WG_KEY_LEN])
+{
+	int end = user == &wg[1];
+	must(!peer[end]);
+	peer[end] = wg_peer_add(wg[end], pub, NULL);
+	return peer[end];
+}
+
+static void forget(int end)
+{
+	wg_peer_remove(wg[end], peer[end]);
+	peer[end] = NULL;
+}
+
+/* What only a peer can be asked for. */
+static void request(int end, uint8_t op, uint8_t arg)
+{
+	uint8_t psk[WG_KEY_LEN] = { arg };
+	if (!peer[end])
+		return;
+	if (op % 8 == 5)
+		wg_peer_initiate(wg[end], peer[end], now, arg * NSEC_PER_MSEC);
+	else if (op % 8 == 6)
+		seal(end, arg);
+	else if (op & 0x40)
+		forget(end);
+	else if (op & 0x20)
+		wg_peer_set_psk(peer[end], psk);
+	else
+		wg_peer_set_keepalive(wg[end], peer[end], now, arg % 64);
 }
 
 static void mangle(struct rd *r, struct mail *m)
 {
 	uint8_t flips = rd_u8(r) % 4, cut = rd_u8(r);
-	for (; flips; flips--)
-		m->b[rd_be16(r) % MAX] ^= rd_u8(r);
+	for (; flips; flips--) {
+		uint16_t at = rd_be16(r) % MAX;
+		m->b[at] ^= rd_u8(r);
+	}
 	if (cut & 0x80)
 		m->len = m->len > cut % 64u ? m->len - cut % 64u : 0;
 }
@@ -157,20 +195,14 @@ static void step(struct rd *r)
 		deliver(m.to, m.b, m.len);
 		break;
 	case 3:
-		deliver(m.to, m.b, m.len);
+		for (unsigned i = 0; i < (op & 0x40 ? FLOOD : 1); i++)
+			deliver(m.to, m.b, m.len);
 		break;
 	case 4:
 		now += (nsec)arg * arg * arg * NSEC_PER_MSEC;
 		break;
-	case 5:
-		wg_peer_initiate(wg[end], peer[end], now, arg * NSEC_PER_MSEC);
-		break;
-	case 6:
-		seal(end, arg);
-		break;
-	case 7:
-		wg_peer_set_keepalive(wg[end], peer[end], now, arg % 64);
-		break;
+	default:
+		request(end, op, arg);
 	}
 	poll_all();
 }
@@ -180,7 +212,7 @@ static void begin(void)
 	static struct randombytes_implementation fixed = { .implementation_name = fixed_name,
 							   .random = fixed_random,
 							   .buf = fixed_buf };
-	struct wg_config cfg = { .max_peers = 2 };
+	struct wg_config cfg = { .max_peers = 2, .adopt = adopt };
 	randombytes_set_implementation(&fixed);
 	must(sodium_init() >= 0);
 	cfg.aead = aead_choose(NULL);
@@ -190,6 +222,7 @@ static void begin(void)
 	memset(mail, 0, sizeof(mail));
 	for (int i = 0; i < 2; i++) {
 		uint8_t priv[WG_KEY_LEN];
+		cfg.user = &wg[i];
 		wg[i] = wg_new(&cfg);
 		must(wg[i]);
 		wg_key_generate(priv);

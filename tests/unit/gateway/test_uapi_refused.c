@@ -61,14 +61,14 @@ static const char *const bad_device[] = {
 	"replace_peers=",
 	"replace_peers=true ",
 	"private_key=",
-	"private_key=" PRIV "0",
+	("private_key=" PRIV "0"),
 	"private_key=393939393939393939393939393939393939393939393939393939393939393",
 	"private_key=g939393939393939393939393939393939393939393939393939393939393939",
 	"private_key=39393939 9393939393939393939393939393939393939393939393939393939",
-	"public_key=" KEY_A "=",
+	("public_key=" KEY_A "="),
 	"public_key",
 	"public_key=",
-	"preshared_key=" PSK, /* whose? */
+	("preshared_key=" PSK), /* whose? */
 	"endpoint=192.0.2.1:1",
 	"allowed_ip=10.0.0.0/8",
 	"remove=true",
@@ -89,12 +89,12 @@ static const char *const bad_device[] = {
 static const char *const bad_peer[] = {
 	"listen_port=1", /* the device's lines come first */
 	"fwmark=1",
-	"private_key=" PRIV,
+	("private_key=" PRIV),
 	"replace_peers=true",
 	"set=1",
 	"preshared_key=",
 	"preshared_key=7c",
-	"preshared_key=" PSK "7c",
+	("preshared_key=" PSK "7c"),
 	"endpoint=",
 	"endpoint=192.0.2.1",
 	"endpoint=192.0.2.1:",
