@@ -201,6 +201,7 @@ struct wg {
 	bool has_key;
 	nsec wall_offset;
 	int64_t last_timestamp;
+	uint16_t mark;
 	struct cookie_checker checker;
 	struct index_table indices;
 	struct heap heap;

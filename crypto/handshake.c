@@ -29,6 +29,17 @@ static void make_ephemeral(uint8_t priv[static WG_KEY_LEN], uint8_t pub[static W
 	wg_key_public(priv, pub);
 }
 
+/* The first time from `ns` on whose nanoseconds end in the mark. */
+static int64_t with_mark(int64_t ns, uint16_t mark)
+{
+	int64_t second = ns - ns % NSEC_PER_SEC;
+	int64_t nanos = (ns % NSEC_PER_SEC & ~(int64_t)UINT16_MAX) | mark;
+
+	if (second + nanos < ns)
+		nanos += 1 << 16;
+	return nanos < NSEC_PER_SEC ? second + nanos : second + NSEC_PER_SEC + mark;
+}
+
 /*
  * TAI64N (paper 5.1): greater than any that we may have sent, so that a clock that steps back locks
  * nobody out.
@@ -38,6 +49,8 @@ static void next_timestamp(struct wg *wg, nsec now, uint8_t out[static TIMESTAMP
 	int64_t ns = now + wg->wall_offset;
 	if (ns <= wg->last_timestamp)
 		ns = wg->last_timestamp + 1;
+	if (wg->mark)
+		ns = with_mark(ns, wg->mark);
 	wg->last_timestamp = ns;
 	store_be64(out, ((uint64_t)1 << 62) + 10 + (uint64_t)(ns / NSEC_PER_SEC));
 	store_be32(out + 8, (uint32_t)(ns % NSEC_PER_SEC));
@@ -240,6 +253,7 @@ static enum drop take_initiation(const struct input *in, const struct msg_initia
 	timers_any_received(p, in->now);
 	timers_any_sent(p, in->now);
 	in->reply->peer = p;
+	in->reply->mark = load_be16(timestamp + TIMESTAMP_LEN - 2);
 	return DROP_NONE;
 }
 

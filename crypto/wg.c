@@ -167,6 +167,12 @@ int64_t wg_timestamp_last(const struct wg *wg)
 	return wg->last_timestamp;
 }
 
+void wg_set_mark(struct wg *wg, uint16_t mark)
+{
+	assert(mark <= WG_MARK_MAX);
+	wg->mark = mark;
+}
+
 /* --- peers --- */
 
 static struct wg_peer *peer_new(struct wg *wg, const uint8_t *pub, void *user)

@@ -27,6 +27,7 @@ enum {
 	WG_OVERHEAD = 32,     /* of a data message over its plaintext */
 	WG_MESSAGE_MAX = 148, /* of what wg_poll() and a reply hold */
 	WG_PADDING = 16,
+	WG_MARK_MAX = 999999999 & 0xffff,
 	WG_HANDSHAKE_TOS = 0x88, /* AF41, as stock peers mark handshakes */
 };
 
@@ -78,6 +79,12 @@ void wg_set_wall_offset(struct wg *wg, nsec offset);
  */
 void wg_set_timestamp_floor(struct wg *wg, int64_t ns);
 int64_t wg_timestamp_last(const struct wg *wg);
+/*
+ * The last 16 bits of each timestamp that we send; 0: the clock's. Stock peers compare timestamps and
+ * look at nothing in them, so it says who we are to those who know it, in no byte more. At most
+ * WG_MARK_MAX: the nanoseconds stay below a second.
+ */
+void wg_set_mark(struct wg *wg, uint16_t mark);
 
 /* X25519 helpers for genkey and pubkey. */
 void wg_key_clamp(uint8_t priv[static WG_KEY_LEN]);
@@ -135,6 +142,7 @@ struct wg_reply {
 	size_t len;	      /* 0: nothing to send. Else it goes where the message came from */
 	struct wg_peer *peer; /* whom an accepted message is from; NULL for a cookie reply sent */
 	bool session_up;      /* a session that may send came to be: staged packets can go */
+	uint16_t mark;	      /* of an accepted message 1: the end of its timestamp */
 	struct wg_peer *mismatch; /* DROP_WG_BAD_HANDSHAKE of message 2: whose answer did not fit */
 };
 

@@ -110,6 +110,7 @@ void gw_net_path(struct gw *g, struct peer *p);
 void gw_net_mtu(struct gw *g, struct peer *p); /* peer_mtu() is another */
 void gw_net_path_mtu(const struct peer *p, const struct path *path, const struct link_mtu *m);
 struct local_way gw_net_local_way(void *ctx, const struct addr *remote); /* for struct node_io */
+bool gw_net_leads(void *ctx, const struct path *path);			 /* the same */
 void gw_net_candidates(struct gw *g);
 
 /* gw_uapi.c: wg(8)'s socket */

@@ -85,18 +85,6 @@ static void take_errors(struct gw *g)
 	}
 }
 
-/*
- * What comes to the socket out of our own tunnel would make its sender's inner address an outer one, and
- * the tunnel carry itself.
- */
-static void from_tunnel(struct gw *g, struct udp_rx *rx)
-{
-	if (rx->ifindex != g->tun.ifindex)
-		return;
-	drop_count(node_drops_edit(g->node), DROP_OUTER_INSIDE);
-	rx->len = 0;
-}
-
 static void on_udp(struct ev_loop *ev, ev_io *w, int revents)
 {
 	struct gw *g = w->data;
@@ -111,10 +99,8 @@ static void on_udp(struct ev_loop *ev, ev_io *w, int revents)
 		int n = udp_recv(&g->udp, rx, GW_RX_SLOTS);
 		if (n <= 0)
 			break; /* an error here is an ICMP's or a moment's: the socket stays good */
-		for (int i = 0; i < n; i++) {
+		for (int i = 0; i < n; i++)
 			bytes += rx[i].len;
-			from_tunnel(g, &rx[i]);
-		}
 		node_udp(g->node, g->loop.now, rx, (unsigned)n);
 		if (n < GW_RX_SLOTS)
 			break;

@@ -29,6 +29,13 @@ struct local_way gw_net_local_way(void *ctx, const struct addr *remote)
 	return (struct local_way){ .mtu = w.mtu, .tag = w.tag };
 }
 
+bool gw_net_leads(void *ctx, const struct path *path)
+{
+	struct gw *g = ctx;
+	return g->kernel && kernel_path_leads(g->kernel, &path->remote.addr, &path->local,
+					      g->fwmark, path->ifindex);
+}
+
 /* A prefix that this host uses already would be cut off, or would cut us off. */
 static int check_clash(struct gw *g, const struct prefix *p)
 {

@@ -32,6 +32,7 @@ struct node *node_new(const struct node_config *cfg, nsec now)
 	n->boot = cfg->boot;
 	n->max_peers = cfg->max_peers;
 	n->udp_gso = cfg->udp_gso;
+	n->tun_ifindex = cfg->tun_ifindex;
 	n->pinned_mtu = cfg->pinned_mtu;
 	n->reassembly = reassembly_new(&n->drops);
 	n->scratch = malloc(SCRATCH);
@@ -44,6 +45,7 @@ struct node *node_new(const struct node_config *cfg, nsec now)
 			goto fail;
 	if (!n->wg || !n->routes || !n->reassembly || !n->scratch)
 		goto fail;
+	wg_set_mark(n->wg, WARREN_MARK);
 	wg_set_private_key(n->wg, cfg->private_key);
 	wg_set_timestamp_floor(n->wg, (int64_t)cfg->boot);
 	if (cfg->token && join_start(n, now, cfg) < 0)
@@ -191,12 +193,25 @@ void node_set_wall(struct node *n, nsec offset)
 	wg_set_wall_offset(n->wg, offset);
 }
 
+/* The source of what we send to a static peer is what it addressed, until the way there is another. */
+static void forget_source(struct peer *p)
+{
+	const struct node_io *io = &p->node->io;
+	if (p->kind != PEER_STATIC || addr_is_any(&p->path.local) || !io->leads ||
+	    io->leads(io->ctx, &p->path))
+		return;
+	p->path.local = addr_any;
+	p->path.ifindex = 0;
+}
+
 void node_network_changed(struct node *n, nsec now)
 {
 	if (n->links)
 		links_network_changed(n->links, now);
-	for (struct peer *p = n->peers; p; p = p->next)
+	for (struct peer *p = n->peers; p; p = p->next) {
+		forget_source(p);
 		mtu_path_changed(p, now);
+	}
 }
 
 const struct node_lease_info *node_lease(const struct node *n)

@@ -64,6 +64,11 @@ struct node_io {
 	void (*note)(void *ctx, const struct node_note *note);
 	/* This host's own way to an outer address. May be NULL. */
 	struct local_way (*local_way)(void *ctx, const struct addr *remote);
+	/*
+	 * Do our datagrams to path->remote still leave by path->ifindex with path->local as their
+	 * source, which a peer's last packet was addressed to? May be NULL: always.
+	 */
+	bool (*leads)(void *ctx, const struct path *path);
 };
 
 struct node_config {
@@ -72,8 +77,9 @@ struct node_config {
 	const char *worker_id, *release;
 	uint8_t private_key[32];
 	uint32_t max_peers;
-	uint64_t boot; /* greater at each start, and than any TAI64N sent (ns since 1970) */
-	bool udp_gso;  /* the TUN takes UDP super-packets */
+	uint64_t boot;	      /* greater at each start, and than any TAI64N sent (ns since 1970) */
+	bool udp_gso;	      /* the TUN takes UDP super-packets */
+	uint32_t tun_ifindex; /* 0: unknown */
 	uint32_t
 		pinned_mtu; /* of each peer's inner side, whatever the path; 0: what fits the path */
 	/* joining: the token, or NULL for a purely static node */

@@ -46,6 +46,8 @@ static enum drop hello(struct peer *p, nsec now, const uint8_t *f, size_t len)
 				    .largest = FRAGMENT_PACKET_MAX };
 	frame_hello_write(&mine, out);
 	answer(p, now, out, sizeof(out));
+	if (p->warren && !p->rtt) /* which our own question tells */
+		mtu_ask(p, now);
 	return DROP_NONE;
 }
 

@@ -69,6 +69,22 @@ static void session_seen(struct node *n, struct peer *p, nsec now)
 		peer_unstage(p, now);
 }
 
+/*
+ * Out of the tunnel come the datagrams of a static peer that another one carries. One that is carried by
+ * itself would make its inner address its outer one; of members nothing comes that way.
+ */
+static bool carries_itself(const struct peer *p, const struct arrival *a)
+{
+	if (!a->inside)
+		return false;
+	if (p->kind != PEER_STATIC)
+		return true;
+	const struct peer *q = route_table_find(p->node->routes, &a->from.addr);
+	for (unsigned i = 0; q && q != p && i < ONION_LAYERS; i++)
+		q = q->path.ifindex == p->node->tun_ifindex ? out_carrier(q) : NULL;
+	return q;
+}
+
 /* An authenticated packet of a static peer says where it is now (the paper's 2.1, roaming). */
 static void roam(struct peer *p, nsec now, const struct arrival *a)
 {
@@ -119,6 +135,8 @@ static void opened(struct node *n, nsec now, const struct wg_packet *pkt, const 
 	uint8_t *text = pkt->data + WG_DATA_HEADER_LEN;
 	struct iovec whole = { 0 };
 
+	if (why == DROP_NONE && p && carries_itself(p, a))
+		why = DROP_OUTER_INSIDE;
 	if (why != DROP_NONE || !p) {
 		node_drop(n, p, why);
 		return;
@@ -188,6 +206,10 @@ static void handshake(struct node *n, nsec now, struct link *via, const struct a
 	}
 	enum drop why = wg_handshake_input(n->wg, now, msg, len, src, w.len, &reply);
 	struct peer *p = reply.peer ? wg_peer_user(reply.peer) : NULL;
+	if (why == DROP_NONE && p && carries_itself(p, a)) {
+		node_drop(n, p, DROP_OUTER_INSIDE);
+		return;
+	}
 	/* a member's wrong answer must not disturb what we have with the rendezvous */
 	if (reply.mismatch &&
 	    ((struct peer *)wg_peer_user(reply.mismatch))->kind == PEER_RENDEZVOUS)
@@ -199,9 +221,11 @@ static void handshake(struct node *n, nsec now, struct link *via, const struct a
 		roam(p, now, a);
 	}
 	if (reply.len)
-		out_reply(n, via, a, reply.bytes, reply.len);
+		out_reply(n, p, via, a, reply.bytes, reply.len);
 	if (why != DROP_NONE || !p)
 		return;
+	if (msg[0] == WG_INITIATION)
+		mtu_initiated(p, now, reply.mark == WARREN_MARK);
 	if (reply.session_up)
 		mtu_session_new(p, now);
 	if (reply.session_up && p->kind == PEER_RENDEZVOUS)
@@ -257,12 +281,15 @@ static void datagram(struct node *n, nsec now, struct link *via, const struct ar
 		break;
 	case OUTER_PING:
 	case OUTER_PONG:
-		why = n->links ? links_input(n->links, now, &a->from, &a->local, a->ifindex,
-					     a->relayed, p, len)
-			       : DROP_OUTER_UNKNOWN_MEMBER;
+		why = a->inside	 ? DROP_OUTER_INSIDE
+		      : n->links ? links_input(n->links, now, &a->from, &a->local, a->ifindex,
+					       a->relayed, p, len)
+				 : DROP_OUTER_UNKNOWN_MEMBER;
 		break;
 	case OUTER_RELAY:
-		why = a->relayed ? DROP_OUTER_UNEXPECTED : relayed(n, now, a, p, len);
+		why = a->inside	   ? DROP_OUTER_INSIDE
+		      : a->relayed ? DROP_OUTER_UNEXPECTED
+				   : relayed(n, now, a, p, len);
 		break;
 	}
 	if (why != DROP_NONE)
@@ -287,7 +314,8 @@ void node_udp(struct node *n, nsec now, const struct udp_rx *rx, unsigned count)
 	for (unsigned i = 0; i < count; i++) {
 		struct arrival a = { .from = rx[i].from,
 				     .local = rx[i].local,
-				     .ifindex = rx[i].ifindex };
+				     .ifindex = rx[i].ifindex,
+				     .inside = n->tun_ifindex && rx[i].ifindex == n->tun_ifindex };
 		if (rx[i].truncated) {
 			node_drop(n, NULL, DROP_UDP_TRUNCATED);
 			continue;

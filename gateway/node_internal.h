@@ -19,11 +19,14 @@ enum {
 	OPEN_BATCH = 256,
 	REPLIES = 64,	      /* that leave together */
 	BAD_HANDSHAKES = 256, /* of a turn; what follows is not looked at */
+	ONION_LAYERS = 8,     /* one static peer carried by another, by another … */
 	STOCK_MTU = 1420,     /* what wg-quick gives a stock peer over 1500 bytes */
 	SCRATCH = RELAY_HEADER_LEN + WG_OVERHEAD + PMTU_MAX + WG_PADDING,
+	WARREN_MARK = 0x7761, /* "wa", at the end of our timestamps: who knows it may say hello */
 };
 
 enum { REPLY_MAX = RELAY_HEADER_LEN + WG_MESSAGE_MAX };
+static_assert((int)WARREN_MARK <= WG_MARK_MAX, "a mark that fits any second");
 
 /* How often a member's session is looked at while nothing flows (node.c). */
 #define WARM_EVERY (10 * NSEC_PER_SEC)
@@ -53,6 +56,7 @@ struct peer {
 	/* MTU and frames (node_mtu.c, node_frame.c) */
 	bool warren;	 /* takes frames */
 	bool partial;	 /* and packets with a partial sum */
+	bool marked;	 /* static: its last initiation was a warren's */
 	uint32_t mtu;	 /* of the kernel's routes */
 	nsec next_raise; /* when that may grow again */
 	bool tell_again; /* the routes' MTU, although it is the same */
@@ -95,6 +99,7 @@ struct arrival {
 	struct addr local;
 	uint32_t ifindex;
 	bool relayed;
+	bool inside; /* it came out of our own tunnel */
 };
 
 struct join {
@@ -126,6 +131,7 @@ struct node {
 	uint64_t boot;
 	uint32_t max_peers;
 	bool udp_gso;
+	uint32_t tun_ifindex;
 	struct join join;
 	struct drops drops;
 	struct heap timers; /* of peers */
@@ -186,8 +192,10 @@ nsec mtu_deadline(const struct peer *p);
 bool mtu_batches(const struct peer *p); /* datagrams of it may leave as batches */
 /* `count` data messages of `len` bytes left by `path`. */
 void mtu_sent(struct peer *p, nsec now, const struct path *path, uint32_t len, uint32_t count);
-/* A session is new: a static peer is asked whether it is a warren. */
+/* A session is new: a static peer that may be a warren is asked, once its first packets have passed. */
 void mtu_session_new(struct peer *p, nsec now);
+/* An initiation of it came, with or without a warren's mark. */
+void mtu_initiated(struct peer *p, nsec now, bool marked);
 void mtu_ask(struct peer *p, nsec now);			/* the same at any time */
 void mtu_become(struct peer *p, nsec now, bool warren); /* its answer */
 void mtu_link_event(nsec now, const struct link_output *out);
@@ -208,9 +216,14 @@ bool same_path(const struct path *a, const struct path *b);
 /* One finished WireGuard message to a peer by its path. */
 void out_message(struct peer *p, const uint8_t *msg, size_t len, bool handshake);
 void out_flush_replies(struct node *n);
-/* The same back the way that `a` came, with the next out_flush_replies(). */
-void out_reply(struct node *n, struct link *via, const struct arrival *a, const uint8_t *msg,
-	       size_t len);
+/*
+ * The same back the way that `a` came, with the next out_flush_replies(). `p`: the peer, or NULL where it is
+ * unknown.
+ */
+void out_reply(struct node *n, const struct peer *p, struct link *via, const struct arrival *a,
+	       const uint8_t *msg, size_t len);
+/* Who carries what goes to the peer's endpoint, where that is inside the tunnel of another; or NULL. */
+struct peer *out_carrier(const struct peer *p);
 
 /* node_in.c */
 void in_flush(struct node *n, nsec now);

@@ -32,17 +32,21 @@ bool same_path(const struct path *a, const struct path *b)
 	       endpoint_eq(&a->remote, &b->remote) && addr_eq(&a->local, &b->local);
 }
 
-/* Stock peers answer no probe, so that a smaller path may cut what we send them. `p`: or NULL. */
+/*
+ * A static peer's datagrams leave as the host's routes say, whatever interface its own came in by. Stock
+ * peers answer no probe, so that a smaller path may cut what we send them. `p`: or NULL.
+ */
 static struct udp_tx tx_of(const struct peer *p, const struct path *path, const uint8_t *buf,
 			   uint32_t len, uint32_t seg)
 {
+	bool is_static = p && p->kind == PEER_STATIC;
 	return (struct udp_tx){ .buf = buf,
 				.len = len,
 				.seg = seg,
 				.to = path->remote,
 				.local = path->local,
-				.ifindex = path->ifindex,
-				.may_fragment = p && p->kind == PEER_STATIC && !p->warren };
+				.ifindex = is_static ? 0 : path->ifindex,
+				.may_fragment = is_static && !p->warren };
 }
 
 /*
@@ -296,16 +300,33 @@ static void out_packet(struct node *n, struct peer *p, nsec now, const struct pa
 		out_segments(n, p, now, path, h, ip, len, &plan, room);
 }
 
-/* Our own datagram to that peer, which a route has led into the tunnel: it would go round for ever. */
-static bool is_ours(const struct peer *p, const struct path *path, const struct addr *dst,
-		    const uint8_t *ip, size_t len)
+struct peer *out_carrier(const struct peer *p)
+{
+	struct peer *q = p->kind == PEER_STATIC && p->path.remote.port
+				 ? route_table_find(p->node->routes, &p->path.remote.addr)
+				 : NULL;
+	/* all is inside a full tunnel but its own datagrams */
+	return q == p ? NULL : q;
+}
+
+/*
+ * Our own datagram, which a route has led into the tunnel of the peer that it is for, or of one that is
+ * carried by that peer: it would go round for ever. In any other peer's it is one layer of an onion.
+ */
+static bool goes_round(struct peer *p, const struct addr *dst, const uint8_t *ip, size_t len)
 {
 	size_t at = ip[0] >> 4 == 4 ? (size_t)(ip[0] & 15) * 4 : 40;
 	uint8_t protocol = ip[0] >> 4 == 4 ? ip[9] : ip[6];
 
-	return protocol == IPPROTO_UDP && len >= at + 8 + WG_DATA_HEADER_LEN &&
-	       addr_eq(dst, &path->remote.addr) && load_be16(ip + at + 2) == path->remote.port &&
-	       wg_sent_of_late(p->wg, ip + at + 8);
+	if (protocol != IPPROTO_UDP || len < at + 8 + WG_DATA_HEADER_LEN ||
+	    load_le32(ip + at + 8) != WG_DATA)
+		return false;
+	uint16_t port = load_be16(ip + at + 2);
+	for (unsigned i = 0; p && i < ONION_LAYERS; i++, p = out_carrier(p))
+		if (addr_eq(dst, &p->path.remote.addr) && port == p->path.remote.port &&
+		    wg_sent_of_late(p->wg, ip + at + 8))
+			return true;
+	return false;
 }
 
 void node_tun(struct node *n, nsec now, const struct vnet_hdr *h, const uint8_t *ip, size_t len)
@@ -328,7 +349,7 @@ void node_tun(struct node *n, nsec now, const struct vnet_hdr *h, const uint8_t 
 		wg_peer_initiate(n->wg, p->wg, now, 0);
 		return;
 	}
-	if (is_ours(p, &path, &dst, ip, len)) {
+	if (goes_round(p, &dst, ip, len)) {
 		node_drop(n, p, DROP_OUTER_INSIDE);
 		return;
 	}
@@ -384,8 +405,8 @@ static bool reply_joins(struct udp_tx *last, const struct udp_tx *tx)
 	return true;
 }
 
-void out_reply(struct node *n, struct link *via, const struct arrival *a, const uint8_t *msg,
-	       size_t len)
+void out_reply(struct node *n, const struct peer *p, struct link *via, const struct arrival *a,
+	       const uint8_t *msg, size_t len)
 {
 	struct path path = {
 		.relay = a->relayed, .remote = a->from, .local = a->local, .ifindex = a->ifindex
@@ -399,7 +420,7 @@ void out_reply(struct node *n, struct link *via, const struct arrival *a, const 
 	if (a->relayed)
 		link_relay_header(via, buf, len);
 	n->reply_used += size;
-	struct udp_tx tx = tx_of(NULL, &path, buf, size, size);
+	struct udp_tx tx = tx_of(p, &path, buf, size, size);
 	tx.tos = WG_HANDSHAKE_TOS;
 	if (!n->nreplies || !reply_joins(&n->reply[n->nreplies - 1], &tx))
 		n->reply[n->nreplies++] = tx;

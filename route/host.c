@@ -150,19 +150,29 @@ static void see_device_mtu(void *ctx, struct nlmsghdr *h)
 		d->mtu = l.mtu;
 }
 
-static int ask_route(struct kernel_routes *k, const struct addr *a, unsigned flags,
-		     void (*each)(void *ctx, struct nlmsghdr *h), struct way *w)
+/* How packets are to leave: to `to`, and where not NULL or 0 from `from`, with `mark`. */
+struct question {
+	const struct addr *to, *from;
+	uint32_t mark;
+	unsigned flags;
+};
+
+static int ask_route(struct kernel_routes *k, const struct question *ask,
+		     void (*each)(void *ctx, struct nlmsghdr *h), void *ctx)
 {
-	struct prefix p = prefix_host(a);
+	struct prefix p = prefix_host(ask->to);
 	struct rtmsg q = { .rtm_family = rtnl_family(&p),
 			   .rtm_dst_len = p.bits,
-			   .rtm_flags = flags };
+			   .rtm_src_len = ask->from ? p.bits : 0,
+			   .rtm_flags = ask->flags };
 	struct nl_msg *m = rtnl_request(RTM_GETROUTE, 0, &q, sizeof(q));
-	if (m && rtnl_put_addr(m, RTA_DST, a) < 0) {
+	if (m && (rtnl_put_addr(m, RTA_DST, ask->to) < 0 ||
+		  (ask->from && rtnl_put_addr(m, RTA_SRC, ask->from) < 0) ||
+		  (ask->mark && nla_put_u32(m, RTA_MARK, ask->mark) < 0))) {
 		nlmsg_free(m);
 		m = NULL;
 	}
-	return rtnl_talk(k, m, each, w);
+	return rtnl_talk(k, m, each, ctx);
 }
 
 static uint32_t device_mtu(struct kernel_routes *k, unsigned ifindex)
@@ -220,8 +230,8 @@ static uint64_t addresses_tag(struct kernel_routes *k, unsigned ifindex)
 struct kernel_way kernel_way(struct kernel_routes *k, const struct addr *a)
 {
 	struct way w = { 0 };
-	(void)ask_route(k, a, RTM_F_FIB_MATCH, see_way, &w);
-	if (!w.oif && ask_route(k, a, 0, see_device_taken, &w) < 0)
+	(void)ask_route(k, &(struct question){ .to = a, .flags = RTM_F_FIB_MATCH }, see_way, &w);
+	if (!w.oif && ask_route(k, &(struct question){ .to = a }, see_device_taken, &w) < 0)
 		return (struct kernel_way){ 0 };
 	uint32_t device = w.oif ? device_mtu(k, w.oif) : 0;
 	return (struct kernel_way){
@@ -233,6 +243,26 @@ struct kernel_way kernel_way(struct kernel_routes *k, const struct addr *a)
 void kernel_addresses_changed(struct kernel_routes *k)
 {
 	k->host_known = false;
+}
+
+static void see_local(void *ctx, struct nlmsghdr *h)
+{
+	bool *local = ctx;
+	struct rtnl_route r;
+	*local |= rtnl_route_of(h, &r) && r.type == RTN_LOCAL;
+}
+
+/* Where `a` itself is an address of this host, it leaves by no device but the loopback's. */
+bool kernel_path_leads(struct kernel_routes *k, const struct addr *a, const struct addr *local,
+		       uint32_t mark, unsigned ifindex)
+{
+	struct question there = { .to = a, .from = local, .mark = mark };
+	struct way w = { 0 };
+	bool ours = false;
+	if (addr_is_v4(a) != addr_is_v4(local))
+		return false;
+	return ask_route(k, &(struct question){ .to = local }, see_local, &ours) == 0 && ours &&
+	       ask_route(k, &there, see_device_taken, &w) == 0 && w.oif == ifindex;
 }
 
 uint32_t kernel_link_mtu_now(struct kernel_routes *k)

@@ -85,6 +85,9 @@ struct kernel_way {
 struct kernel_way kernel_way(struct kernel_routes *k, const struct addr *a);
 /* The addresses are read once; this makes the next kernel_way() read them again. */
 void kernel_addresses_changed(struct kernel_routes *k);
+/* Do marked datagrams from `local`, an address of ours, leave for `a` by that interface? */
+bool kernel_path_leads(struct kernel_routes *k, const struct addr *a, const struct addr *local,
+		       uint32_t mark, unsigned ifindex);
 /* The MTU of our TUN as it is now; 0 where it cannot be had. */
 uint32_t kernel_link_mtu_now(struct kernel_routes *k);
 

@@ -156,6 +156,32 @@ static void clocks_that_step_back(void **unused)
 	assert_true(wg_timestamp_last(d.wg[0]) == first + 60 * SEC + 1);
 }
 
+/* A mark at the end of the nanoseconds: greater each time, never a second full of them, and shown to the other. */
+static void marked_timestamps(void **unused)
+{
+	static const int64_t at[] = { 0, 1, 0x7760, 0x7761, 0x7762, 999999998, 999999999 };
+	struct wg_reply r;
+	(void)unused;
+	wg_set_mark(d.wg[0], 0x7761);
+	int64_t before = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(at); i++) {
+		nsec now = (nsec)(10 * (i + 1)) * SEC + at[i];
+		struct datagram m = initiation(0, now);
+		int64_t sent = wg_timestamp_last(d.wg[0]);
+		assert_true(sent > before && sent >= 1700000000 * SEC + now);
+		assert_true(sent - (1700000000 * SEC + now) <= 0x10000 + 100000);
+		assert_int_equal(sent % SEC & 0xffff, 0x7761);
+		before = sent;
+		assert_int_equal(
+			wg_handshake_input(d.wg[1], now, m.b, m.len, (const uint8_t *)"a", 1, &r),
+			DROP_NONE);
+		assert_int_equal(r.mark, 0x7761);
+	}
+	wg_set_wall_offset(d.wg[0], 1600000000 * SEC); /* a clock that steps back */
+	initiation(0, 100 * SEC);
+	assert_true(wg_timestamp_last(d.wg[0]) == before + 0x10000);
+}
+
 /* The bytes of TAI64N: 2^62 + 10 s + seconds since 1970, big endian, then nanoseconds. */
 static void timestamp_bytes(void **unused)
 {
@@ -313,6 +339,7 @@ int main(void)
 		TEST(an_older_initiation),
 		TEST(fifty_a_second),
 		TEST(clocks_that_step_back),
+		TEST(marked_timestamps),
 		TEST(timestamp_bytes),
 		TEST(preshared_keys),
 		TEST(psk_chosen_by_the_owner),

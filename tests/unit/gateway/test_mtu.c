@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Static peers and the size of their paths: who is a warren, what the routes are told, what ICMP
+ * Static peers and the size of their paths: what the routes are told, what ICMP
  * messages and this host's own MTU change. The wire drops what is too large for it.
  */
 #include "tests/unit/gateway/node_wire.h"
@@ -49,145 +49,6 @@ static struct peer *stock(void)
 	assert_false(peer_is_warren(p));
 	assert_int_equal(peer_mtu(p), 1420);
 	return p;
-}
-
-/* --- hello --- */
-
-static void test_warrens_know_each_other(void **state)
-{
-	(void)state;
-	struct peer *p = warren_pair(), *q = peer_of(1);
-	assert_int_equal(search()->size, 1500);
-	assert_int_equal(peer_room(p), 1440);
-	assert_int_equal(peer_mtu(p), 1440);
-	assert_int_equal(peer_mtu(q), 1440);
-	/* each asked once, and each was answered */
-	assert_int_equal(ends[0].hellos, 2);
-	assert_int_equal(ends[1].hellos, 2);
-	for (unsigned i = 0; i < 2; i++)
-		assert_int_equal(drops(i, DROP_FRAME_UNEXPECTED), 0);
-}
-
-static void expect_hellos(unsigned first, nsec from)
-{
-	static const nsec at[] = { 0, 250 * MS, 750 * MS, 1750 * MS, 3750 * MS };
-	assert_int_equal(ends[0].hellos, first + ARRAY_SIZE(at));
-	for (unsigned i = 0; i < ARRAY_SIZE(at); i++)
-		assert_int_equal(ends[0].hello_at[first + i] - from, at[i]);
-}
-
-/* Asked five times, and again not before ten minutes have gone, however often the keys change. */
-static void test_stock_is_asked_rarely(void **state)
-{
-	struct wg_peer_stats s;
-	(void)state;
-	struct peer *p = pair();
-	ends[1].stock = true;
-	ends[1].tun = count_tun;
-	data(0, 100);
-	nsec began = now;
-	flow(590 * SEC, 5 * SEC, 100);
-	expect_hellos(0, began);
-	wg_peer_stats(p->wg, now, &s);
-	assert_true(s.handshakes >= 4);
-	assert_false(peer_is_warren(p));
-	assert_null(peer_static_pmtu(p));
-	flow(140 * SEC, 5 * SEC, 100);
-	assert_int_equal(ends[0].hellos, 10);
-	assert_true(ends[0].hello_at[5] - began >= 600 * SEC);
-	expect_hellos(5, ends[0].hello_at[5]);
-}
-
-/* What was answered once holds through rekeys, until five hellos of one session go unanswered. */
-static void test_warren_no_more(void **state)
-{
-	(void)state;
-	struct peer *p = warren_pair();
-	ends[1].tun = count_tun;
-	flow(300 * SEC, 5 * SEC, 100);
-	assert_true(peer_is_warren(p));
-	unsigned before = ends[0].hellos;
-	assert_true(before >= 4); /* two rekeys */
-	ends[1].stock = true;
-	for (unsigned i = 0; i < 60 && ends[0].hellos == before; i++)
-		flow(5 * SEC, 5 * SEC, 100);
-	run_until(ends[0].hello_at[before] + 7749 * MS);
-	assert_true(peer_is_warren(p));
-	run_for(2 * MS);
-	assert_false(peer_is_warren(p));
-	assert_int_equal(peer_room(p), 1420);
-	assert_int_equal(peer_mtu(p), 1420);
-	data(0, 100);
-	assert_true(wire[nwire - 1].tx.may_fragment);
-}
-
-/* Whoever has not said hello has no frames to send. */
-static void test_no_frames_before_hello(void **state)
-{
-	uint8_t probe[PROBE_LEN], ack[PROBE_ACK_LEN], part[FRAGMENT_HEADER_LEN + 30] = { 0 };
-	uint8_t unknown[] = { 0x83, 1 }, control[] = { 0xa0, 1, 1, 0, 0, 0, 0, 0 };
-	struct fragment_plan plan = { .total = 30, .count = 1, .part = 30 };
-	(void)state;
-	pair();
-	ends[1].stock = true;
-	data(0, 100);
-	run_for(SEC);
-	frame_probe_write(&(struct frame_probe){ .size = 64, .path = 7, .number = 1 }, probe);
-	frame_ack_write(&(struct frame_ack){ .path = 7, .newest = 1, .seen = 1 }, ack);
-	fragment_write(&plan, 0, 1, (const uint8_t[30]){ 0x45 }, part);
-	datagrams = 0;
-	say(1, probe, sizeof(probe));
-	say(1, ack, sizeof(ack));
-	say(1, part, sizeof(part));
-	say(1, control, sizeof(control));
-	unsigned sent = datagrams;
-	settle();
-	assert_int_equal(drops(0, DROP_FRAME_UNEXPECTED), 4);
-	assert_int_equal(datagrams, sent); /* no answer */
-	say(1, unknown, sizeof(unknown));
-	settle();
-	assert_int_equal(drops(0, DROP_FRAME_UNKNOWN), 1);
-	assert_int_equal(ends[0].came, 0);
-	assert_false(peer_is_warren(peer_of(0)));
-}
-
-static void test_hellos_that_make_no_warren(void **state)
-{
-	static const struct {
-		uint32_t capabilities;
-		uint16_t largest;
-	} lacking[] = { { 0, 9000 }, { 1, 9000 }, { 2, 9000 }, { 3, 8999 }, { 0xfffffffc, 9000 } };
-	uint8_t f[HELLO_LEN];
-	(void)state;
-	struct peer *p = pair();
-	ends[1].stock = true;
-	data(0, 100);
-	run_for(SEC);
-	ends[1].stock = false;
-	for (size_t i = 0; i < ARRAY_SIZE(lacking); i++) {
-		frame_hello_write(&(struct frame_hello){ .flags = HELLO_ANSWER,
-							 .capabilities = lacking[i].capabilities,
-							 .largest = lacking[i].largest },
-				  f);
-		say(1, f, sizeof(f));
-		settle();
-		assert_false(peer_is_warren(p));
-	}
-	frame_hello_write(&(struct frame_hello){ .capabilities = 3, .largest = 9000 }, f);
-	f[1] = 2;
-	say(1, f, sizeof(f));
-	settle();
-	assert_int_equal(drops(0, DROP_FRAME_VERSION), 1);
-	f[1] = 1;
-	say(1, f, 9);
-	settle();
-	assert_int_equal(drops(0, DROP_FRAME_MALFORMED), 1);
-	assert_false(peer_is_warren(p));
-	/* one that can more than we know is one, too */
-	frame_hello_write(&(struct frame_hello){ .capabilities = 0xff, .largest = 65535 }, f);
-	say(1, f, sizeof(f));
-	settle();
-	assert_true(peer_is_warren(p));
 }
 
 /* --- search and routes --- */
@@ -452,11 +313,6 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_warrens_know_each_other),
-		T(test_stock_is_asked_rarely),
-		T(test_warren_no_more),
-		T(test_no_frames_before_hello),
-		T(test_hellos_that_make_no_warren),
 		T(test_each_size_is_found),
 		T(test_over_ip6),
 		T(test_black_hole),

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where a static peer's datagrams leave from, and static peers that are carried by others. */
+#include "tests/unit/gateway/node_wire.h"
+#include "tests/unit/tun/packets.h"
+
+#include <sodium.h>
+
+#define SEC NSEC_PER_SEC
+
+enum { TUN = 7, OTHER = 3 }; /* interfaces */
+
+static const char one[] = "10.0.0.1", two[] = "10.0.0.2", three[] = "10.0.0.3";
+
+/* --- the source of what is sent --- */
+
+static bool way_is_the_same;
+static struct path asked;
+
+static bool leads(void *ctx, const struct path *path)
+{
+	(void)ctx;
+	asked = *path;
+	return way_is_the_same;
+}
+
+/* The last datagram of `from` arrives at end 0 by an interface and from an address. */
+static void arrives(unsigned from, uint32_t ifindex, const struct endpoint *at)
+{
+	struct sent *s = &wire[nwire - 1];
+	assert_int_equal(s->from, from);
+	struct udp_rx rx = { .buf = s->bytes,
+			     .len = s->tx.len,
+			     .seg = s->tx.seg,
+			     .from = *at,
+			     .local = ends[0].at.addr,
+			     .ifindex = ifindex };
+	node_udp(ends[0].node, now, &rx, 1);
+	wire_done = nwire;
+}
+
+static void test_source_is_what_was_addressed(void **state)
+{
+	(void)state;
+	struct peer *p = stock_pair();
+	ends[0].node->io.leads = leads;
+	send_inner(1, two, one, 1, 100);
+	arrives(1, OTHER, &ends[1].at);
+	send_inner(0, one, two, 1, 100);
+	assert_true(addr_eq(&wire[nwire - 1].tx.local, &ends[0].at.addr));
+	assert_int_equal(wire[nwire - 1].tx.ifindex, 0); /* the way is the routes' to say */
+	way_is_the_same = true;
+	node_network_changed(ends[0].node, now);
+	assert_int_equal(asked.ifindex, OTHER);
+	assert_true(addr_eq(&asked.remote.addr, &ends[1].at.addr));
+	send_inner(0, one, two, 1, 100);
+	assert_true(addr_eq(&wire[nwire - 1].tx.local, &ends[0].at.addr));
+	way_is_the_same = false;
+	node_network_changed(ends[0].node, now);
+	send_inner(0, one, two, 1, 100);
+	assert_true(addr_is_any(&wire[nwire - 1].tx.local));
+	assert_int_equal(p->path.ifindex, 0);
+	/* until it is addressed again */
+	send_inner(1, two, one, 1, 100);
+	arrives(1, OTHER, &ends[1].at);
+	send_inner(0, one, two, 1, 100);
+	assert_true(addr_eq(&wire[nwire - 1].tx.local, &ends[0].at.addr));
+}
+
+/* --- one carried by another --- */
+
+static struct peer *carrier, *carried;
+
+/* 0 reaches 1 over the wire, and 2 at an inner address of 1. */
+static void onion(void)
+{
+	carrier = stock_pair();
+	carried = add(0, 2, true, 0, "10.0.0.3/32");
+	add(2, 0, false, 0, "10.0.0.1/32");
+	send_inner(0, one, three, 1, 100);
+	settle();
+	wg_set_mark(ends[0].node->wg, 0);
+	carried->next_hello = peer_of(2)->next_hello = NSEC_NEVER;
+	ends[0].node->tun_ifindex = TUN;
+}
+
+static struct endpoint inner_at(const char *text)
+{
+	struct endpoint e = { .port = 5 };
+	assert_true(addr_parse(text, &e.addr));
+	return e;
+}
+
+static void test_onion(void **state)
+{
+	(void)state;
+	onion();
+	struct endpoint inside = inner_at(two);
+	unsigned came = ends[0].came;
+	send_inner(2, three, one, 1, 100);
+	arrives(2, TUN, &inside);
+	assert_int_equal(ends[0].came, came + 1);
+	assert_true(endpoint_eq(&carried->path.remote, &inside));
+	assert_int_equal(drops(0, DROP_OUTER_INSIDE), 0);
+	/* but nobody is carried by itself, */
+	struct endpoint was = carrier->path.remote;
+	send_inner(1, two, one, 1, 100);
+	arrives(1, TUN, &inside);
+	assert_int_equal(drops(0, DROP_OUTER_INSIDE), 1);
+	assert_true(endpoint_eq(&carrier->path.remote, &was));
+	/* nor by one that it carries */
+	struct endpoint deeper = inner_at(three);
+	send_inner(1, two, one, 1, 100);
+	arrives(1, TUN, &deeper);
+	assert_int_equal(drops(0, DROP_OUTER_INSIDE), 2);
+	assert_int_equal(ends[0].came, came + 1);
+	send_inner(1, two, one, 1, 100);
+	arrives(1, OTHER, &was);
+	assert_int_equal(ends[0].came, came + 2);
+}
+
+/* What end 0 has sent last comes to its TUN, on the way to `at`. */
+static void own_datagram_inside(const struct endpoint *at)
+{
+	static const struct vnet_hdr plain;
+	static uint8_t ip[PACKET_MAX];
+	const struct sent *s = &wire[nwire - 1];
+	struct spec sp = { .udp = true, .payload = s->tx.len, .sport = 1 };
+	assert_int_equal(s->from, 0);
+	uint32_t len = packet_build(&sp, ip);
+	memcpy(ip + 16, at->addr.b + 12, 4);
+	store_be16(ip + 22, at->port);
+	memcpy(ip + 28, s->bytes, s->tx.len);
+	packet_fix_sums(ip, len);
+	node_tun(ends[0].node, now, &plain, ip, len);
+	node_flush(ends[0].node, now);
+}
+
+static void test_what_goes_round(void **state)
+{
+	(void)state;
+	onion();
+	struct endpoint inside = inner_at(two), deeper = inner_at(three);
+	node_static_endpoint(carried, now, &inside);
+	send_inner(0, one, three, 1, 100);
+	own_datagram_inside(&inside);
+	assert_int_equal(drops(0, DROP_OUTER_INSIDE), 0); /* a layer */
+	assert_true(endpoint_eq(&wire[nwire - 1].tx.to, &carrier->path.remote));
+	/* carried by itself */
+	node_static_endpoint(carried, now, &deeper);
+	send_inner(0, one, three, 1, 100);
+	own_datagram_inside(&deeper);
+	assert_int_equal(drops(0, DROP_OUTER_INSIDE), 1);
+	/* each by the other */
+	node_static_endpoint(carried, now, &inside);
+	node_static_endpoint(carrier, now, &deeper);
+	send_inner(0, one, three, 1, 100);
+	own_datagram_inside(&inside);
+	assert_int_equal(drops(0, DROP_OUTER_INSIDE), 2);
+	/* a full tunnel holds its own endpoint, which marks keep outside of it */
+	struct prefix all;
+	assert_true(prefix_parse("0.0.0.0/0", &all));
+	node_static_endpoint(carrier, now, &ends[1].at);
+	assert_int_equal(node_static_route(ends[0].node, carrier, &all), 0);
+	send_inner(0, one, three, 1, 100);
+	own_datagram_inside(&inside);
+	assert_int_equal(drops(0, DROP_OUTER_INSIDE), 2);
+}
+
+/* Members and pings have no business there. */
+static void test_nothing_else_inside(void **state)
+{
+	uint8_t bytes[OUTER_PING_LEN] = { 0, OUTER_VERSION };
+	struct udp_rx rx = {
+		.buf = bytes, .len = sizeof(bytes), .seg = sizeof(bytes), .ifindex = TUN
+	};
+	(void)state;
+	onion();
+	rx.from = inner_at(two);
+	static const uint8_t first[] = { OUTER_TYPE_PING, OUTER_TYPE_RELAY };
+	for (size_t i = 0; i < sizeof(first); i++) {
+		bytes[0] = first[i];
+		node_udp(ends[0].node, now, &rx, 1);
+	}
+	assert_int_equal(drops(0, DROP_OUTER_INSIDE), 2);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_source_is_what_was_addressed),
+		T(test_onion),
+		T(test_what_goes_round),
+		T(test_nothing_else_inside),
+	};
+	if (sodium_init() < 0)
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
