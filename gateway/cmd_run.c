@@ -201,9 +201,10 @@ static int read_state(struct app *a)
 			"%s/identity is damaged or of a newer release: move it away and this "
 			"node joins with a new key%s",
 			dir, "");
-	if (err < 0 && a->gw.joining) {
-		log_warn("no state in %s (%s): this node's key lasts only as long as it runs", dir,
-			 strerror(-err));
+	if (err < 0) {
+		log_warn("no state in %s (%s): %s lasts only as long as it runs", dir,
+			 strerror(-err),
+			 a->gw.joining ? "this node's key" : "what this interface has sent");
 		snprintf(dir, sizeof(dir), "%s/%s.state", a->run_dir, a->interface);
 		err = state_load(&a->gw.state, dir);
 		a->gw.state.ephemeral = true;

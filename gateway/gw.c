@@ -187,6 +187,7 @@ static void turn(void *ctx, nsec now)
 	struct gw *g = ctx;
 	if (now >= g->next_housekeeping)
 		housekeeping(g, now);
+	gw_static_turn(g, now);
 	node_tick(g->node, now);
 	if (g->roster_changed && now >= g->next_roster) {
 		g->roster_changed = false;
@@ -200,6 +201,7 @@ static nsec deadline(void *ctx)
 {
 	struct gw *g = ctx;
 	nsec at = nsec_min(node_deadline(g->node), g->next_housekeeping);
+	at = nsec_min(at, gw_static_deadline(g));
 	return g->roster_changed ? nsec_min(at, g->next_roster) : at;
 }
 
@@ -290,31 +292,6 @@ static int open_ctl(struct gw *g)
 	return err;
 }
 
-static int static_peers(struct gw *g)
-{
-	const struct wgconf *c = g->cfg->static_conf;
-
-	for (size_t i = 0; i < c->npeers; i++) {
-		const struct wgconf_peer *wp = &c->peers[i];
-		struct endpoint at[RESOLVE_MAX];
-		bool has = wp->host[0] && resolve(wp->host, wp->port, at);
-		if (wp->host[0] && !has)
-			log_warn("the endpoint name %s cannot be looked up", wp->host);
-		struct peer *p =
-			node_static_add(g->node, g->loop.now, wp->key, wp->has_psk ? wp->psk : NULL,
-					has ? &at[0] : NULL, wp->keepalive);
-		if (!p) {
-			log_error("peer %zu has a key that is used already, or our own", i + 1);
-			return -EINVAL;
-		}
-		if (has)
-			gw_net_path(g, p);
-		for (size_t k = 0; k < wp->nallowed; k++)
-			node_static_route(g->node, p, &wp->allowed[k]);
-	}
-	return 0;
-}
-
 /*
  * The state as it is now: a gateway that is started again finds what the one before has saved, not
  * what the launcher read at its own start.
@@ -385,9 +362,9 @@ static int set_up(struct gw *g)
 	if (err == 0)
 		err = gw_uapi_open(g);
 	if (err == 0 && g->cfg->static_conf) {
-		err = gw_net_static(g);
+		err = gw_static_addresses(g);
 		if (err == 0)
-			err = static_peers(g);
+			err = gw_static_peers(g);
 	}
 	if (err == 0 && (err = proc_drop_capabilities(CAP_NET_ADMIN)) < 0)
 		log_error("cannot drop capabilities: %s", strerror(-err));
@@ -409,6 +386,7 @@ static void tear_down(struct gw *g)
 	gw_chan_close(g);
 	if (g->node)
 		node_free(g->node);
+	free(g->names);
 	gw_io_close(g);
 	state_lock_path(g, path);
 	unlock(path, g->state_lock_fd);

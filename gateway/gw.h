@@ -74,6 +74,11 @@ struct gw {
 	uint32_t resolve_id, resolve_left;
 	struct endpoint resolved[RESOLVE_MAX];
 	size_t nresolved;
+	/* static peers' endpoints that are names, and full tunnels ([IPv4]) */
+	struct gw_name *names;
+	size_t nnames;
+	uint32_t name_id;
+	bool full[2];
 	struct trino_facts trino; /* our own, as the shim last said */
 	/* towards the shim */
 	char shim_line[SHIM_LINE_MAX];
@@ -104,7 +109,7 @@ void gw_send_tun(void *ctx, const struct gro_write *w);
 int gw_net_open(struct gw *g);
 void gw_net_close(struct gw *g);
 int gw_net_up(struct gw *g); /* the lease's addresses */
-int gw_net_static(struct gw *g);
+int gw_net_address(struct gw *g, const struct prefix *host, uint8_t bits);
 void gw_net_route(struct gw *g, struct peer *p, const struct prefix *prefix, bool add);
 void gw_net_path(struct gw *g, struct peer *p);
 void gw_net_mtu(struct gw *g, struct peer *p); /* peer_mtu() is another */
@@ -112,6 +117,16 @@ void gw_net_path_mtu(const struct peer *p, const struct path *path, const struct
 struct local_way gw_net_local_way(void *ctx, const struct addr *remote); /* for struct node_io */
 bool gw_net_leads(void *ctx, const struct path *path);			 /* the same */
 void gw_net_candidates(struct gw *g);
+
+/* gw_static.c: what a WireGuard file says */
+int gw_static_addresses(struct gw *g);
+int gw_static_peers(struct gw *g);
+void gw_static_turn(struct gw *g, nsec now); /* names that are to be looked up */
+nsec gw_static_deadline(const struct gw *g);
+bool gw_static_answer(struct gw *g, const struct resolve_answer *a); /* false: not one of these */
+/* Before a default route to the peer: false where it has to wait, or cannot be. */
+bool gw_static_full_tunnel(struct gw *g, const struct peer *p, bool v4);
+void gw_static_full_tunnel_end(struct gw *g, bool v4);
 
 /* gw_uapi.c: wg(8)'s socket */
 int gw_uapi_open(struct gw *g);

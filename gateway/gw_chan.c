@@ -68,6 +68,8 @@ void gw_resolve(struct gw *g)
 
 static void on_answer(struct gw *g, const struct resolve_answer *a)
 {
+	if (gw_static_answer(g, a))
+		return;
 	if (a->id != g->resolve_id || g->resolve_left == 0 || a->count > RESOLVE_MAX)
 		return;
 	g->resolve_left--;

@@ -25,7 +25,7 @@ struct local_way gw_net_local_way(void *ctx, const struct addr *remote)
 	struct gw *g = ctx;
 	struct kernel_way w = { 0 };
 	if (g->kernel)
-		w = kernel_way(g->kernel, remote);
+		w = kernel_way(g->kernel, remote, g->fwmark);
 	return (struct local_way){ .mtu = w.mtu, .tag = w.tag };
 }
 
@@ -143,13 +143,13 @@ void gw_net_close(struct gw *g)
 	g->guard = NULL;
 }
 
-static int add_address(struct gw *g, const struct prefix *p)
+int gw_net_address(struct gw *g, const struct prefix *p, uint8_t bits)
 {
 	char text[PREFIX_STRLEN];
 	int err = g->guard ? guard_address(g->guard, p) : 0;
 	if (err < 0)
 		no_guard(err);
-	err = kernel_address_add(g->kernel, p);
+	err = kernel_address_network(g->kernel, p, bits);
 	if (err < 0 && !addr_is_v4(&p->addr)) {
 		log_info("no IPv6 address on %s (%s)", g->tun.name, strerror(-err));
 		return 0;
@@ -164,32 +164,20 @@ int gw_net_up(struct gw *g)
 {
 	const struct lease *l = &node_lease(g->node)->lease;
 	struct prefix p4 = prefix_host(&l->ip), p6 = prefix_host(&l->ip6);
-	int err = add_address(g, &p4);
-	return err ? err : add_address(g, &p6);
-}
-
-int gw_net_static(struct gw *g)
-{
-	const struct wgconf *c = g->cfg->static_conf;
-	int err = 0;
-
-	if (c->table && c->table != WGCONF_NO_ROUTES)
-		kernel_routes_table(g->kernel, c->table);
-	for (size_t i = 0; err == 0 && i < c->naddresses; i++)
-		err = add_address(g, &c->addresses[i]);
-	return err;
+	int err = gw_net_address(g, &p4, p4.bits);
+	return err ? err : gw_net_address(g, &p6, p6.bits);
 }
 
 /*
- * A route that holds the peer's own endpoint would lead the tunnel's datagrams into the tunnel. (What
- * wg-quick does about that, marks and a table of its own, is not done here.)
+ * A route that holds the peer's own endpoint would lead the tunnel's datagrams into the tunnel. Default
+ * routes are a full tunnel's; other tables are the operator's to ask.
  */
-static bool swallows_endpoint(const struct peer *p, const struct prefix *prefix)
+static bool swallows_endpoint(const struct gw *g, const struct peer *p, const struct prefix *prefix)
 {
+	const struct wgconf *c = g->cfg->static_conf;
 	struct path path;
-	bool known = peer_kind(p) == PEER_STATIC && peer_path(p, &path);
-	return known ? prefix_contains(prefix, &path.remote.addr)
-		     : peer_kind(p) == PEER_STATIC && prefix->bits == 0;
+	return prefix->bits && !(c && c->table) && peer_kind(p) == PEER_STATIC &&
+	       peer_path(p, &path) && prefix_contains(prefix, &path.remote.addr);
 }
 
 /* It fills packets up to a multiple of 16, as long as that fits its own 1420, which may be too much here. */
@@ -226,13 +214,15 @@ static void set_route(struct gw *g, struct peer *p, const struct prefix *prefix,
 	uint32_t mtu = peer_mtu(p);
 	char text[PREFIX_STRLEN];
 
-	if (swallows_endpoint(p, prefix)) {
+	if (swallows_endpoint(g, p, prefix)) {
 		if (!again)
 			log_warn("no route to %s: the peer's own endpoint is inside; route to it "
 				 "by hand, or narrow AllowedIPs",
 				 prefix_str(prefix, text));
 		return;
 	}
+	if (prefix->bits == 0 && !member && !gw_static_full_tunnel(g, p, v4))
+		return;
 	if (!v4 && mtu < MIN_IP6_MTU)
 		mtu = MIN_IP6_MTU;
 	int err = kernel_route_set(g->kernel, prefix, member ? (v4 ? &l->ip : &l->ip6) : NULL, mtu,
@@ -246,10 +236,13 @@ void gw_net_route(struct gw *g, struct peer *p, const struct prefix *prefix, boo
 {
 	if (!sets_routes(g))
 		return;
-	if (add)
+	if (add) {
 		set_route(g, p, prefix, false);
-	else
-		kernel_route_remove(g->kernel, prefix);
+		return;
+	}
+	kernel_route_remove(g->kernel, prefix);
+	if (prefix->bits == 0)
+		gw_static_full_tunnel_end(g, addr_is_v4(&prefix->addr));
 }
 
 struct route_again {

@@ -27,6 +27,8 @@ static int set_port(void *ctx, uint16_t wanted)
 	if (g->fwmark)
 		udp_set_mark(&s, g->fwmark);
 	gw_io_socket(g, &s);
+	if (g->full[1] && g->guard)
+		guard_mark(g->guard, s.port, g->fwmark);
 	if (g->cfg->joining)
 		gw_net_candidates(g);
 	node_network_changed(g->node, g->loop.now);

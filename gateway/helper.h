@@ -25,7 +25,7 @@ struct resolve_answer {
 /* Serves until the channel from the launcher ends. Never returns. */
 _Noreturn void helper_main(int chan);
 
-/* Blocking; at most RESOLVE_MAX. For start-up and for the helper. */
+/* Blocking; at most RESOLVE_MAX. For the helper, and commands. */
 uint32_t resolve(const char *host, uint16_t port, struct endpoint out[static RESOLVE_MAX]);
 
 #endif

@@ -37,8 +37,12 @@ void node_static_psk(struct peer *p, const uint8_t psk[static 32])
 
 void node_static_endpoint(struct peer *p, nsec now, const struct endpoint *at)
 {
+	bool first = p->path.remote.port == 0;
 	assert(p->kind == PEER_STATIC);
 	peer_set_path(p, now, &(struct path){ .remote = *at });
+	/* what was begun before went nowhere */
+	if (first && (p->staged || wg_peer_keepalive(p->wg)))
+		wg_peer_restart(p->node->wg, p->wg, now);
 }
 
 void node_static_keepalive(struct peer *p, nsec now, unsigned seconds)

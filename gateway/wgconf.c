@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
-enum { KEY_TEXT = 44, MAX_PEERS = 1024, FILE_MAX = 4 << 20 };
+enum { KEY_TEXT = 44, MAX_PEERS = 1024 };
 
 void wgconf_init(struct wgconf *c)
 {
@@ -80,15 +80,21 @@ static bool add_address(struct wgconf *c, const char *part)
 	snprintf(host, sizeof(host), "%.*s", (int)size_min(len, sizeof(host) - 1), part);
 	if (!prefix_parse(part, &p) || !addr_parse(host, &a))
 		return refuse(c, "Address is no address with a prefix length: %s", part);
-	c->addresses[c->naddresses++] = prefix_host(&a);
+	c->addresses[c->naddresses++] = (struct wgconf_address){ a, p.bits };
 	return true;
 }
 
 static bool add_allowed(struct wgconf *c, const char *part)
 {
 	struct wgconf_peer *p = &c->peers[c->npeers - 1];
-	if (p->nallowed == WGCONF_MAX_ALLOWED)
-		return refuse(c, "more AllowedIPs than there is room for: %s", part);
+	if (p->nallowed == p->cap) {
+		size_t cap = p->cap ? p->cap * 2 : 8;
+		struct prefix *more = realloc(p->allowed, cap * sizeof(*more));
+		if (!more)
+			return refuse(c, "out of memory%s", "");
+		p->allowed = more;
+		p->cap = cap;
+	}
 	if (!prefix_parse(part, &p->allowed[p->nallowed]))
 		return refuse(c, "AllowedIPs has no address with a prefix length: %s", part);
 	p->nallowed++;
@@ -193,11 +199,11 @@ static bool peer_line(struct wgconf *c, const char *key, char *v)
 	if (strcasecmp(key, "AllowedIPs") == 0)
 		return list(c, v, add_allowed);
 	if (strcasecmp(key, "PersistentKeepalive") == 0) {
-		if (strcasecmp(v, "off") == 0)
-			return true;
-		if (!number(v, UINT16_MAX, &n))
+		n = 0;
+		if (strcasecmp(v, "off") != 0 && !number(v, UINT16_MAX, &n))
 			return refuse(c, "PersistentKeepalive is no number of seconds: %s", v);
 		p->keepalive = (uint16_t)n;
+		p->has_keepalive = true;
 		return true;
 	}
 	return refuse(c, "there is no such key in [Peer]: %s", key);
@@ -227,15 +233,13 @@ static bool new_peer(struct wgconf *c)
 	return true;
 }
 
-bool wgconf_line(struct wgconf *c, const char *line)
+/* `line` is worked on in place. */
+static bool take_line(struct wgconf *c, char *line)
 {
-	char copy[4096], *key, *v;
+	char *key, *v;
 
-	c->line++;
-	if ((size_t)snprintf(copy, sizeof(copy), "%s", line) >= sizeof(copy))
-		return refuse(c, "the line is longer than 4,095 characters%s", "");
-	copy[strcspn(copy, "#")] = 0;
-	key = trim(copy);
+	line[strcspn(line, "#")] = 0;
+	key = trim(line);
 	if (!*key)
 		return true;
 	if (strcasecmp(key, "[Interface]") == 0) {
@@ -252,8 +256,20 @@ bool wgconf_line(struct wgconf *c, const char *line)
 	v = trim(v);
 	if (c->section == WGCONF_NONE)
 		return refuse(c, "%s stands before any section", key);
-	bool ok = c->section == WGCONF_INTERFACE ? interface_line(c, key, v) : peer_line(c, key, v);
-	sodium_memzero(copy, sizeof(copy));
+	return c->section == WGCONF_INTERFACE ? interface_line(c, key, v) : peer_line(c, key, v);
+}
+
+bool wgconf_line(struct wgconf *c, const char *line)
+{
+	size_t len = strlen(line);
+	char *copy = len <= WGCONF_FILE_MAX ? strdup(line) : NULL;
+
+	c->line++;
+	if (!copy)
+		return refuse(c, "the line is too long%s", "");
+	bool ok = take_line(c, copy);
+	sodium_memzero(copy, len);
+	free(copy);
 	return ok;
 }
 
@@ -272,6 +288,8 @@ bool wgconf_finish(struct wgconf *c)
 
 void wgconf_free(struct wgconf *c)
 {
+	for (size_t k = 0; k < c->npeers; k++)
+		free(c->peers[k].allowed);
 	if (c->peers)
 		sodium_memzero(c->peers, c->cap * sizeof(*c->peers));
 	free(c->peers);
@@ -280,7 +298,7 @@ void wgconf_free(struct wgconf *c)
 
 bool wgconf_read(struct wgconf *c, const char *path)
 {
-	char *text = file_read(path, FILE_MAX), *rest = text;
+	char *text = file_read(path, WGCONF_FILE_MAX), *rest = text;
 	size_t len = text ? strlen(text) : 0;
 	bool ok = text;
 

@@ -12,7 +12,14 @@
 /* Table: where routes go. 0: the main table; a number: that one; WGCONF_NO_ROUTES: nowhere. */
 #define WGCONF_NO_ROUTES UINT32_MAX
 
-enum { WGCONF_MAX_ADDRESSES = 16, WGCONF_MAX_ALLOWED = 64, WGCONF_HOST_LEN = 256 };
+/* A line may be as long as a whole file. */
+enum { WGCONF_MAX_ADDRESSES = 16, WGCONF_HOST_LEN = 256, WGCONF_FILE_MAX = 4 << 20 };
+
+/* One of ours, and how many bits of it are its network's. */
+struct wgconf_address {
+	struct addr addr;
+	uint8_t bits;
+};
 
 struct wgconf_peer {
 	uint8_t key[32], psk[32];
@@ -20,8 +27,9 @@ struct wgconf_peer {
 	char host[WGCONF_HOST_LEN]; /* "" none */
 	uint16_t port;
 	uint16_t keepalive;
-	struct prefix allowed[WGCONF_MAX_ALLOWED];
-	size_t nallowed;
+	bool has_keepalive;
+	struct prefix *allowed; /* owned */
+	size_t nallowed, cap;
 };
 
 struct wgconf {
@@ -29,10 +37,10 @@ struct wgconf {
 	bool has_private_key;
 	uint16_t listen_port;
 	uint32_t fwmark, mtu, table;
-	struct prefix
-		addresses[WGCONF_MAX_ADDRESSES]; /* host bits kept as /32 or /128 of the address */
+	struct wgconf_address addresses[WGCONF_MAX_ADDRESSES];
 	size_t naddresses;
-	struct wgconf_peer *peers; /* owned */
+	struct wgconf_peer
+		*peers; /* owned; a key that comes again changes what it was told before */
 	size_t npeers, cap;
 	/* the parser's own */
 	unsigned line;

@@ -16,6 +16,7 @@
  *			iifname "IFNAME" accept
  *			ip daddr ADDRESS counter drop
  *			ip6 daddr ADDRESS counter drop
+ *			udp dport PORT meta mark set MARK	(a full tunnel alone)
  *		}
  *	}
  *
@@ -31,6 +32,7 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter_ipv4.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -45,6 +47,7 @@ enum {
 	/* where a packet has its destination, from the network header on */
 	IP4_DADDR = 16,
 	IP6_DADDR = 24,
+	UDP_DPORT = 2, /* from the transport header on */
 };
 
 struct guard {
@@ -212,6 +215,16 @@ static void expr_meta(struct wr *w, uint32_t key, const void *p, size_t n)
 	expr_equal(w, p, n);
 }
 
+static void expr_payload(struct wr *w, uint32_t header, uint32_t at, uint32_t len)
+{
+	struct expr e = expr_begin(w, "payload");
+	attr_u32(w, NFTA_PAYLOAD_DREG, NFT_REG_1);
+	attr_u32(w, NFTA_PAYLOAD_BASE, header);
+	attr_u32(w, NFTA_PAYLOAD_OFFSET, at);
+	attr_u32(w, NFTA_PAYLOAD_LEN, len);
+	expr_end(w, e);
+}
+
 static void expr_daddr(struct wr *w, const struct addr *a)
 {
 	bool v4 = addr_is_v4(a);
@@ -219,12 +232,7 @@ static void expr_daddr(struct wr *w, const struct addr *a)
 	const uint32_t len = v4 ? 4 : 16;
 
 	expr_meta(w, NFT_META_NFPROTO, &family, sizeof(family));
-	struct expr e = expr_begin(w, "payload");
-	attr_u32(w, NFTA_PAYLOAD_DREG, NFT_REG_1);
-	attr_u32(w, NFTA_PAYLOAD_BASE, NFT_PAYLOAD_NETWORK_HEADER);
-	attr_u32(w, NFTA_PAYLOAD_OFFSET, v4 ? IP4_DADDR : IP6_DADDR);
-	attr_u32(w, NFTA_PAYLOAD_LEN, len);
-	expr_end(w, e);
+	expr_payload(w, NFT_PAYLOAD_NETWORK_HEADER, v4 ? IP4_DADDR : IP6_DADDR, len);
 	expr_equal(w, a->b + sizeof(a->b) - len, len);
 }
 
@@ -383,6 +391,39 @@ int guard_address(struct guard *g, const struct prefix *host)
 	if (err == 0)
 		g->hosts[g->nhosts++] = host->addr;
 	return err;
+}
+
+/* Set the packet's mark. */
+static void expr_set_mark(struct wr *w, uint32_t mark)
+{
+	struct expr e = expr_begin(w, "immediate");
+	attr_u32(w, NFTA_IMMEDIATE_DREG, NFT_REG_1);
+	size_t data = attr_begin(w, NFTA_IMMEDIATE_DATA);
+	attr_bytes(w, NFTA_DATA_VALUE, &mark, sizeof(mark));
+	attr_end(w, data);
+	expr_end(w, e);
+	e = expr_begin(w, "meta");
+	attr_u32(w, NFTA_META_SREG, NFT_REG_1);
+	attr_u32(w, NFTA_META_KEY, NFT_META_MARK);
+	expr_end(w, e);
+}
+
+int guard_mark(struct guard *g, uint16_t port, uint32_t mark)
+{
+	const uint8_t udp = IPPROTO_UDP;
+	uint8_t buf[BATCH_MAX], be[2];
+	struct wr w = wr_of(buf, sizeof(buf));
+
+	store_be16(be, port);
+	batch_mark(g, &w, NFNL_MSG_BATCH_BEGIN);
+	struct rule r = rule_begin(g, &w);
+	expr_meta(&w, NFT_META_L4PROTO, &udp, sizeof(udp));
+	expr_payload(&w, NFT_PAYLOAD_TRANSPORT_HEADER, UDP_DPORT, sizeof(be));
+	expr_equal(&w, be, sizeof(be));
+	expr_set_mark(&w, mark);
+	rule_end(&w, r, (uint32_t)NFT_CONTINUE);
+	batch_mark(g, &w, NFNL_MSG_BATCH_END);
+	return batch_send(g, &w);
 }
 
 void guard_close(struct guard *g)

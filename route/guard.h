@@ -36,6 +36,11 @@ int guard_open(struct guard **out, const char *ifname);
  * open. 0 too where it is guarded already; -ENOSPC after GUARD_MAX_ADDRESSES.
  */
 int guard_address(struct guard *g, const struct prefix *host);
+/*
+ * Gives what comes to our UDP port the mark of what leaves by it. A strict reverse-path filter that
+ * heeds marks (src_valid_mark) then looks for the way back where our datagrams go, and not in the tunnel.
+ */
+int guard_mark(struct guard *g, uint16_t port, uint32_t mark);
 /* Takes the table away. Also for NULL. */
 void guard_close(struct guard *g);
 

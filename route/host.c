@@ -227,11 +227,13 @@ static uint64_t addresses_tag(struct kernel_routes *k, unsigned ifindex)
  * plain look-up shows that one. So the table's own entry is asked for first; only what it does not
  * name, a single device, is taken from the plain answer.
  */
-struct kernel_way kernel_way(struct kernel_routes *k, const struct addr *a)
+struct kernel_way kernel_way(struct kernel_routes *k, const struct addr *a, uint32_t mark)
 {
+	struct question q = { .to = a, .mark = mark, .flags = RTM_F_FIB_MATCH };
 	struct way w = { 0 };
-	(void)ask_route(k, &(struct question){ .to = a, .flags = RTM_F_FIB_MATCH }, see_way, &w);
-	if (!w.oif && ask_route(k, &(struct question){ .to = a }, see_device_taken, &w) < 0)
+	(void)ask_route(k, &q, see_way, &w);
+	q.flags = 0;
+	if (!w.oif && ask_route(k, &q, see_device_taken, &w) < 0)
 		return (struct kernel_way){ 0 };
 	uint32_t device = w.oif ? device_mtu(k, w.oif) : 0;
 	return (struct kernel_way){

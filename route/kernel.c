@@ -76,44 +76,65 @@ int kernel_link_mtu(struct kernel_routes *k, uint32_t mtu)
 
 /* Addresses. */
 
-static int address_send(struct kernel_routes *k, int type, int flags, const struct prefix *p)
+static int address_send(struct kernel_routes *k, int type, int flags, const struct prefix *p,
+			uint8_t bits)
 {
+	uint32_t alone = bits == p->bits ? IFA_F_NOPREFIXROUTE : 0;
 	struct ifaddrmsg h = { .ifa_family = rtnl_family(p),
-			       .ifa_prefixlen = p->bits,
+			       .ifa_prefixlen = bits,
 			       .ifa_index = k->ifindex };
 	struct nl_msg *m = rtnl_request(type, flags, &h, sizeof(h));
 	if (m && (rtnl_put_addr(m, IFA_LOCAL, &p->addr) < 0 ||
 		  rtnl_put_addr(m, IFA_ADDRESS, &p->addr) < 0 ||
-		  nla_put_u32(m, IFA_FLAGS, IFA_F_NODAD | IFA_F_NOPREFIXROUTE) < 0)) {
+		  (!addr_is_v4(&p->addr) && nla_put_u32(m, IFA_RT_PRIORITY, IPV6_METRIC) < 0) ||
+		  nla_put_u32(m, IFA_FLAGS, IFA_F_NODAD | alone) < 0)) {
 		nlmsg_free(m);
 		m = NULL;
 	}
 	return rtnl_no_ipv6(p, rtnl_talk(k, m, NULL, NULL));
 }
 
-int kernel_address_add(struct kernel_routes *k, const struct prefix *p)
+/* What the table holds of an address: its bits, which the kernel asks for at its removal. */
+static uint8_t *owner_of(uint8_t bits)
 {
-	if (!prefix_is_host(p))
+	static uint8_t all[129];
+	return &all[bits];
+}
+
+static uint8_t bits_of(const void *owner)
+{
+	return (uint8_t)((const uint8_t *)owner - owner_of(0));
+}
+
+int kernel_address_network(struct kernel_routes *k, const struct prefix *p, uint8_t bits)
+{
+	if (!prefix_is_host(p) || bits > p->bits)
 		return -EINVAL;
 	if (!k->ifindex)
 		return -ENODEV;
-	bool held = route_table_exact(k->addresses, p);
-	int err = route_table_set(k->addresses, p, k);
+	void *held = route_table_exact(k->addresses, p);
+	int err = route_table_set(k->addresses, p, owner_of(bits));
 	if (err < 0)
 		return err;
-	err = address_send(k, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, p);
+	err = address_send(k, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, p, bits);
 	if (err < 0 && !held)
-		route_table_remove(k->addresses, p, k);
+		route_table_remove(k->addresses, p, owner_of(bits));
 	return err;
+}
+
+int kernel_address_add(struct kernel_routes *k, const struct prefix *p)
+{
+	return kernel_address_network(k, p, p->bits);
 }
 
 int kernel_address_remove(struct kernel_routes *k, const struct prefix *p)
 {
-	if (!route_table_exact(k->addresses, p))
+	void *owner = route_table_exact(k->addresses, p);
+	if (!owner)
 		return 0;
-	int err = rtnl_gone_is_fine(address_send(k, RTM_DELADDR, 0, p));
+	int err = rtnl_gone_is_fine(address_send(k, RTM_DELADDR, 0, p, bits_of(owner)));
 	if (err == 0)
-		route_table_remove(k->addresses, p, k);
+		route_table_remove(k->addresses, p, owner);
 	return err;
 }
 
@@ -126,8 +147,7 @@ static void remove_route(void *ctx, const struct prefix *p, void *owner)
 
 static void remove_address(void *ctx, const struct prefix *p, void *owner)
 {
-	(void)owner;
-	(void)address_send(ctx, RTM_DELADDR, 0, p);
+	(void)address_send(ctx, RTM_DELADDR, 0, p, bits_of(owner));
 }
 
 static void remove_unreachable(void *ctx, const struct prefix *p, void *owner)
@@ -141,6 +161,8 @@ void kernel_routes_free(struct kernel_routes *k)
 {
 	if (!k)
 		return;
+	for (int v4 = 0; v4 < 2 && k->sk; v4++)
+		kernel_full_tunnel_end(k, v4);
 	/* the unreachable routes last: nothing may slip out by the default route meanwhile */
 	if (k->routes && k->sk)
 		route_table_each(k->routes, NULL, remove_route, k);

@@ -25,12 +25,14 @@ int kernel_routes_new(struct kernel_routes **out, unsigned ifindex);
 void kernel_routes_free(struct kernel_routes *k);
 
 /*
- * Link up, its MTU, an address (/32 or /128: no subnet route; nodad for IPv6). 0 or -errno. With a
- * device's last IPv4 address the kernel removes its IPv4 routes: add the new one before.
+ * Link up, its MTU, an address (/32 or /128; nodad for IPv6), alone or with the route to a network of
+ * `bits` in the main table, which kernel_route_set() may replace. 0 or -errno. With a device's last IPv4
+ * address the kernel removes its IPv4 routes: add the new one before.
  */
 int kernel_link_up(struct kernel_routes *k, uint32_t mtu);
 int kernel_link_mtu(struct kernel_routes *k, uint32_t mtu);
 int kernel_address_add(struct kernel_routes *k, const struct prefix *p);
+int kernel_address_network(struct kernel_routes *k, const struct prefix *p, uint8_t bits);
 int kernel_address_remove(struct kernel_routes *k, const struct prefix *p);
 
 /* The table of the routes that are set from now on; at first the main one. */
@@ -43,6 +45,18 @@ void kernel_routes_table(struct kernel_routes *k, uint32_t table);
 int kernel_route_set(struct kernel_routes *k, const struct prefix *p, const struct addr *src,
 		     uint32_t mtu, uint32_t advmss);
 int kernel_route_remove(struct kernel_routes *k, const struct prefix *p);
+
+/*
+ * A full tunnel of one family: from now on default routes through our TUN go to `table`, which rules
+ * lead all packets to that have not `table` as their mark and no route but the default in the main
+ * table. kernel_routes_free() removes the rules, too. 0 or -errno.
+ */
+int kernel_full_tunnel(struct kernel_routes *k, bool v4, uint32_t table);
+void kernel_full_tunnel_end(struct kernel_routes *k, bool v4);
+/* The first table from `from` on without a route; 0 where there is none near. */
+uint32_t kernel_free_table(struct kernel_routes *k, uint32_t from);
+/* Removes rules of ours whose gateway was killed. */
+void kernel_clean_rules(struct kernel_routes *k);
 
 /*
  * Fail closed: an unreachable route of lowest priority for a whole prefix, no device. It outlives a
@@ -74,15 +88,15 @@ size_t kernel_host_addresses(struct kernel_routes *k, unsigned skip_ifindex,
 			     const struct prefix *skip, size_t n, struct addr *out, size_t cap);
 
 /*
- * The way out to an address. MTU: the route's own, where one is set, and never above the device's; 0
- * when there is no route. What ICMP messages said of the path is left out. `tag` is another number where
- * the way is another: its interface, that one's own addresses, a gateway.
+ * The way that datagrams to `a` with `mark` take. MTU: the route's own, where one is set, and never above
+ * the device's; 0 when there is no route. What ICMP messages said of the path is left out. `tag` is another
+ * number where the way is another: its interface, that one's own addresses, a gateway.
  */
 struct kernel_way {
 	uint32_t mtu;
 	uint64_t tag;
 };
-struct kernel_way kernel_way(struct kernel_routes *k, const struct addr *a);
+struct kernel_way kernel_way(struct kernel_routes *k, const struct addr *a, uint32_t mark);
 /* The addresses are read once; this makes the next kernel_way() read them again. */
 void kernel_addresses_changed(struct kernel_routes *k);
 /* Do marked datagrams from `local`, an address of ours, leave for `a` by that interface? */

@@ -9,9 +9,6 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-/* What the kernel takes where no metric is said; said, so that EXCL compares what we mean. */
-enum { IPV6_METRIC = 1024 };
-
 static bool same_prefix(const struct prefix *a, const struct prefix *b)
 {
 	return a->bits == b->bits && addr_eq(&a->addr, &b->addr);
@@ -53,7 +50,7 @@ struct route_spec route_through_tun(const struct kernel_routes *k, const struct 
 {
 	return (struct route_spec){
 		.dst = *p,
-		.table = k->table,
+		.table = p->bits == 0 && k->full_table ? k->full_table : k->table,
 		.type = RTN_UNICAST,
 		.scope = RT_SCOPE_LINK,
 		.oif = k->ifindex,
@@ -93,8 +90,9 @@ static void see_holder(void *ctx, struct nlmsghdr *msg)
 		return;
 	if (r.protocol == ROUTE_PROTOCOL && r.type == RTN_UNREACHABLE)
 		h->our_unreachable = true;
-	else if (r.protocol != ROUTE_PROTOCOL || r.oif != h->k->ifindex)
-		h->foreign = true;
+	else if (r.oif != h->k->ifindex ||
+		 (r.protocol != ROUTE_PROTOCOL && r.protocol != RTPROT_KERNEL))
+		h->foreign = true; /* the kernel's own there came with an address of ours */
 }
 
 /*

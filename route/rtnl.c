@@ -2,6 +2,7 @@
 #include "route/rtnl.h"
 
 #include <errno.h>
+#include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <netlink/errno.h>
@@ -154,10 +155,11 @@ int rtnl_talk(struct kernel_routes *k, struct nl_msg *m,
 int rtnl_dump(struct kernel_routes *k, int type, void (*each)(void *ctx, struct nlmsghdr *h),
 	      void *ctx)
 {
-	/* the family, AF_UNSPEC, is the first byte of each of the three headers */
+	/* the family, AF_UNSPEC, is the first byte of each of the four headers */
 	static const struct ifinfomsg header;
 	size_t len = type == RTM_GETROUTE  ? sizeof(struct rtmsg)
 		     : type == RTM_GETADDR ? sizeof(struct ifaddrmsg)
+		     : type == RTM_GETRULE ? sizeof(struct fib_rule_hdr)
 					   : sizeof(struct ifinfomsg);
 	int err = -EINTR;
 	for (int i = 0; i < DUMP_TRIES && err == -EINTR; i++)
@@ -223,7 +225,7 @@ static void add_nexthops(struct rtnl_route *r, struct nlattr *multipath, uint8_t
 	}
 }
 
-static uint32_t u32_of(struct nlattr *a, uint32_t otherwise)
+uint32_t rtnl_u32(struct nlattr *a, uint32_t otherwise)
 {
 	return a && nla_len(a) >= 4 ? nla_get_u32(a) : otherwise;
 }
@@ -233,8 +235,8 @@ static void add_metrics(struct rtnl_route *r, struct nlattr *metrics)
 	struct nlattr *tb[RTAX_MAX + 1] = { 0 };
 	if (nla_parse_nested(tb, RTAX_MAX, metrics, NULL) < 0)
 		return;
-	r->mtu = u32_of(tb[RTAX_MTU], 0);
-	r->advmss = u32_of(tb[RTAX_ADVMSS], 0);
+	r->mtu = rtnl_u32(tb[RTAX_MTU], 0);
+	r->advmss = rtnl_u32(tb[RTAX_ADVMSS], 0);
 }
 
 bool rtnl_route_of(struct nlmsghdr *h, struct rtnl_route *out)
@@ -255,10 +257,10 @@ bool rtnl_route_of(struct nlmsghdr *h, struct rtnl_route *out)
 		.type = m->rtm_type,
 		.protocol = m->rtm_protocol,
 		.cloned = m->rtm_flags & RTM_F_CLONED,
-		.table = u32_of(tb[RTA_TABLE], m->rtm_table),
-		.metric = u32_of(tb[RTA_PRIORITY], 0),
+		.table = rtnl_u32(tb[RTA_TABLE], m->rtm_table),
+		.metric = rtnl_u32(tb[RTA_PRIORITY], 0),
 		.dst = prefix_of(&dst, m->rtm_dst_len),
-		.oif = u32_of(tb[RTA_OIF], 0),
+		.oif = rtnl_u32(tb[RTA_OIF], 0),
 	};
 	add_gateway(out, tb, m->rtm_family);
 	if (tb[RTA_MULTIPATH])
@@ -281,7 +283,7 @@ bool rtnl_address_of(struct nlmsghdr *h, struct rtnl_address *out)
 		.ifindex = m->ifa_index,
 		.scope = m->ifa_scope,
 		.bits = m->ifa_prefixlen,
-		.flags = u32_of(tb[IFA_FLAGS], m->ifa_flags),
+		.flags = rtnl_u32(tb[IFA_FLAGS], m->ifa_flags),
 	};
 	/* on a link with a far end IFA_ADDRESS is that end's, and ours is IFA_LOCAL */
 	return out->bits <= (m->ifa_family == AF_INET ? 32 : 128) &&
@@ -301,7 +303,7 @@ bool rtnl_link_of(struct nlmsghdr *h, struct rtnl_link *out)
 	*out = (struct rtnl_link){
 		.ifindex = (unsigned)m->ifi_index,
 		.flags = m->ifi_flags,
-		.mtu = u32_of(tb[IFLA_MTU], 0),
+		.mtu = rtnl_u32(tb[IFLA_MTU], 0),
 		.wireless_event = tb[IFLA_WIRELESS],
 	};
 	return true;

@@ -14,11 +14,17 @@
 #include <netlink/netlink.h>
 #include <linux/rtnetlink.h>
 
+/* What the kernel takes where no metric is said; said, so that EXCL compares what we mean. */
+enum { IPV6_METRIC = 1024 };
+
 struct kernel_routes {
 	struct nl_sock *sk;
 	struct nl_cb *cb;
 	unsigned ifindex;
 	uint32_t table; /* of the routes through the TUN */
+	/* policy.c, [IPv4]: of default routes where it is not 0; which rules are ours */
+	uint32_t full_table;
+	bool full[2], suppresses[2];
 	/* what we made and did not remove: prefix → this struct */
 	struct route_table *addresses, *routes, *unreachables;
 	/* what the host has, for kernel_way() */
@@ -64,7 +70,7 @@ int rtnl_put_addr(struct nl_msg *m, int attr, const struct addr *a);
 int rtnl_talk(struct kernel_routes *k, struct nl_msg *m,
 	      void (*each)(void *ctx, struct nlmsghdr *h), void *ctx);
 /*
- * Everything that the kernel has of this kind (RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE). A table that
+ * Everything that the kernel has of this kind (RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETRULE). A table that
  * changes meanwhile is asked for again, so `each` must bear to see an object twice.
  */
 int rtnl_dump(struct kernel_routes *k, int type, void (*each)(void *ctx, struct nlmsghdr *h),
@@ -99,6 +105,9 @@ struct rtnl_link {
 MUST_CHECK bool rtnl_route_of(struct nlmsghdr *h, struct rtnl_route *out);
 MUST_CHECK bool rtnl_address_of(struct nlmsghdr *h, struct rtnl_address *out);
 MUST_CHECK bool rtnl_link_of(struct nlmsghdr *h, struct rtnl_link *out);
+
+/* A number's attribute, or where there is none another. */
+uint32_t rtnl_u32(struct nlattr *a, uint32_t otherwise);
 
 /* A route as we make them. */
 struct route_spec {

@@ -15,7 +15,7 @@ static void check(bool ok)
 
 static void check_peer(const struct wgconf_peer *p)
 {
-	check(p->nallowed <= WGCONF_MAX_ALLOWED);
+	check(p->nallowed <= p->cap);
 	check(memchr(p->host, 0, sizeof(p->host)) != NULL);
 	check(!p->host[0] || p->port);
 	for (size_t i = 0; i < p->nallowed; i++) {

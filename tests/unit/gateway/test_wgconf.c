@@ -34,6 +34,13 @@ static void assert_prefix(const struct prefix *p, const char *want)
 	assert_string_equal(prefix_str(p, text), want);
 }
 
+static void assert_address(const struct wgconf_address *a, const char *want, uint8_t bits)
+{
+	char text[ADDR_STRLEN];
+	assert_string_equal(addr_str(&a->addr, text), want);
+	assert_int_equal(a->bits, bits);
+}
+
 static void test_whole(void **state)
 {
 	struct wgconf c;
@@ -66,9 +73,9 @@ static void test_whole(void **state)
 	assert_string_equal(c.skipped, "");
 	assert_int_equal(c.fwmark, 0xca6c);
 	assert_int_equal(c.naddresses, 3);
-	assert_prefix(&c.addresses[0], "10.9.0.2/32");
-	assert_prefix(&c.addresses[1], "fd00::2/128");
-	assert_prefix(&c.addresses[2], "10.9.0.3/32");
+	assert_address(&c.addresses[0], "10.9.0.2", 24);
+	assert_address(&c.addresses[1], "fd00::2", 64);
+	assert_address(&c.addresses[2], "10.9.0.3", 32);
 	assert_int_equal(c.npeers, 2);
 
 	const struct wgconf_peer *p = &c.peers[0];
@@ -217,7 +224,7 @@ static void test_keys(void **state)
 static void test_room(void **state)
 {
 	struct wgconf c;
-	char line[5000];
+	char line[300];
 	(void)state;
 	wgconf_init(&c);
 	assert_true(wgconf_line(&c, "[Interface]"));
@@ -226,9 +233,9 @@ static void test_room(void **state)
 	assert_false(wgconf_line(&c, "Address = 10.0.0.1"));
 	assert_non_null(strstr(c.error, "line 18: more addresses"));
 	assert_true(wgconf_line(&c, "[Peer]"));
-	for (unsigned i = 0; i < WGCONF_MAX_ALLOWED; i++)
-		assert_true(wgconf_line(&c, "AllowedIPs = 10.0.0.1"));
-	assert_false(wgconf_line(&c, "AllowedIPs = 10.0.0.1"));
+	for (unsigned i = 0; i < 1000; i++)
+		assert_true(wgconf_line(&c, "AllowedIPs = 10.0.0.1, 10.0.0.2"));
+	assert_int_equal(c.peers[0].nallowed, 2000);
 	for (unsigned i = 0; i < 1023; i++) {
 		assert_true(wgconf_line(&c, "PublicKey = " KEY1));
 		assert_true(wgconf_line(&c, "[Peer]"));
@@ -237,19 +244,36 @@ static void test_room(void **state)
 	assert_false(wgconf_line(&c, "[Peer]"));
 	assert_non_null(strstr(c.error, "more peers"));
 	assert_int_equal(c.npeers, 1024);
-	/* 4,095 characters are a line, one more is none; nor is a host name of 256 a host */
+	/* a host name of 256 is no host */
 	memset(line, 'a', sizeof(line));
-	memcpy(line, "# ", 2);
-	line[4095] = 0;
-	assert_true(wgconf_line(&c, line));
-	line[4095] = 'a';
-	line[4096] = 0;
-	assert_false(wgconf_line(&c, line));
 	memcpy(line, "Endpoint = ", 11);
 	memcpy(line + 11 + 255, ":7", 3);
 	assert_true(wgconf_line(&c, line));
 	memcpy(line + 11 + 255, "a:7", 4);
 	assert_false(wgconf_line(&c, line));
+	wgconf_free(&c);
+}
+
+/* A phone's list of all the Internet but the LAN is one line; a whole file may be one. */
+static void test_long_lines(void **state)
+{
+	static char line[WGCONF_FILE_MAX + 2];
+	struct wgconf c;
+	(void)state;
+	wgconf_init(&c);
+	assert_true(wgconf_line(&c, "[Peer]"));
+	size_t len = (size_t)sprintf(line, "AllowedIPs = ");
+	for (unsigned i = 0; i < 5000; i++)
+		len += (size_t)sprintf(line + len, "10.%u.%u.0/24, ", i >> 8, i & 255);
+	assert_true(wgconf_line(&c, line));
+	assert_int_equal(c.peers[0].nallowed, 5000);
+	assert_prefix(&c.peers[0].allowed[4999], "10.19.135.0/24");
+	memset(line, '#', sizeof(line) - 1);
+	line[WGCONF_FILE_MAX] = 0;
+	assert_true(wgconf_line(&c, line));
+	line[WGCONF_FILE_MAX] = '#';
+	assert_false(wgconf_line(&c, line));
+	assert_string_equal(c.error, "line 4: the line is too long");
 	wgconf_free(&c);
 }
 
@@ -289,6 +313,7 @@ int main(void)
 		cmocka_unit_test(test_no_key_in_words),
 		cmocka_unit_test(test_keys),
 		cmocka_unit_test(test_room),
+		cmocka_unit_test(test_long_lines),
 		cmocka_unit_test(test_file),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -231,7 +231,7 @@ static void without_ipv6(void **ignored)
 	assert_int_equal(set("fd77::3", 1400, 0), -EAFNOSUPPORT);
 	int err = close_off("fd77::/48");
 	assert_true(err == 0 || err == -EAFNOSUPPORT);
-	assert_int_equal(kernel_way(b.k, &six).mtu, 0);
+	assert_int_equal(kernel_way(b.k, &six, 0).mtu, 0);
 	/* and IPv4 goes on */
 	assert_int_equal(add_address("10.77.0.2"), 0);
 	assert_int_equal(set("10.77.0.3", 1400, 0), 0);

@@ -43,7 +43,7 @@ static uint32_t path_mtu(const char *text)
 {
 	struct addr a;
 	assert_true(addr_parse(text, &a));
-	return kernel_way(k, &a).mtu;
+	return kernel_way(k, &a, 0).mtu;
 }
 
 static void path_mtus(void **ignored)
@@ -79,7 +79,7 @@ static uint64_t way_tag(const char *text)
 	struct addr a;
 	assert_true(addr_parse(text, &a));
 	kernel_addresses_changed(k);
-	return kernel_way(k, &a).tag;
+	return kernel_way(k, &a, 0).tag;
 }
 
 /* What a way out depends on makes it another, and what comes and goes beside it does not. */
