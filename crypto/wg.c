@@ -255,6 +255,11 @@ unsigned wg_peer_keepalive(const struct wg_peer *p)
 	return (unsigned)(p->persistent / NSEC_PER_SEC);
 }
 
+void wg_peer_unsent(struct wg_peer *p, size_t len)
+{
+	p->tx_bytes -= len;
+}
+
 void *wg_peer_user(const struct wg_peer *p)
 {
 	return p->user;

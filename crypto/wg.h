@@ -214,6 +214,8 @@ struct wg_output {
 
 /* The next thing to do; false when there is nothing more at `now`. */
 bool wg_poll(struct wg *wg, nsec now, struct wg_output *out);
+/* A message of it had nowhere to go: its bytes do not count. */
+void wg_peer_unsent(struct wg_peer *p, size_t len);
 nsec wg_deadline(const struct wg *wg);
 
 #endif

@@ -19,6 +19,7 @@
 enum { LOCK_TRIES = 50, LOCK_WAIT_US = 20000 };
 
 #define HOUSEKEEPING (5 * NSEC_PER_SEC)
+#define GSO_AGAIN (600 * NSEC_PER_SEC)
 #define ROSTER_COALESCE (250 * NSEC_PER_MSEC)
 
 static void save_state(struct gw *g)
@@ -161,6 +162,15 @@ static void on_note(void *ctx, const struct node_note *n)
 	}
 }
 
+/* What refused batches may have been one device, which is another now. */
+static void batches_again(struct gw *g, nsec now)
+{
+	if (g->udp.gso || !g->cfg->gso)
+		g->next_gso = now + GSO_AGAIN;
+	else if (now >= g->next_gso)
+		udp_set_offload(&g->udp, true, g->udp.gro);
+}
+
 static void housekeeping(struct gw *g, nsec now)
 {
 	struct enrol_info e;
@@ -170,6 +180,7 @@ static void housekeeping(struct gw *g, nsec now)
 	g->loop.wall_offset = loop_wall_offset();
 	node_set_wall(g->node, g->loop.wall_offset);
 	reserve_timestamps(g);
+	batches_again(g, now);
 	node_enrol_info(g->node, &e);
 	if (g->cfg->joining && !e.registered && e.last_answer == 0 && g->refused_limit) {
 		const struct token_rendezvous *r = &g->cfg->token.rendezvous[0];

@@ -69,7 +69,7 @@ struct gw {
 	ev_signal signals[2]; /* bare: SIGTERM, SIGINT */
 	ev_io tun_io, udp_io, chan_io, helper_io, shim_io, monitor_io;
 	bool up, releasing, roster_changed;
-	nsec next_housekeeping, next_roster;
+	nsec next_housekeeping, next_roster, next_gso;
 	/* name look-ups under way, one per rendezvous of the token */
 	uint32_t resolve_id, resolve_left;
 	struct endpoint resolved[RESOLVE_MAX];

@@ -188,12 +188,24 @@ static uint32_t what_stock_may_send(const struct peer *p)
 }
 
 /*
- * The MSS that a SYN offers caps the connection for life, so it says what the largest path would take;
- * the sender keeps to the MTU of its route anyway. A stock peer will never send more than it does now.
+ * A stock peer itself keeps to the MTU of its own interface, whatever it is offered, and may turn out to
+ * be a warren. A host behind it does not know that MTU.
  */
-static uint32_t mss_to_offer(const struct gw *g, const struct peer *p, bool v4)
+static bool sender_knows_better(const struct peer *p, const struct prefix *prefix)
 {
-	uint32_t mtu = peer_is_warren(p) ? tun_mtu(g) : what_stock_may_send(p);
+	return peer_is_warren(p) || (prefix->bits == (addr_is_v4(&prefix->addr) ? 32 : 128) &&
+				     peer_mtu(p) >= GW_BARE_MTU);
+}
+
+/*
+ * The MSS that a SYN offers caps the connection for life, so it says what the largest path would take
+ * where the sender keeps to the MTU of its route anyway. A stock peer over a small path does not know
+ * that it is one.
+ */
+static uint32_t mss_to_offer(const struct gw *g, const struct peer *p, const struct prefix *prefix)
+{
+	bool v4 = addr_is_v4(&prefix->addr);
+	uint32_t mtu = sender_knows_better(p, prefix) ? tun_mtu(g) : what_stock_may_send(p);
 	if (!v4 && mtu < MIN_IP6_MTU)
 		mtu = MIN_IP6_MTU;
 	return mtu - (v4 ? TCP4_HEADERS : TCP6_HEADERS);
@@ -226,7 +238,7 @@ static void set_route(struct gw *g, struct peer *p, const struct prefix *prefix,
 	if (!v4 && mtu < MIN_IP6_MTU)
 		mtu = MIN_IP6_MTU;
 	int err = kernel_route_set(g->kernel, prefix, member ? (v4 ? &l->ip : &l->ip6) : NULL, mtu,
-				   mss_to_offer(g, p, v4));
+				   mss_to_offer(g, p, prefix));
 	if (err < 0 && v4 && !again)
 		log_warn("no route to %s: %s", prefix_str(prefix, text),
 			 err == -EEXIST ? "this host has one of its own" : strerror(-err));

@@ -22,7 +22,7 @@
 /* An ICMP message costs a look at all peers: fifty a second, a flood gets no more. */
 #define TOO_BIG_COST (NSEC_PER_SEC / 50)
 
-enum { HELLOS = 5, UNKNOWN_LOCAL_MTU = 1500, IP_MIN = 576 };
+enum { HELLOS = 5, UNKNOWN_LOCAL_MTU = 1500, IP4_MIN = 576, IP6_MIN = 1280 };
 
 static const nsec hello_gap[HELLOS] = {
 	250 * NSEC_PER_MSEC, 500 * NSEC_PER_MSEC, NSEC_PER_SEC, 2 * NSEC_PER_SEC, 4 * NSEC_PER_SEC,
@@ -127,7 +127,8 @@ static struct local_way local_way(const struct peer *p)
 static uint32_t stock_fits(const struct peer *p, uint32_t path_mtu)
 {
 	uint32_t around = path_around(&p->path) + WG_OVERHEAD;
-	uint32_t mtu = (path_mtu > IP_MIN ? path_mtu : IP_MIN) - around;
+	uint32_t least = addr_is_v4(&p->path.remote.addr) ? IP4_MIN : IP6_MIN;
+	uint32_t mtu = (path_mtu > least ? path_mtu : least) - around;
 	return mtu < STOCK_MTU ? mtu : STOCK_MTU;
 }
 
@@ -406,6 +407,9 @@ static void too_big_quoted(struct node *n, nsec now, const struct udp_too_big *e
 
 void node_too_big(struct node *n, nsec now, const struct udp_too_big *e)
 {
+	/* no link takes less of IPv6: such a message is to be ignored (RFC 8201 4) */
+	if (!addr_is_v4(&e->to.addr) && e->mtu < IP6_MIN)
+		return;
 	if (!bucket_take(&n->too_bigs[e->local], now, TOO_BIG_COST, NSEC_PER_SEC))
 		return;
 	if (e->local)

@@ -10,7 +10,7 @@
 
 #include <netinet/in.h>
 
-#define TOO_BIG_COST (NSEC_PER_SEC / 50) /* answers to too large packets */
+#define ANSWER_COST (NSEC_PER_SEC / 50) /* to packets that cannot be sent */
 enum { IP6_MIN_MTU = 1280 };
 
 static bool inner_destination(const uint8_t *ip, size_t len, struct addr *dst)
@@ -252,6 +252,17 @@ static bool inner_may_be_cut(const uint8_t *ip)
 	return ip[0] >> 4 == 4 && !(ip[6] & 0x40);
 }
 
+/* An ICMP message about a packet of this host, or of one behind it; at most fifty a second. */
+static void tell_sender(struct node *n, nsec now, uint8_t *icmp, size_t size)
+{
+	if (size == 0 || !bucket_take(&n->answers, now, ANSWER_COST, NSEC_PER_SEC))
+		return;
+	struct gro_write w = { .iovcnt = 2, .packets = 1, .bytes = (uint32_t)size };
+	w.iov[0] = (struct iovec){ .iov_base = &w.vnet, .iov_len = VNET_HDR_LEN };
+	w.iov[1] = (struct iovec){ .iov_base = icmp, .iov_len = size };
+	n->io.tun(n->io.ctx, &w);
+}
+
 /* To a stock peer: the sender is told, where it may be; else it goes, and is cut outside. */
 static enum drop stock_too_large(struct node *n, nsec now, const uint8_t *ip, size_t len,
 				 uint32_t room)
@@ -267,13 +278,17 @@ static enum drop stock_too_large(struct node *n, nsec now, const uint8_t *ip, si
 
 	if (size == 0)
 		return inner_may_be_cut(ip) ? DROP_NONE : DROP_TOO_BIG;
-	if (bucket_take(&n->answers, now, TOO_BIG_COST, NSEC_PER_SEC)) {
-		struct gro_write w = { .iovcnt = 2, .packets = 1, .bytes = (uint32_t)size };
-		w.iov[0] = (struct iovec){ .iov_base = &w.vnet, .iov_len = VNET_HDR_LEN };
-		w.iov[1] = (struct iovec){ .iov_base = icmp, .iov_len = size };
-		n->io.tun(n->io.ctx, &w);
-	}
+	tell_sender(n, now, icmp, size);
 	return DROP_TOO_BIG;
+}
+
+/* A packet that goes nowhere: its sender need not wait. */
+static void unreachable(struct node *n, struct peer *p, nsec now, enum drop why, const uint8_t *ip,
+			size_t len)
+{
+	uint8_t icmp[TOO_BIG_MAX];
+	tell_sender(n, now, icmp, unreachable_answer(ip, len, icmp));
+	node_drop(n, p, why);
 }
 
 static void out_packet(struct node *n, struct peer *p, nsec now, const struct path *path,
@@ -341,7 +356,11 @@ void node_tun(struct node *n, nsec now, const struct vnet_hdr *h, const uint8_t 
 	}
 	p = route_table_find(n->routes, &dst);
 	if (!p) {
-		node_drop(n, NULL, DROP_NO_ROUTE);
+		unreachable(n, NULL, now, DROP_NO_ROUTE, ip, len);
+		return;
+	}
+	if (p->kind == PEER_STATIC && p->path.remote.port == 0) {
+		unreachable(n, p, now, DROP_NO_PATH, ip, len);
 		return;
 	}
 	if (!wg_can_send(p->wg, now) || !peer_path(p, &path)) {
@@ -380,6 +399,7 @@ void out_message(struct peer *p, const uint8_t *msg, size_t len, bool handshake)
 	struct path path;
 	if (!peer_path(p, &path)) {
 		node_drop(p->node, p, DROP_NO_PATH);
+		wg_peer_unsent(p->wg, len);
 		return;
 	}
 	memcpy(p->node->scratch + RELAY_HEADER_LEN, msg, len);

@@ -16,7 +16,7 @@ enum { UDP_RX_MAX = 65536, UDP_GSO_MAX_SEGMENTS = 63, UDP_GSO_MAX_BYTES = 65507 
 struct udp_socket {
 	int fd;
 	bool v6;       /* the socket is AF_INET6 */
-	bool gso, gro; /* in use; gso turns false by itself when the kernel refuses it for good */
+	bool gso, gro; /* in use; gso turns false by itself when the kernel refuses it */
 	uint16_t port; /* the bound port, host order */
 	bool errors;   /* udp_errors() may have something */
 	uint64_t tx_calls, tx_datagrams, gso_fallbacks;

@@ -239,6 +239,7 @@ static unsigned give_up(struct cursor *c, const struct batch *b, int err)
 	unsigned lost = b->datagrams[0];
 	if (err != EAGAIN) {
 		c->too_long = err == EMSGSIZE;
+		c->blame_gso = false; /* refused singly, too: it was not the batching */
 		c->tries = 0;
 		c->off += (uint32_t)b->iov[0].iov_len;
 		if (c->off >= c->tx[c->at].len)

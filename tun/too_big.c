@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The ICMP answer to a packet that is too large, and the rules for when there is none. */
+/* The ICMP answer to a packet that cannot be sent, and the rules for when there is none. */
 #include "tun/too_big.h"
 #include "tun/inet.h"
 
@@ -14,7 +14,8 @@ enum {
 	ICMP_SUM = 2,
 	PROTO_ICMP = 1,
 	ICMP_UNREACHABLE = 3,
-	ICMP_NEEDS_FRAG = 4, /* the code */
+	ICMP_HOST = 1, /* codes */
+	ICMP_NEEDS_FRAG = 4,
 	ICMP_QUENCH = 4,
 	ICMP_REDIRECT = 5,
 	ICMP_TIME = 11,
@@ -23,6 +24,8 @@ enum {
 
 enum {
 	PROTO_ICMP6 = 58,
+	ICMP6_UNREACHABLE = 1,
+	ICMP6_ADDRESS = 3, /* a code */
 	ICMP6_TOO_BIG = 2,
 	ICMP6_INFORMATIONAL = 128, /* RFC 4443 2.1: types below are errors */
 	ICMP6_REDIRECT = 137,
@@ -54,8 +57,7 @@ static bool icmp4_error(uint8_t type)
 
 static bool may_answer4(const uint8_t *ip, size_t len, uint32_t hdr)
 {
-	uint16_t frag = load_be16(ip + IP4_FRAG);
-	if (!(frag & IP4_DF) || frag & IP4_OFFSET)
+	if (load_be16(ip + IP4_FRAG) & IP4_OFFSET)
 		return false;
 	if (!one_host4(ip + IP4_SRC) || !one_host4(ip + IP4_DST))
 		return false;
@@ -104,7 +106,13 @@ static bool may_answer6(const uint8_t *ip, size_t len)
 	return rd_ok(&r) && type >= ICMP6_INFORMATIONAL && type != ICMP6_REDIRECT;
 }
 
-static size_t answer4(const uint8_t *ip, size_t len, uint32_t mtu, uint8_t *out)
+/* What an answer says. */
+struct news {
+	uint8_t type, code;
+	uint32_t mtu; /* 0: nothing */
+};
+
+static size_t answer4(const uint8_t *ip, size_t len, struct news say, uint8_t *out)
 {
 	size_t quote = size_min(len, ANSWER4_MAX - IP4_HDR - ICMP_HDR);
 	struct wr w = wr_of(out, ANSWER4_MAX);
@@ -118,10 +126,10 @@ static size_t answer4(const uint8_t *ip, size_t len, uint32_t mtu, uint8_t *out)
 	wr_be16(&w, 0);
 	wr_bytes(&w, ip + IP4_DST, 4);
 	wr_bytes(&w, ip + IP4_SRC, 4);
-	wr_u8(&w, ICMP_UNREACHABLE);
-	wr_u8(&w, ICMP_NEEDS_FRAG);
+	wr_u8(&w, say.type);
+	wr_u8(&w, say.code);
 	wr_be32(&w, 0); /* the sum, and two bytes unused */
-	wr_be16(&w, (uint16_t)size_min(mtu, UINT16_MAX));
+	wr_be16(&w, (uint16_t)size_min(say.mtu, UINT16_MAX));
 	wr_bytes(&w, ip, quote);
 	assert(wr_ok(&w));
 	inet_store_sum(out + IP4_SUM, csum_add(0, out, IP4_HDR));
@@ -129,7 +137,7 @@ static size_t answer4(const uint8_t *ip, size_t len, uint32_t mtu, uint8_t *out)
 	return w.len;
 }
 
-static size_t answer6(const uint8_t *ip, size_t len, uint32_t mtu, uint8_t *out)
+static size_t answer6(const uint8_t *ip, size_t len, struct news say, uint8_t *out)
 {
 	size_t quote = size_min(len, TOO_BIG_MAX - IP6_HDR - ICMP_HDR);
 	uint32_t icmp = (uint32_t)(ICMP_HDR + quote);
@@ -140,10 +148,10 @@ static size_t answer6(const uint8_t *ip, size_t len, uint32_t mtu, uint8_t *out)
 	wr_u8(&w, ANSWER_TTL);
 	wr_bytes(&w, ip + IP6_DST, 16);
 	wr_bytes(&w, ip + IP6_SRC, 16);
-	wr_u8(&w, ICMP6_TOO_BIG);
-	wr_u8(&w, 0);
+	wr_u8(&w, say.type);
+	wr_u8(&w, say.code);
 	wr_be16(&w, 0);
-	wr_be32(&w, mtu);
+	wr_be32(&w, say.mtu);
 	wr_bytes(&w, ip, quote);
 	assert(wr_ok(&w));
 	uint64_t pseudo = inet_pseudo(out, PROTO_ICMP6, icmp);
@@ -151,12 +159,26 @@ static size_t answer6(const uint8_t *ip, size_t len, uint32_t mtu, uint8_t *out)
 	return w.len;
 }
 
-size_t too_big_answer(const uint8_t *ip, size_t len, uint32_t mtu, uint8_t out[static TOO_BIG_MAX])
+static size_t answer(const uint8_t *ip, size_t len, struct news four, struct news six, uint8_t *out)
 {
 	uint32_t hdr = inet_l3_len(ip, len);
 	if (hdr == 0)
 		return 0;
 	if (inet_is_v6(ip))
-		return may_answer6(ip, len) ? answer6(ip, len, mtu, out) : 0;
-	return may_answer4(ip, len, hdr) ? answer4(ip, len, mtu, out) : 0;
+		return may_answer6(ip, len) ? answer6(ip, len, six, out) : 0;
+	return may_answer4(ip, len, hdr) ? answer4(ip, len, four, out) : 0;
+}
+
+size_t too_big_answer(const uint8_t *ip, size_t len, uint32_t mtu, uint8_t out[static TOO_BIG_MAX])
+{
+	if (len >= IP4_HDR && !inet_is_v6(ip) && !(load_be16(ip + IP4_FRAG) & IP4_DF))
+		return 0;
+	return answer(ip, len, (struct news){ ICMP_UNREACHABLE, ICMP_NEEDS_FRAG, mtu },
+		      (struct news){ ICMP6_TOO_BIG, 0, mtu }, out);
+}
+
+size_t unreachable_answer(const uint8_t *ip, size_t len, uint8_t out[static TOO_BIG_MAX])
+{
+	return answer(ip, len, (struct news){ ICMP_UNREACHABLE, ICMP_HOST, 0 },
+		      (struct news){ ICMP6_UNREACHABLE, ICMP6_ADDRESS, 0 }, out);
 }

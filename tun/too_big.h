@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The answer to an inner packet that is too large for its peer and may not be cut: ICMP
- * "Fragmentation Needed" (RFC 792, RFC 1191) or ICMPv6 "Packet Too Big" (RFC 4443 3.2), to be written
- * to the TUN. Pure function.
+ * Answers to inner packets that cannot be sent, to be written to the TUN: ICMP "Fragmentation Needed"
+ * (RFC 792, RFC 1191) or ICMPv6 "Packet Too Big" (RFC 4443 3.2) where one is too large for its peer and
+ * may not be cut; "Host Unreachable" or "Address Unreachable" where it is nobody's. Pure functions.
  */
 #ifndef WARREN_TOO_BIG_H
 #define WARREN_TOO_BIG_H
@@ -19,5 +19,7 @@ enum { TOO_BIG_MAX = 1280 }; /* bytes of an answer: RFC 4443 2.4 (c); IPv4 uses 
  * is routed to us for certain, so that a strict reverse-path filter takes it.
  */
 size_t too_big_answer(const uint8_t *ip, size_t len, uint32_t mtu, uint8_t out[static TOO_BIG_MAX]);
+/* The same about one that has nowhere to go, with or without DF. */
+size_t unreachable_answer(const uint8_t *ip, size_t len, uint8_t out[static TOO_BIG_MAX]);
 
 #endif

@@ -15,13 +15,19 @@ static void test_called_and_answers(void **state)
 {
 	(void)state;
 	pair();
-	/* 1 does not know where 0 is: its packet waits until 0 calls */
+	/* 1 does not know where 0 is: "host unreachable", until 0 calls */
 	send_inner(1, "10.0.0.2", "10.0.0.1", 1, 10);
 	settle();
 	assert_int_equal(datagrams, 0);
+	assert_int_equal(drops(1, DROP_NO_PATH), 1);
+	assert_int_equal(ends[1].came, 1);
+	assert_memory_equal(ends[1].last + 20, "\3\1", 2);
+	assert_memory_equal(ends[1].last + 16, "\12\0\0\2", 4);
 	send_inner(0, "10.0.0.1", "10.0.0.2", 2, 10);
 	settle();
-	assert_int_equal(ends[1].came, 1);
+	send_inner(1, "10.0.0.2", "10.0.0.1", 1, 10);
+	settle();
+	assert_int_equal(ends[1].came, 2);
 	assert_int_equal(ends[0].came, 1);
 	assert_int_equal(drops(0, DROP_INNER_SPOOFED), 0);
 }
@@ -119,6 +125,9 @@ static void test_longest_prefix(void **state)
 	assert_int_equal(ends[1].came, 1);
 	send_inner(0, "10.9.9.9", "11.0.0.1", 3, 10);
 	assert_int_equal(drops(0, DROP_NO_ROUTE), 1);
+	assert_int_equal(ends[0].came, 1); /* that it is nobody's */
+	assert_memory_equal(ends[0].last + 20, "\3\1", 2);
+	ends[0].came = 0;
 	/* the source decides in the same way: what is 2's, 1 may not claim */
 	send_inner(1, "10.3.0.1", "10.9.9.9", 4, 10);
 	settle();
@@ -344,8 +353,8 @@ static void test_stock_mtu(void **state)
 		uint32_t path, v4, v6;
 	} cases[] = { { 1500, 1420, 1420 }, { 1499, 1420, 1419 }, { 1480, 1420, 1400 },
 		      { 1479, 1419, 1399 }, { 1400, 1340, 1320 }, { 1280, 1220, 1200 },
-		      { 577, 517, 497 },    { 576, 516, 496 },	  { 575, 516, 496 },
-		      { 100, 516, 496 },    { 0, 1420, 1420 },	  { 9000, 1420, 1420 } };
+		      { 577, 517, 1200 },   { 576, 516, 1200 },	  { 575, 516, 1200 },
+		      { 100, 516, 1200 },   { 0, 1420, 1420 },	  { 9000, 1420, 1420 } };
 	struct endpoint at6 = { .port = 1 };
 	(void)state;
 	struct peer *p4 = stock_pair();

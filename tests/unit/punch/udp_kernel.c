@@ -24,6 +24,8 @@ static int refusal(struct msghdr *m)
 		    c->cmsg_level == IPPROTO_IP)
 			return kernel.source_error;
 	}
+	if (kernel.largest && m->msg_iov->iov_len > kernel.largest)
+		return EMSGSIZE;
 	return kernel.fail_after && kernel.messages >= kernel.fail_after ? EAGAIN : 0;
 }
 

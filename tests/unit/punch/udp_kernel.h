@@ -12,6 +12,7 @@
 struct udp_kernel {
 	bool no_v6, no_segment, no_gro, no_recverr;
 	int batch_error;	/* what a message with UDP_SEGMENT gets */
+	size_t largest;		/* what is larger gets EMSGSIZE; 0: nothing */
 	int source_error;	/* what a message with packet info gets */
 	int pending;		/* what each message gets first, as an ICMP error would be got, */
 	unsigned pending_times; /* so often */

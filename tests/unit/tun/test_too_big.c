@@ -56,6 +56,29 @@ static void test_exact(void **state)
 	assert_memory_equal(out, answer6, sizeof(answer6));
 }
 
+/* Nowhere to go: the same but for type, code and size, and without DF as well. */
+static void test_unreachable(void **state)
+{
+	uint8_t out[TOO_BIG_MAX], want[sizeof(answer6)], packet[sizeof(packet4)];
+	(void)state;
+	memcpy(packet, packet4, sizeof(packet4));
+	packet[6] = 0;
+	packet_fix_sums(packet, sizeof(packet));
+	assert_int_equal(unreachable_answer(packet, sizeof(packet), out), sizeof(answer4));
+	assert_memory_equal(out, answer4, 20);
+	assert_memory_equal(out + 20, "\3\1", 2);
+	assert_memory_equal(out + 24, "\0\0\0\0", 4);
+	assert_memory_equal(out + 28, packet, sizeof(packet));
+	assert_int_equal(naive_sum(0, out + 20, sizeof(answer4) - 20), 0xffff);
+	assert_int_equal(unreachable_answer(packet6, sizeof(packet6), out), sizeof(answer6));
+	memcpy(want, answer6, sizeof(want));
+	memcpy(want + 40, "\1\3", 2);
+	memcpy(want + 42, out + 42, 2); /* the sum */
+	memset(want + 44, 0, 4);
+	assert_memory_equal(out, want, sizeof(want));
+	assert_int_equal(too_big_answer(packet, sizeof(packet), 1380, out), 0);
+}
+
 static void sums_right4(const uint8_t *a, size_t n)
 {
 	assert_int_equal(naive_sum(0, a, 20), 0xffff);
@@ -307,11 +330,11 @@ static void test_garbage(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_exact),	  cmocka_unit_test(test_lengths),
-		cmocka_unit_test(test_mtu),	  cmocka_unit_test(test_refusals4),
-		cmocka_unit_test(test_refusals6), cmocka_unit_test(test_icmp4),
-		cmocka_unit_test(test_icmp6),	  cmocka_unit_test(test_extensions),
-		cmocka_unit_test(test_garbage),
+		cmocka_unit_test(test_exact),	   cmocka_unit_test(test_unreachable),
+		cmocka_unit_test(test_lengths),	   cmocka_unit_test(test_mtu),
+		cmocka_unit_test(test_refusals4),  cmocka_unit_test(test_refusals6),
+		cmocka_unit_test(test_icmp4),	   cmocka_unit_test(test_icmp6),
+		cmocka_unit_test(test_extensions), cmocka_unit_test(test_garbage),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
