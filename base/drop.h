@@ -66,7 +66,8 @@
 	X(TUN_MALFORMED, "tun_malformed") \
 	X(TUN_WRITE, "tun_write_failed") \
 	X(UDP_SEND, "udp_send_failed") \
-	X(UDP_TRUNCATED, "udp_truncated")
+	X(UDP_TRUNCATED, "udp_truncated") \
+	X(LINK_DOWN, "link_down")
 /* clang-format on */
 
 enum drop {

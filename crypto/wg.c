@@ -255,6 +255,16 @@ unsigned wg_peer_keepalive(const struct wg_peer *p)
 	return (unsigned)(p->persistent / NSEC_PER_SEC);
 }
 
+void wg_peer_stop(struct wg_peer *p)
+{
+	peer_reset(p);
+}
+
+void wg_peer_start(struct wg_peer *p, nsec now)
+{
+	timers_persistent_changed(p, now, 0);
+}
+
 void wg_peer_unsent(struct wg_peer *p, size_t len)
 {
 	p->tx_bytes -= len;

@@ -107,6 +107,9 @@ const uint8_t *wg_peer_psk(const struct wg_peer *p); /* zeros: none. In the aren
 unsigned wg_peer_keepalive(const struct wg_peer *p); /* seconds; 0: off */
 void *wg_peer_user(const struct wg_peer *p);
 const uint8_t *wg_peer_public(const struct wg_peer *p);
+/* All sessions, handshakes and timers end; keepalives go on with wg_peer_start(). */
+void wg_peer_stop(struct wg_peer *p);
+void wg_peer_start(struct wg_peer *p, nsec now);
 /*
  * HMAC(X25519(static, static) mixed with the peer's PSK, label): a key for one use besides WireGuard.
  * Random where there is no secret with that key.

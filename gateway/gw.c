@@ -19,6 +19,7 @@
 enum { LOCK_TRIES = 50, LOCK_WAIT_US = 20000 };
 
 #define HOUSEKEEPING (5 * NSEC_PER_SEC)
+#define HOUSEKEEPING_MOVED NSEC_PER_SEC
 #define GSO_AGAIN (600 * NSEC_PER_SEC)
 #define ROSTER_COALESCE (250 * NSEC_PER_MSEC)
 
@@ -175,8 +176,10 @@ static void housekeeping(struct gw *g, nsec now)
 {
 	struct enrol_info e;
 
-	g->next_housekeeping = now + HOUSEKEEPING;
+	g->next_housekeeping = now + (g->moved ? HOUSEKEEPING_MOVED : HOUSEKEEPING);
 	cpu_meter_sample(&g->cpu, now, loop_cpu_used());
+	if (g->moved)
+		gw_net_follow(g);
 	g->loop.wall_offset = loop_wall_offset();
 	node_set_wall(g->node, g->loop.wall_offset);
 	reserve_timestamps(g);
@@ -377,6 +380,8 @@ static int set_up(struct gw *g)
 		if (err == 0)
 			err = gw_static_peers(g);
 	}
+	if (err == 0)
+		gw_net_follow(g);
 	if (err == 0 && (err = proc_drop_capabilities(CAP_NET_ADMIN)) < 0)
 		log_error("cannot drop capabilities: %s", strerror(-err));
 	return err;

@@ -69,6 +69,8 @@ struct gw {
 	ev_signal signals[2]; /* bare: SIGTERM, SIGINT */
 	ev_io tun_io, udp_io, chan_io, helper_io, shim_io, monitor_io;
 	bool up, releasing, roster_changed;
+	uint32_t own_mtu; /* bare: the interface's, as was last seen */
+	bool moved;	  /* the TUN is in another network namespace, of which nothing is heard */
 	nsec next_housekeeping, next_roster, next_gso;
 	/* name look-ups under way, one per rendezvous of the token */
 	uint32_t resolve_id, resolve_left;
@@ -116,6 +118,8 @@ void gw_net_mtu(struct gw *g, struct peer *p); /* peer_mtu() is another */
 void gw_net_path_mtu(const struct peer *p, const struct path *path, const struct link_mtu *m);
 struct local_way gw_net_local_way(void *ctx, const struct addr *remote); /* for struct node_io */
 bool gw_net_leads(void *ctx, const struct path *path);			 /* the same */
+/* A bare interface: what its owner has made of it. Called now and then where that is told to nobody. */
+void gw_net_follow(struct gw *g);
 void gw_net_candidates(struct gw *g);
 
 /* gw_static.c: what a WireGuard file says */

@@ -66,6 +66,9 @@ static void on_tun(struct ev_loop *ev, ev_io *w, int revents)
 		note_read(g, n > 0);
 		if (n == 0)
 			break;
+		/* its owner has just raised its MTU, elsewhere */
+		if (g->moved && g->vnet.gso_type == VNET_GSO_NONE && (size_t)n > g->own_mtu)
+			gw_net_follow(g);
 		node_tun(g->node, g->loop.now, &g->vnet, g->tun_buf, (size_t)n);
 		bytes += (size_t)n;
 	}

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 /*
  * The device takes the largest packet that any peer may get; what a peer really gets is its routes'
@@ -72,12 +73,28 @@ static int close_prefixes(struct gw *g)
 	return 0;
 }
 
-/* A bare interface's MTU is its owner's, and the inner one of all its peers. */
-static void follow_own_mtu(struct gw *g)
+static bool own_link(struct gw *g, struct kernel_link *link)
 {
-	uint32_t mtu = g->cfg->bare ? kernel_link_mtu_now(g->kernel) : 0;
-	if (mtu)
-		node_pin_mtu(g->node, g->loop.now, mtu);
+	char name[IFNAMSIZ];
+	g->moved = !kernel_link_now(g->kernel, link);
+	if (!g->moved)
+		return true;
+	int netns = tun_netns(&g->tun, name);
+	bool found = netns >= 0 && kernel_link_elsewhere(g->kernel, netns, name, link);
+	if (netns >= 0)
+		close(netns);
+	return found;
+}
+
+/* A bare interface's MTU is its owner's, and the inner one of all its peers; so is whether it is up. */
+void gw_net_follow(struct gw *g)
+{
+	struct kernel_link link;
+	if (!g->cfg->bare || !own_link(g, &link))
+		return;
+	g->own_mtu = link.mtu;
+	node_pin_mtu(g->node, g->loop.now, link.mtu);
+	node_set_down(g->node, g->loop.now, !link.up);
 }
 
 static void on_monitor(struct ev_loop *ev, ev_io *w, int revents)
@@ -85,7 +102,7 @@ static void on_monitor(struct ev_loop *ev, ev_io *w, int revents)
 	struct gw *g = w->data;
 	(void)ev;
 	(void)revents;
-	follow_own_mtu(g);
+	gw_net_follow(g);
 	if (!kernel_monitor_drain(g->monitor_fd, g->tun.ifindex))
 		return;
 	log_info("this host's addresses or routes changed: looking at all paths");

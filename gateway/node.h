@@ -111,6 +111,8 @@ void node_set_trino(struct node *n, nsec now, const struct trino_facts *f);
 void node_network_changed(struct node *n, nsec now);
 /* As node_config.pinned_mtu, at any time. */
 void node_pin_mtu(struct node *n, nsec now, uint32_t mtu);
+/* The interface is down: static peers' sessions end, and nothing is sent, answered or taken until it is up. */
+void node_set_down(struct node *n, nsec now, bool down);
 /* An entry of the socket's error queue; anybody may have made it. */
 void node_too_big(struct node *n, nsec now, const struct udp_too_big *e);
 void node_release(struct node *n, nsec now); /* NODE_RELEASED follows within 2 s */

@@ -316,6 +316,10 @@ void node_udp(struct node *n, nsec now, const struct udp_rx *rx, unsigned count)
 				     .local = rx[i].local,
 				     .ifindex = rx[i].ifindex,
 				     .inside = n->tun_ifindex && rx[i].ifindex == n->tun_ifindex };
+		if (n->down) {
+			node_drop(n, NULL, DROP_LINK_DOWN);
+			continue;
+		}
 		if (rx[i].truncated) {
 			node_drop(n, NULL, DROP_UDP_TRUNCATED);
 			continue;

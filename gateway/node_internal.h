@@ -130,7 +130,7 @@ struct node {
 	size_t nown;
 	uint64_t boot;
 	uint32_t max_peers;
-	bool udp_gso;
+	bool udp_gso, down;
 	uint32_t tun_ifindex;
 	struct join join;
 	struct drops drops;

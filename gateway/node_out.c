@@ -49,6 +49,12 @@ static struct udp_tx tx_of(const struct peer *p, const struct path *path, const 
 				.may_fragment = is_static && !p->warren };
 }
 
+/* What nobody puts together inside the tunnel goes whole, and may be cut outside. */
+static bool beyond_fragments(const struct run *r)
+{
+	return r->stride - r->head - (WG_OVERHEAD - WG_DATA_HEADER_LEN) > FRAGMENT_PACKET_MAX;
+}
+
 /*
  * The session went between staging and sealing (rejected by age): the packets wait for the next. A
  * fragment does not: its packet is sent again by who can tell that it was lost.
@@ -86,12 +92,14 @@ static bool seal_run(struct run *r, nsec now, struct udp_tx *tx)
 			link_relay_header(p->link, r->buf + i * r->stride, pkts[i].len);
 		*tx = tx_of(p, &r->path, r->buf, r->used, r->stride);
 		tx->single = !mtu_batches(p);
+		tx->may_fragment |= beyond_fragments(r);
 		p->stats.tx_bytes += r->used;
 		*(r->path.relay ? &p->stats.tx_relay : &p->stats.tx_direct) += r->used;
 		if (p->link)
 			link_active(p->link, now);
-		mtu_sent(p, now, &r->path, r->stride - (r->head - WG_DATA_HEADER_LEN),
-			 r->count - (r->closed && r->count > 1));
+		if (!beyond_fragments(r))
+			mtu_sent(p, now, &r->path, r->stride - (r->head - WG_DATA_HEADER_LEN),
+				 r->count - (r->closed && r->count > 1));
 		ok = true;
 	} else {
 		stage_run(r, now);
@@ -233,8 +241,7 @@ static enum drop out_too_large(struct node *n, struct peer *p, nsec now, const s
 {
 	enum drop why = DROP_NONE;
 
-	if (plan->seg_len > FRAGMENT_PACKET_MAX)
-		return DROP_TOO_BIG;
+	assert(plan->seg_len <= FRAGMENT_PACKET_MAX);
 	for (uint32_t i = 0; why == DROP_NONE && i < plan->segments; i++) {
 		uint32_t len = i + 1 < plan->segments ? plan->seg_len : plan->last_len;
 		gso_split(h, ip, plan, i, 1, false, n->scratch, 0);
@@ -299,13 +306,16 @@ static void out_packet(struct node *n, struct peer *p, nsec now, const struct pa
 	enum drop why = gso_plan(h, ip, len, room, &plan);
 
 	if (why == DROP_NONE && plan.seg_len > room) {
-		if (p->warren) {
+		if (p->warren && plan.seg_len > FRAGMENT_PACKET_MAX) {
+			room = plan.seg_len;
+		} else if (p->warren) {
 			why = out_too_large(n, p, now, path, h, ip, &plan, room);
 			if (why != DROP_NONE)
 				node_drop(n, p, why);
 			return;
+		} else {
+			why = stock_too_large(n, now, ip, len, room);
 		}
-		why = stock_too_large(n, now, ip, len, room);
 	}
 	if (why == DROP_NONE && around_text(path) + wg_padded(plan.seg_len, room) > RUN_BYTES)
 		why = DROP_TOO_BIG;
@@ -397,8 +407,8 @@ static void send_scratch(struct node *n, const struct peer *p, struct link *l,
 void out_message(struct peer *p, const uint8_t *msg, size_t len, bool handshake)
 {
 	struct path path;
-	if (!peer_path(p, &path)) {
-		node_drop(p->node, p, DROP_NO_PATH);
+	if (p->node->down || !peer_path(p, &path)) {
+		node_drop(p->node, p, p->node->down ? DROP_LINK_DOWN : DROP_NO_PATH);
 		wg_peer_unsent(p->wg, len);
 		return;
 	}

@@ -80,6 +80,24 @@ void node_static_unroute_all(struct peer *p)
 	peer_unroute_all(p);
 }
 
+void node_set_down(struct node *n, nsec now, bool down)
+{
+	if (n->down == down)
+		return;
+	n->down = down;
+	for (struct peer *p = n->peers; p; p = p->next) {
+		if (p->kind != PEER_STATIC)
+			continue;
+		if (down) {
+			peer_drop_staged(p, DROP_LINK_DOWN);
+			p->had_session = false;
+			wg_peer_stop(p->wg);
+		} else {
+			wg_peer_start(p->wg, now);
+		}
+	}
+}
+
 struct peer *node_peer_find(const struct node *n, const uint8_t key[static 32])
 {
 	struct wg_peer *wg = wg_peer_find(n->wg, key);

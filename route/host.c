@@ -266,8 +266,3 @@ bool kernel_path_leads(struct kernel_routes *k, const struct addr *a, const stru
 	return ask_route(k, &(struct question){ .to = local }, see_local, &ours) == 0 && ours &&
 	       ask_route(k, &there, see_device_taken, &w) == 0 && w.oif == ifindex;
 }
-
-uint32_t kernel_link_mtu_now(struct kernel_routes *k)
-{
-	return device_mtu(k, k->ifindex);
-}

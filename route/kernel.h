@@ -102,8 +102,17 @@ void kernel_addresses_changed(struct kernel_routes *k);
 /* Do marked datagrams from `local`, an address of ours, leave for `a` by that interface? */
 bool kernel_path_leads(struct kernel_routes *k, const struct addr *a, const struct addr *local,
 		       uint32_t mark, unsigned ifindex);
-/* The MTU of our TUN as it is now; 0 where it cannot be had. */
-uint32_t kernel_link_mtu_now(struct kernel_routes *k);
+/* Our TUN as it is now. */
+struct kernel_link {
+	uint32_t mtu;
+	bool up;
+};
+
+/* False where it is not in this network namespace, or cannot be asked for. */
+bool kernel_link_now(struct kernel_routes *k, struct kernel_link *out);
+/* The same of a device in the namespace that `netns` is a descriptor of. */
+bool kernel_link_elsewhere(struct kernel_routes *k, int netns, const char *name,
+			   struct kernel_link *out);
 
 /*
  * A second netlink socket that becomes readable when addresses, links or routes change;

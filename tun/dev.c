@@ -17,6 +17,11 @@
 #define TUN_F_USO6 0x40
 #endif
 
+/* since Linux 5.7 */
+#ifndef TUNGETDEVNETNS
+#define TUNGETDEVNETNS _IO('T', 227)
+#endif
+
 enum {
 	OFFLOAD_CSUM = TUN_F_CSUM,
 	OFFLOAD_TSO = OFFLOAD_CSUM | TUN_F_TSO4 | TUN_F_TSO6,
@@ -100,6 +105,17 @@ int tun_open(struct tun *t, const char *name)
 	if (err < 0)
 		tun_close(t);
 	return err;
+}
+
+int tun_netns(const struct tun *t, char name[static IFNAMSIZ])
+{
+	struct ifreq ifr = { 0 };
+	if (ioctl(t->fd, TUNGETIFF, &ifr) < 0)
+		return -errno;
+	memcpy(name, ifr.ifr_name, IFNAMSIZ);
+	name[IFNAMSIZ - 1] = '\0';
+	int fd = ioctl(t->fd, TUNGETDEVNETNS);
+	return fd < 0 ? -errno : fd;
 }
 
 void tun_close(struct tun *t)

@@ -26,6 +26,8 @@ enum { TUN_READ_MAX = VNET_HDR_LEN + 65535 };
  * already. 0, or -errno: -ENOENT no /dev/net/tun, -EPERM no CAP_NET_ADMIN, -EBUSY in use.
  */
 int tun_open(struct tun *t, const char *name);
+/* The network namespace that the device is in now, as a descriptor; the name that it has there. Or -errno. */
+int tun_netns(const struct tun *t, char name[static IFNAMSIZ]);
 void tun_close(struct tun *t);
 
 /* One packet or super-packet: its length without the vnet header, 0 when there is none, or -errno. */

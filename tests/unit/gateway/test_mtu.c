@@ -232,6 +232,21 @@ static void test_stock_believes_true_icmp(void **state)
 	assert_int_equal(peer_mtu(p), 1420);
 }
 
+/* IPv6 takes no less than 1280 anywhere: who says so is not believed at all. */
+static void test_no_less_than_ip6_has(void **state)
+{
+	(void)state;
+	at_ip6();
+	struct peer *p = stock();
+	data(0, 1400);
+	struct udp_too_big e = icmp(1279);
+	hear(&e);
+	assert_int_equal(peer_mtu(p), 1420);
+	e.mtu = 1280;
+	hear(&e);
+	assert_int_equal(peer_mtu(p), 1200);
+}
+
 static void test_forged_icmp(void **state)
 {
 	(void)state;
@@ -320,6 +335,7 @@ int main(void)
 		T(test_roaming_searches_anew),
 		T(test_local_too_big),
 		T(test_stock_believes_true_icmp),
+		T(test_no_less_than_ip6_has),
 		T(test_forged_icmp),
 		T(test_warren_verifies_icmp),
 		T(test_icmp_rate),

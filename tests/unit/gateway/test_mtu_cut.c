@@ -205,21 +205,31 @@ static void test_tcp_is_never_cut(void **state)
 	expect_none(0);
 }
 
-static void test_too_large_for_all(void **state)
+/* Larger than what the other puts together: whole, and cut outside where it has to be. */
+static void test_larger_than_fragments(void **state)
 {
+	static const uint32_t sizes[] = { 9001, 20000, 34736, 65400 };
 	static uint8_t ip[PACKET_MAX];
 	(void)state;
 	cutters(1400);
-	raw_packet(ip, 9001);
-	into_tun(&plain, ip, 9001);
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		into_tun(&plain, ip, raw_packet(ip, sizes[i]));
+		assert_true(nwire == 1 && wire[0].tx.may_fragment && wire[0].datagrams == 1);
+		settle();
+		expect_same(ip, sizes[i]);
+	}
+	got_bytes = 0;
+	super(true, 30000, 60000);
+	settle();
+	assert_int_equal(got_bytes, 60056);
+	expect_none(0);
+	into_tun(&plain, ip, raw_packet(ip, 9000)); /* which it does put together */
+	assert_false(wire[0].tx.may_fragment);
+	settle();
+	expect_same(ip, 9000);
+	into_tun(&plain, ip, raw_packet(ip, 65500)); /* no datagram holds that */
 	assert_int_equal(nwire, 0);
 	assert_int_equal(drops(0, DROP_TOO_BIG), 1);
-	super(true, 8973, 17946);  /* 9001 each */
-	super(true, 30000, 60000); /* no place of ours holds that */
-	assert_int_equal(nwire, 0);
-	assert_int_equal(drops(0, DROP_TOO_BIG), 3);
-	settle();
-	assert_int_equal(ends[1].came, 0);
 }
 
 /* --- loss and time --- */
@@ -396,7 +406,7 @@ int main(void)
 		T(test_partial_sums),
 		T(test_udp_super),
 		T(test_tcp_is_never_cut),
-		T(test_too_large_for_all),
+		T(test_larger_than_fragments),
 		T(test_a_part_lost),
 		T(test_staged),
 		T(test_session_ends_between),

@@ -184,14 +184,46 @@ static void test_nothing_else_inside(void **state)
 	assert_int_equal(drops(0, DROP_OUTER_INSIDE), 2);
 }
 
+/* --- an interface that is down --- */
+
+static uint64_t sent_to(const struct peer *p)
+{
+	struct wg_peer_stats s;
+	wg_peer_stats(p->wg, now, &s);
+	return s.tx_bytes;
+}
+
+static void test_down_and_up(void **state)
+{
+	(void)state;
+	struct peer *p = stock_pair();
+	node_static_keepalive(p, now, 1);
+	run_for(5 * SEC);
+	node_set_down(ends[0].node, now, true);
+	uint64_t sent = sent_to(p), heard = drops(0, DROP_LINK_DOWN);
+	run_for(100 * SEC);
+	assert_int_equal(sent_to(p), sent);
+	send_inner(1, two, one, 1, 100);
+	settle();
+	assert_int_equal(ends[0].came, 0);
+	assert_true(drops(0, DROP_LINK_DOWN) > heard);
+	node_static_keepalive(p, now, 2); /* leaves nothing, and counts nothing */
+	run_for(SEC);
+	assert_int_equal(sent_to(p), sent);
+	node_set_down(ends[0].node, now, false);
+	run_for(6 * SEC);
+	assert_true(wg_can_send(p->wg, now));
+	send_inner(1, two, one, 1, 100);
+	settle();
+	assert_true(ends[0].came >= 1);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_source_is_what_was_addressed),
-		T(test_onion),
-		T(test_what_goes_round),
-		T(test_nothing_else_inside),
+		T(test_source_is_what_was_addressed), T(test_onion),	   T(test_what_goes_round),
+		T(test_nothing_else_inside),	      T(test_down_and_up),
 	};
 	if (sodium_init() < 0)
 		return 1;
