@@ -173,11 +173,14 @@ struct wg_packet {
 	enum drop drop;	      /* out */
 };
 
-/* Length after padding: a multiple of 16, but not beyond the inner MTU (paper 5.4.6). */
+/*
+ * Length after padding: a multiple of 16 (paper 5.4.6); none where that is beyond the inner MTU, of which
+ * a route, which only the kernel knows, may leave less.
+ */
 static inline uint32_t wg_padded(uint32_t len, uint32_t mtu)
 {
 	uint32_t padded = (len + WG_PADDING - 1) & ~(uint32_t)(WG_PADDING - 1);
-	return padded <= mtu ? padded : (len > mtu ? len : mtu);
+	return padded <= mtu ? padded : len;
 }
 
 /* True when wg_seal() would work now. Otherwise stage the packet and call wg_peer_initiate(). */

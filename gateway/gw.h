@@ -79,7 +79,6 @@ struct gw {
 	/* static peers' endpoints that are names, and full tunnels ([IPv4]) */
 	struct gw_name *names;
 	size_t nnames;
-	uint32_t name_id;
 	bool full[2];
 	struct trino_facts trino; /* our own, as the shim last said */
 	/* towards the shim */
@@ -128,6 +127,7 @@ int gw_static_peers(struct gw *g);
 void gw_static_turn(struct gw *g, nsec now); /* names that are to be looked up */
 nsec gw_static_deadline(const struct gw *g);
 bool gw_static_answer(struct gw *g, const struct resolve_answer *a); /* false: not one of these */
+void gw_static_helper(struct gw *g); /* there is a helper, or another one */
 /* Before a default route to the peer: false where it has to wait, or cannot be. */
 bool gw_static_full_tunnel(struct gw *g, const struct peer *p, bool v4);
 void gw_static_full_tunnel_end(struct gw *g, bool v4);

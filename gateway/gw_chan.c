@@ -248,6 +248,7 @@ static void on_helper_fd(struct gw *g, int fd)
 	ev_io_init(&g->helper_io, on_helper, fd, EV_READ);
 	g->helper_io.data = g;
 	ev_io_start(g->loop.ev, &g->helper_io);
+	gw_static_helper(g);
 	if (g->cfg->joining)
 		gw_resolve(g);
 }

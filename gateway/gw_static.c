@@ -8,18 +8,17 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define ANSWER_TIME (10 * NSEC_PER_SEC) /* for the helper's answer */
+#define ANSWER_TIME (60 * NSEC_PER_SEC) /* for the helper's, whose name servers may be silent */
 #define RETRY_MOST (30 * NSEC_PER_SEC)
 
 enum {
 	FULL_TUNNEL_TABLE = 51820, /* wg-quick's */
-	NAME_ID = 1u << 31,	   /* of a question: not the rendezvous' */
+	NAME_ID = 1u << 31,	   /* of a question: not the rendezvous'; with the name's place */
 };
 
 /* A peer whose endpoint is a name that is not known yet. */
 struct gw_name {
-	const struct wgconf_peer *peer;
-	uint32_t id; /* of the question under way; 0: none */
+	const struct wgconf_peer *peer; /* NULL: known by now */
 	nsec next, gap;
 };
 
@@ -50,14 +49,14 @@ static struct gw_name *waiting(const struct gw *g, const uint8_t *key)
 
 static void ask(struct gw *g, struct gw_name *n)
 {
-	struct resolve_question q = { .port = n->peer->port };
+	struct resolve_question q = { .id = NAME_ID | (uint32_t)(n - g->names),
+				      .port = n->peer->port };
 
 	n->next = g->loop.now + ANSWER_TIME;
-	q.id = NAME_ID | ++g->name_id;
 	static_assert(sizeof(q.host) >= sizeof(n->peer->host), "a name fits its question");
 	memcpy(q.host, n->peer->host, sizeof(n->peer->host));
-	if (g->helper_fd >= 0 && send(g->helper_fd, &q, sizeof(q), MSG_NOSIGNAL) == sizeof(q))
-		n->id = q.id;
+	if (send(g->helper_fd, &q, sizeof(q), MSG_NOSIGNAL) < 0)
+		n->next = g->loop.now + NSEC_PER_SEC;
 }
 
 void gw_static_turn(struct gw *g, nsec now)
@@ -101,24 +100,30 @@ static void known(struct gw *g, struct gw_name *n, const struct endpoint *at)
 
 bool gw_static_answer(struct gw *g, const struct resolve_answer *a)
 {
+	size_t i = a->id & ~NAME_ID;
+
 	if (!(a->id & NAME_ID))
 		return false;
-	for (size_t i = 0; i < g->nnames; i++) {
-		struct gw_name *n = &g->names[i];
-		if (!n->peer || n->id != a->id || a->count > RESOLVE_MAX)
-			continue;
-		const struct endpoint *at = usable(g, a);
-		if (at) {
-			known(g, n, at);
-			break;
-		}
-		if (!n->gap)
-			log_warn("no address for the endpoint's name %s: trying again",
-				 n->peer->host);
-		n->gap = n->gap ? nsec_min(2 * n->gap, RETRY_MOST) : NSEC_PER_SEC;
-		n->next = g->loop.now + n->gap;
+	if (i >= g->nnames || !g->names[i].peer || a->count > RESOLVE_MAX)
+		return true;
+	struct gw_name *n = &g->names[i];
+	const struct endpoint *at = usable(g, a);
+	if (at) {
+		known(g, n, at);
+		return true;
 	}
+	if (!n->gap)
+		log_warn("no address for the endpoint's name %s: trying again", n->peer->host);
+	n->gap = n->gap ? nsec_min(2 * n->gap, RETRY_MOST) : NSEC_PER_SEC;
+	n->next = g->loop.now + n->gap;
 	return true;
+}
+
+/* One that has just begun was asked nothing yet. */
+void gw_static_helper(struct gw *g)
+{
+	for (size_t i = 0; i < g->nnames; i++)
+		g->names[i].next = 0;
 }
 
 static void look_up(struct gw *g, const struct wgconf_peer *wp)

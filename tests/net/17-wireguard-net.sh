@@ -390,7 +390,7 @@ lost() {
 	lab_wait 5 "$(after 1)"
 	grown=$(($(memory u) - before))
 	check "lost: no endpoint: 20 MB wait in no more than $grown KiB" test "$grown" -lt 2048
-	check "lost: and are counted" test "$(wg_drops u wg0 queue_full)" -gt 10000
+	check "lost: and are counted" test "$(wg_drops u wg0 no_path)" -gt 10000
 	check "lost: and nothing leaves" test "$(from 203.0.113.54 udp)" = 0
 	check_wait 10 "lost: until the peer comes" "pings v u"
 	check "lost: then it is reached" pings u v
