@@ -73,7 +73,7 @@ static _Noreturn void body(char *const *argv, const struct passwd *pw,
 	int err = pw ? become(pw) : 0;
 	if (err < 0)
 		log_error("cannot become user %s: %s", pw->pw_name, strerror(-err));
-	else if (proc_drop_capabilities(-1) < 0)
+	else if (proc_drop_capabilities(-1, -1) < 0)
 		log_error("cannot drop capabilities for the command");
 	else {
 		/* after the change of user, which clears it. Without us it has no network, and a second

@@ -382,7 +382,8 @@ static int set_up(struct gw *g)
 	}
 	if (err == 0)
 		gw_net_follow(g);
-	if (err == 0 && (err = proc_drop_capabilities(CAP_NET_ADMIN)) < 0)
+	/* wg(8) may ask for port 53 or 443 at any time */
+	if (err == 0 && (err = proc_drop_capabilities(CAP_NET_ADMIN, CAP_NET_BIND_SERVICE)) < 0)
 		log_error("cannot drop capabilities: %s", strerror(-err));
 	return err;
 }

@@ -57,7 +57,7 @@ _Noreturn void helper_main(int chan)
 	struct chan_msg m;
 	int fd;
 
-	if (proc_become_nobody() < 0 || proc_drop_capabilities(-1) < 0)
+	if (proc_become_nobody() < 0 || proc_drop_capabilities(-1, -1) < 0)
 		_exit(EXIT_CANNOT);
 	while (poll(p, 2, -1) >= 0 || errno == EINTR) {
 		if (p[0].revents) {

@@ -94,11 +94,15 @@ void proc_child(int keep)
 	syscall(SYS_close_range, keep < 3 ? 3u : (unsigned)keep + 1, ~0u, 0u);
 }
 
-int proc_drop_capabilities(int cap)
+int proc_drop_capabilities(int cap, int if_held)
 {
+	bool held = if_held >= 0 && capng_get_caps_process() == 0 &&
+		    capng_have_capability(CAPNG_PERMITTED, (unsigned)if_held);
 	capng_clear(CAPNG_SELECT_BOTH);
 	if (cap >= 0)
 		capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, (unsigned)cap);
+	if (held)
+		capng_update(CAPNG_ADD, CAPNG_EFFECTIVE | CAPNG_PERMITTED, (unsigned)if_held);
 	/* the bounding set needs CAP_SETPCAP, which an unprivileged rendezvous has not */
 	int err = capng_apply(geteuid() == 0 ? CAPNG_SELECT_BOTH : CAPNG_SELECT_CAPS);
 	if (err < 0 && geteuid() == 0)

@@ -44,8 +44,11 @@ int chan_recv(int chan, struct chan_msg *m, int *fd);
 pid_t proc_fork(void);
 /* In a fresh child: default signals, and no descriptor but 0, 1, 2 and `keep`. */
 void proc_child(int keep);
-/* Keeps the capability `cap` (a CAP_* number, -1: none) alone, no new privileges. 0 or -errno. */
-int proc_drop_capabilities(int cap);
+/*
+ * Keeps the capability `cap` alone, and `if_held` where we have it (CAP_* numbers, -1: none); no new
+ * privileges. 0 or -errno.
+ */
+int proc_drop_capabilities(int cap, int if_held);
 /*
  * No core file and no debugger of the same user: keys and tokens are in here. An exec undoes it, so the
  * command is not concerned.

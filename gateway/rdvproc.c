@@ -81,7 +81,7 @@ static _Noreturn void store_body(struct proc *p, int fd)
 		log_error("the leases in %s: %s", path, err);
 		_exit(EXIT_CANNOT);
 	}
-	if (proc_drop_capabilities(-1) < 0)
+	if (proc_drop_capabilities(-1, -1) < 0)
 		_exit(EXIT_CANNOT);
 	int flags = fcntl(fd, F_GETFL);
 	fcntl(fd, F_SETFL, flags & ~O_NONBLOCK); /* it may wait: that is what it is for */
@@ -414,7 +414,7 @@ static int set_up(struct proc *p)
 	if (err == 0)
 		err = start_store(p);
 	if (err == 0)
-		err = proc_drop_capabilities(-1);
+		err = proc_drop_capabilities(-1, -1);
 	return err;
 }
 

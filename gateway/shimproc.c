@@ -41,7 +41,7 @@ _Noreturn void shim_main(const struct shim_config *cfg, int chan)
 			cfg->proxy_port);
 	else if (err < 0)
 		log_error("cannot start the shim: %s", strerror(-err));
-	else if ((err = proc_become_nobody()) < 0 || (err = proc_drop_capabilities(-1)) < 0)
+	else if ((err = proc_become_nobody()) < 0 || (err = proc_drop_capabilities(-1, -1)) < 0)
 		log_error("cannot drop the shim's privileges: %s", strerror(-err));
 	if (err < 0) {
 		chan_send(chan, &cannot, -1);
