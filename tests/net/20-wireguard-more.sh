@@ -280,7 +280,7 @@ moved() {
 	check_wait 5 "moved: speaks" "lab_in room ping -q -c 1 -W 1 10.7.0.2"
 	check "moved: its MTU there is heeded" lab_in room ping -q -c 1 -W 1 -M 'do' -s 7972 10.7.0.2
 	lab_in room ip link set wg0 mtu 1300
-	check_wait 5 "moved: and a smaller one" "[ \$(padded 1297) = 1297 ]" "padded 1297"
+	check_wait 15 "moved: and a smaller one" "[ \$(padded 1297) = 1297 ]" "padded 1297"
 	lab_in room ip link set wg0 down
 	wg_of m1 set wg0 peer "$(wg_pub m2)" persistent-keepalive 1
 	check_wait 5 "down: it is seen" "pings m2 10.7.0.1; [ \$(wg_drops m1 wg0 link_down) -gt 0 ]"
