@@ -31,11 +31,12 @@ enum {
 #define RESERVE_LEFT (20 * NSEC_PER_SEC)
 /*
  * And how far the count may, where it is ahead of the clock: counters grow by less than one in this many
- * nanoseconds, so this is enough for 15 s and for 7. Starts take longer than it adds.
+ * nanoseconds, so this is enough for 30 s and for 15; and for 900 initiations between two looks, which are 65
+ * microseconds apart. Starts take longer than it adds.
  */
 #define COUNT_EVERY 256
-#define COUNT_RESERVE (60 * NSEC_PER_MSEC)
-#define COUNT_LEFT (30 * NSEC_PER_MSEC)
+#define COUNT_RESERVE (120 * NSEC_PER_MSEC)
+#define COUNT_LEFT (60 * NSEC_PER_MSEC)
 
 static const uint8_t magic[] = { 'w', 'a', 'r', 'r', 'e', 'n', ' ', 's' };
 

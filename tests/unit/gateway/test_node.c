@@ -238,8 +238,9 @@ static void test_stage_bytes(void **state)
 static struct peer *add_unreachable(unsigned i, const char *allowed)
 {
 	uint8_t key[32] = { 0x20, (uint8_t)i, (uint8_t)(i >> 8) };
+	struct endpoint nowhere = { .addr = addr_v4_u32(0xcb007109), .port = 9 };
 	struct prefix p;
-	struct peer *peer = node_static_add(ends[0].node, now, key, NULL, NULL, 0);
+	struct peer *peer = node_static_add(ends[0].node, now, key, NULL, &nowhere, 0);
 	assert_non_null(peer);
 	assert_true(prefix_parse(allowed, &p));
 	assert_int_equal(node_static_route(ends[0].node, peer, &p), 0);

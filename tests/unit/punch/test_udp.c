@@ -8,7 +8,6 @@
 #include <netinet/udp.h>
 #include <poll.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <setjmp.h>
 #include <sched.h>
@@ -258,9 +257,8 @@ static void refused_batches(void **state)
 		assert_int_equal(a.gso, t[i].gso_after);
 	}
 	assert_int_equal(a.tx_datagrams, 44);
-	/* the device takes less than before: what is refused singly, too, was no batch's fault */
-	kernel.batch_error = EINVAL;
-	kernel.largest = SEG - 1;
+	/* what is refused singly, too, was no batch's fault */
+	kernel.batch_error = EINVAL, kernel.largest = SEG - 1;
 	struct udp_tx tx = to_b("127.0.0.1", 10 * SEG + 3, SEG);
 	assert_int_equal(udp_send(&a, &tx, 1), 10);
 	assert_true(a.gso);
