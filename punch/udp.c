@@ -44,11 +44,15 @@ static int want_pktinfo(const struct udp_socket *s)
 		     : set_int(s->fd, IPPROTO_IP, IP_PKTINFO, 1);
 }
 
+/*
+ * Without DF it is the routers that cut, where they must: the kernel's cached path MTU, which a forged message
+ * can lower, is not asked either (IP_PMTUDISC_OMIT). In IPv6 only the sender cuts, and so it has to be.
+ */
 static int set_df(const struct udp_socket *s, bool v4, bool clear)
 {
 	if (v4)
 		return set_int(s->fd, IPPROTO_IP, IP_MTU_DISCOVER,
-			       clear ? IP_PMTUDISC_DONT : IP_PMTUDISC_PROBE);
+			       clear ? IP_PMTUDISC_OMIT : IP_PMTUDISC_PROBE);
 	return set_int(s->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER,
 		       clear ? IPV6_PMTUDISC_DONT : IPV6_PMTUDISC_PROBE);
 }
