@@ -90,19 +90,47 @@ static void print_drops(const json_t *drops)
 	printf("\n");
 }
 
-/* The MTU of the path in use: of the outer packets, as people know it of their lines. */
-static void path_mtu_text(const json_t *p, char out[static 24])
+static const json_t *path_in_use(const json_t *p)
 {
 	const json_t *path;
 	size_t i;
 
-	snprintf(out, 24, "-");
 	json_array_foreach(json_object_get(p, "paths"), i, path)
 	{
-		if (!json_is_true(json_object_get(path, "in_use")))
-			continue;
-		bool done = strcmp(str(path, "mtu_state"), "complete") == 0;
+		if (json_is_true(json_object_get(path, "in_use")))
+			return path;
+	}
+	return NULL;
+}
+
+/* The MTU of a path: of the outer packets, as people know it of their lines. */
+static const char *path_mtu_text(const json_t *path, char out[static 24])
+{
+	bool done = strcmp(str(path, "mtu_state"), "complete") == 0;
+	if (json_object_get(path, "mtu"))
 		snprintf(out, 24, "%lld%s", num(path, "mtu"), done ? "" : "?");
+	else
+		snprintf(out, 24, "-");
+	return out;
+}
+
+/* Paths that are searched and not in use, below the one that is; and where batches get lost. */
+static void print_paths(const json_t *p)
+{
+	const json_t *path;
+	char rtt[24], mtu[24];
+	size_t i;
+
+	json_array_foreach(json_object_get(p, "paths"), i, path)
+	{
+		bool used = json_is_true(json_object_get(path, "in_use"));
+		if (!used && json_object_get(path, "mtu"))
+			printf("  %-16s %-16s %-7s %-26s %10s %8s\n", "", "or", str(path, "kind"),
+			       str(path, "endpoint"), ms_text(path, "rtt_ms", rtt),
+			       path_mtu_text(path, mtu));
+		if (json_is_false(json_object_get(path, "batches")))
+			printf("  %-16s %s to %s: datagrams go singly, batches of them get lost\n",
+			       "", str(path, "kind"), str(path, "endpoint"));
 	}
 }
 
@@ -125,13 +153,14 @@ static void print_peer(const json_t *p)
 	char key[12];
 
 	snprintf(key, sizeof(key), "%.8s…", str(p, "key"));
-	path_mtu_text(p, path_mtu);
+	path_mtu_text(path_in_use(p), path_mtu);
 	/* the dots of a key's beginning are one character and three bytes */
 	printf("  %-*s %-16s %-7s %-26s %10s %8s %5lld %11s %11s  %s\n", member ? 16 : 18,
 	       member ? str(p, "id") : key, member ? str(p, "ip") : "-", str(p, "path"),
 	       str(p, "endpoint"), ms_text(p, "rtt_ms", rtt), path_mtu, num(p, "mtu"),
 	       bytes_text(num(p, "tx_bytes"), tx), bytes_text(num(p, "rx_bytes"), rx),
 	       member ? str(p, "release") : "");
+	print_paths(p);
 	print_fragments(p);
 }
 
@@ -162,6 +191,8 @@ static void print_gateway(const json_t *o)
 	if (json_is_integer(json_object_get(o, "mtu_pinned")))
 		printf("inner MTU pinned to %lld: what does not fit a path is cut\n",
 		       num(o, "mtu_pinned"));
+	if (json_is_false(json_object_get(json_object_get(o, "udp"), "gso")))
+		printf("datagrams go singly: no segmentation offload\n");
 	print_cpu(json_object_get(o, "cpu"));
 	printf("\n  %-16s %-16s %-7s %-26s %10s %8s %5s %11s %11s  %s\n", "MEMBER", "ADDRESS",
 	       "PATH", "ENDPOINT", "RTT", "PATH-MTU", "MTU", "SENT", "RECEIVED", "RELEASE");
