@@ -40,8 +40,8 @@ uint32_t packet_build_super(const struct spec *s, uint16_t gso_size, uint8_t *ou
 
 uint32_t packet_l4(const uint8_t *ip); /* offset of the transport header */
 bool packet_is_udp(const uint8_t *ip);
-bool packet_sums_ok(const uint8_t *ip, uint32_t len);		  /* IPv4 header and transport */
-void packet_fix_sums(uint8_t *ip, uint32_t len);		  /* full sums, in place */
+bool packet_sums_ok(const uint8_t *ip, uint32_t len); /* IPv4 header and transport */
+void packet_fix_sums(uint8_t *ip, uint32_t len);      /* full sums, in place */
 /* What a kernel does with a packet that still needs its checksum; `h` is its vnet header, without GSO. */
 void packet_complete(const struct vnet_hdr *h, uint8_t *ip, uint32_t len);
 uint16_t naive_sum(uint32_t start, const uint8_t *p, uint32_t n); /* folded, host order */
