@@ -23,7 +23,7 @@ enum { LOCK_TRIES = 50, LOCK_WAIT_US = 20000 };
 #define GSO_AGAIN (600 * NSEC_PER_SEC)
 #define ROSTER_COALESCE (250 * NSEC_PER_MSEC)
 
-static void save_state(struct gw *g)
+static bool save_state(struct gw *g)
 {
 	struct state *s = &g->cfg->state;
 	const struct node_lease_info *l = node_lease(g->node);
@@ -37,14 +37,26 @@ static void save_state(struct gw *g)
 	int err = state_save(s);
 	if (err < 0)
 		log_warn("cannot write the state in %s: %s", s->dir, strerror(-err));
+	return err == 0;
 }
 
-/* What may be sent as TAI64N before the next save is reserved ahead, so a crash repeats none. */
+/*
+ * What may be sent as TAI64N before the next save is reserved ahead, so a crash repeats none. Looked at in
+ * each turn: initiations to thousands of peers go through a reserve quickly.
+ */
 static void reserve_timestamps(struct gw *g)
 {
-	if (state_reserve(&g->cfg->state, g->loop.now, g->loop.now + g->loop.wall_offset,
-			  wg_timestamp_last(node_wg(g->node))))
-		save_state(g);
+	struct state *s = &g->cfg->state;
+	nsec now = g->loop.now;
+	int64_t before = s->timestamp;
+
+	if (now < g->next_reserve ||
+	    !state_reserve(s, now, now + g->loop.wall_offset, wg_timestamp_last(node_wg(g->node))))
+		return;
+	if (!save_state(g)) { /* nothing is reserved; not tried in each turn */
+		s->timestamp = before;
+		g->next_reserve = now + HOUSEKEEPING;
+	}
 }
 
 static void settle_timestamps(struct gw *g)
@@ -182,7 +194,6 @@ static void housekeeping(struct gw *g, nsec now)
 		gw_net_follow(g);
 	g->loop.wall_offset = loop_wall_offset();
 	node_set_wall(g->node, g->loop.wall_offset);
-	reserve_timestamps(g);
 	batches_again(g, now);
 	node_enrol_info(g->node, &e);
 	if (g->cfg->joining && !e.registered && e.last_answer == 0 && g->refused_limit) {
@@ -203,6 +214,7 @@ static void turn(void *ctx, nsec now)
 		housekeeping(g, now);
 	gw_static_turn(g, now);
 	node_tick(g->node, now);
+	reserve_timestamps(g);
 	if (g->roster_changed && now >= g->next_roster) {
 		g->roster_changed = false;
 		g->next_roster = now + ROSTER_COALESCE;

@@ -71,7 +71,7 @@ struct gw {
 	bool up, releasing, roster_changed;
 	uint32_t own_mtu; /* bare: the interface's, as was last seen */
 	bool moved;	  /* the TUN is in another network namespace, of which nothing is heard */
-	nsec next_housekeeping, next_roster, next_gso;
+	nsec next_housekeeping, next_roster, next_reserve, next_gso;
 	/* name look-ups under way, one per rendezvous of the token */
 	uint32_t resolve_id, resolve_left;
 	struct endpoint resolved[RESOLVE_MAX];
