@@ -83,9 +83,9 @@ static bool plan_hint(struct pmtu *m)
 }
 
 /*
- * The size that is believed is to be proven again, so it goes several times. Where it is dear, all
- * above it is left to later rounds, and the last of its tries to the round that goes again. Where there
- * may be more than the usual, bytes are needed for that: those between 1280 and 1500 can wait a round.
+ * The size that is believed is to be proven again, so it goes several times; once where it is dear, and all
+ * above it is left to later rounds. Where there may be more than the usual, bytes are needed for that:
+ * those between 1280 and 1500 can wait a round.
  */
 void pmtu_plan_first(struct pmtu *m)
 {
@@ -98,7 +98,7 @@ void pmtu_plan_first(struct pmtu *m)
 		plan_new(m, m->max);
 	if (!again)
 		plan_hint(m);
-	bool rich = !believed && m->search.high > PMTU_JUMBO;
+	bool rich = dear || (!believed && m->search.high > PMTU_JUMBO);
 	size_t n = again ? 3 : rich ? 2 : ARRAY_SIZE(usual);
 	for (size_t i = 0; i < n; i++)
 		plan_new(m, usual[i]);

@@ -219,12 +219,18 @@ static bool seen(const struct pmtu *m, uint32_t number)
 	return s->number == number && s->fate == FATE_SEEN;
 }
 
-/* Smaller than what passed, and lost all the same. */
+static bool lost(const struct pmtu *m, uint32_t number)
+{
+	const struct pmtu_sent *s = &m->sent[number % PMTU_WINDOW];
+	return s->number == number && s->fate == FATE_LOST;
+}
+
+/* Smaller than what passed, and lost all the same: not one that is still under way behind that. */
 static void notice_loss(struct pmtu *m)
 {
 	const struct pmtu_round *r = &m->round;
 	for (unsigned i = 0; i < r->next; i++)
-		if (r->plan[i] <= r->best && !seen(m, r->numbers[i]))
+		if (r->plan[i] <= r->best && lost(m, r->numbers[i]))
 			m->search.lossy = true;
 }
 

@@ -50,6 +50,24 @@ static void test_jumbo_grows(void **state)
 	assert_true(longest <= 4);
 }
 
+/* The same where the path was another before, which has to be proven first. */
+static void test_jumbo_changes(void **state)
+{
+	static const uint32_t sizes[] = { 1500, 2000, 4000, 8500, 8999, 9000 };
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
+		for (unsigned j = 0; j < ARRAY_SIZE(sizes); j++) {
+			path_init(&p, 1, 9000, sizes[i], 2 * MSEC);
+			assert_true(path_search(&p, 60 * SEC));
+			p.mtu = sizes[j];
+			pmtu_start(&p.m, p.now, 77, 9000);
+			path_run(&p, p.now + 30 * SEC);
+			if (p.m.size > sizes[j] || p.m.size < sizes[j] * 93 / 100)
+				fail_msg("%u after %u: %u", sizes[j], sizes[i], p.m.size);
+		}
+	}
+}
+
 /* A router says what it takes: exact at once, whatever was believed before. */
 static void test_jumbo_told(void **state)
 {
@@ -112,9 +130,8 @@ static void test_loss_20(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_jumbo_grows),
-		cmocka_unit_test(test_jumbo_told),
-		cmocka_unit_test(test_loss_5),
+		cmocka_unit_test(test_jumbo_grows), cmocka_unit_test(test_jumbo_changes),
+		cmocka_unit_test(test_jumbo_told),  cmocka_unit_test(test_loss_5),
 		cmocka_unit_test(test_loss_20),
 	};
 	return cmocka_run_group_tests_name("pmtu grow", tests, NULL, NULL);
