@@ -6,6 +6,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* A wait that is over sooner was none: epoll_wait() and back. */
+#define NO_WAIT (NSEC_PER_MSEC / 200)
+
 enum { ERROR_ROUNDS = 4, READ_PRICE = 32, READ_CREDIT_MOST = 8 * READ_PRICE };
 
 void gw_send_udp(void *ctx, const struct udp_tx *tx, unsigned n)
@@ -25,14 +28,14 @@ void gw_send_tun(void *ctx, const struct gro_write *w)
 
 /*
  * A read that finds nothing costs as much as one that does. The first of a turn finds something, for epoll
- * said so. As many more are tried as packets went to the TUN since, for each may have been answered; and
- * others on credit, which packets earn: where they come one by one, one read in READ_PRICE finds nothing,
- * and a queue is still emptied at once.
+ * said so. As many more are tried as packets went to the TUN since, for each may have been answered; and all
+ * that there is where nobody had to wait for the first, so that a queue is emptied at once. The read that
+ * ends that is paid for by the packets before it, so that at most one read in READ_PRICE finds nothing.
  */
 static bool may_read_on(const struct gw *g, unsigned reads, size_t bytes)
 {
-	return reads == 0 ||
-	       (bytes < GW_TURN_BYTES && (reads < g->tun_writes || g->read_credit >= READ_PRICE));
+	bool queue = g->loop.waited < NO_WAIT && g->read_credit >= READ_PRICE;
+	return reads == 0 || (bytes < GW_TURN_BYTES && (reads < g->tun_writes || queue));
 }
 
 static void note_read(struct gw *g, bool found)
@@ -211,6 +214,7 @@ void gw_io_socket(struct gw *g, const struct udp_socket *s)
 
 void gw_io_start(struct gw *g)
 {
+	g->read_credit = READ_CREDIT_MOST;
 	ev_io_init(&g->tun_io, on_tun, g->tun.fd, EV_READ);
 	g->tun_io.data = g;
 	ev_io_start(g->loop.ev, &g->tun_io);

@@ -45,6 +45,7 @@ static void on_wake(struct ev_loop *ev, ev_check *w, int revents)
 	(void)ev;
 	(void)revents;
 	l->now = read_clock(CLOCK_BOOTTIME);
+	l->waited = l->now - l->ended;
 }
 
 static void arm(struct loop *l, nsec at)
@@ -72,6 +73,7 @@ static void before_wait(struct ev_loop *ev, ev_prepare *w, int revents)
 	if (at <= l->now)
 		l->armed = NSEC_NEVER;
 	arm(l, at);
+	l->ended = read_clock(CLOCK_BOOTTIME);
 }
 
 int loop_init(struct loop *l, void *ctx, void (*turn)(void *, nsec), nsec (*deadline)(void *))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A process's event loop over libev, and the only reader of the clock: CLOCK_BOOTTIME once per turn,
- * one timerfd(CLOCK_BOOTTIME) as the only timer. Before each wait the owner's `turn` runs, then its
- * deadline is armed.
+ * A process's event loop over libev, and the only reader of the clock: CLOCK_BOOTTIME once per turn
+ * and once at its end, one timerfd(CLOCK_BOOTTIME) as the only timer. Before each wait the owner's `turn`
+ * runs, then its deadline is armed.
  */
 #ifndef WARREN_LOOP_H
 #define WARREN_LOOP_H
@@ -13,6 +13,8 @@
 struct loop {
 	struct ev_loop *ev;
 	nsec now;	  /* of this turn */
+	nsec ended;	  /* of the turn before: looked at for nothing but this: */
+	nsec waited;	  /* before this turn; next to nothing where there was work already */
 	nsec wall_offset; /* nanoseconds since 1970 = now + this */
 	int timer_fd;
 	nsec armed;

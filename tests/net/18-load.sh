@@ -169,6 +169,16 @@ some() {
 	check "$kind: some were looked at: $(grew "$1")" test "$(grew "$1")" -gt 0
 }
 
+# memory NAME FIELD: kB of its processes
+memory() {
+	local pid sum=0
+	# shellcheck disable=SC2086 # a list
+	for pid in $(tree ${PIDS[$1]}); do
+		sum=$((sum + $(awk -v f="$2:" '$1 == f { print $2 }' "/proc/$pid/status" 2>/dev/null || echo 0)))
+	done
+	echo $sum
+}
+
 carried >/dev/null # what a first transfer allocates is no growth
 MEMORY=$(memory a RssAnon)
 WHERE=$(lab_exec a wg show wg0 endpoints | grep -F "$(pub b)")
