@@ -6,10 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* A wait that is over sooner was none: epoll_wait() and back. */
-#define NO_WAIT (NSEC_PER_MSEC / 200)
-
-enum { ERROR_ROUNDS = 4, READ_PRICE = 32, READ_CREDIT_MOST = 8 * READ_PRICE };
+enum { ERROR_ROUNDS = 4, BUSY_TURNS = 2, READ_PRICE = 32, READ_CREDIT_MOST = 8 * READ_PRICE };
 
 void gw_send_udp(void *ctx, const struct udp_tx *tx, unsigned n)
 {
@@ -29,12 +26,12 @@ void gw_send_tun(void *ctx, const struct gro_write *w)
 /*
  * A read that finds nothing costs as much as one that does. The first of a turn finds something, for epoll
  * said so. As many more are tried as packets went to the TUN since, for each may have been answered; and all
- * that there is where nobody had to wait for the first, so that a queue is emptied at once. The read that
- * ends that is paid for by the packets before it, so that at most one read in READ_PRICE finds nothing.
+ * that there is where nobody has had to wait of late, so that a queue is emptied at once. The read that ends
+ * that is paid for by the packets before it, so that at most one read in READ_PRICE finds nothing.
  */
 static bool may_read_on(const struct gw *g, unsigned reads, size_t bytes)
 {
-	bool queue = g->loop.waited < NO_WAIT && g->read_credit >= READ_PRICE;
+	bool queue = g->loop.busy >= BUSY_TURNS && g->read_credit >= READ_PRICE;
 	return reads == 0 || (bytes < GW_TURN_BYTES && (reads < g->tun_writes || queue));
 }
 

@@ -14,7 +14,7 @@ struct loop {
 	struct ev_loop *ev;
 	nsec now;	  /* of this turn */
 	nsec ended;	  /* of the turn before: looked at for nothing but this: */
-	nsec waited;	  /* before this turn; next to nothing where there was work already */
+	unsigned busy;	  /* turns in a row for which nobody had to wait: there was work already */
 	nsec wall_offset; /* nanoseconds since 1970 = now + this */
 	int timer_fd;
 	nsec armed;

@@ -83,7 +83,7 @@ struct peer {
 
 /* Datagrams of one peer, one path and one size, back to back: one GSO send. */
 struct run {
-	struct peer *peer; /* NULL: free */
+	struct peer *peer; /* NULL: gone meanwhile */
 	struct path path;
 	uint32_t head;	       /* relay header or none, then the data header */
 	uint32_t stride, used; /* bytes of each datagram; bytes in all */
@@ -139,8 +139,9 @@ struct node {
 	struct bucket too_bigs[2]; /* ICMP messages looked at: of others, of this host */
 	struct bucket answers;	   /* ICMP messages sent */
 	struct reassembly *reassembly;
-	uint8_t *scratch; /* SCRATCH bytes: one message, or one inner packet */
-	struct run runs[MAX_RUNS];
+	uint8_t *scratch;	   /* SCRATCH bytes: one message, or one inner packet */
+	struct run runs[MAX_RUNS]; /* the first `nruns` are in use, oldest first */
+	unsigned nruns;
 	/* answers to handshakes, which leave together; messages of one size to one place back to back */
 	struct udp_tx reply[REPLIES];
 	unsigned nreplies;

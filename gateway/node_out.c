@@ -2,8 +2,9 @@
 /*
  * From the TUN to the socket. Packets are split straight into the datagrams that will carry them: a
  * run holds datagrams of one peer, one path and one size back to back, with room for the headers,
- * padding and tag around each inner packet. It is sealed in place and leaves by one GSO send when it is
- * full, when something of another shape comes for the peer, or at the end of the turn.
+ * padding and tag around each inner packet. It is full when it holds as many as one GSO send takes, or when
+ * something of another shape comes for the peer. Runs are sealed in place and leave together, in the order
+ * in which they were begun: when all are taken, or at the end of the turn.
  */
 #include "gateway/node_internal.h"
 #include "tun/too_big.h"
@@ -108,20 +109,14 @@ static bool seal_run(struct run *r, nsec now, struct udp_tx *tx)
 	return ok;
 }
 
-static void flush_run(struct node *n, struct run *r, nsec now)
-{
-	struct udp_tx tx;
-	if (seal_run(r, now, &tx))
-		n->io.udp(n->io.ctx, &tx, 1);
-}
-
 void out_flush_runs(struct node *n, nsec now)
 {
 	struct udp_tx tx[MAX_RUNS];
 	unsigned count = 0;
-	for (unsigned i = 0; i < MAX_RUNS; i++)
+	for (unsigned i = 0; i < n->nruns; i++)
 		if (n->runs[i].peer && seal_run(&n->runs[i], now, &tx[count]))
 			count++;
+	n->nruns = 0;
 	if (count)
 		n->io.udp(n->io.ctx, tx, count);
 }
@@ -133,24 +128,25 @@ static bool run_takes(const struct run *r, const struct path *path, uint32_t siz
 	       r->used + size <= RUN_BYTES && same_path(&r->path, path);
 }
 
+/* The newest run of the peer: those before it are full, and leave with it. */
+static struct run *last_run(struct node *n, const struct peer *p)
+{
+	for (unsigned i = n->nruns; i--;)
+		if (n->runs[i].peer == p)
+			return &n->runs[i];
+	return NULL;
+}
+
 /* The peer's open run if it takes the size, else a fresh one of that stride. */
 static struct run *run_for(struct node *n, struct peer *p, nsec now, const struct path *path,
 			   uint32_t size)
 {
-	struct run *r = NULL;
-	for (unsigned i = 0; i < MAX_RUNS; i++) {
-		if (n->runs[i].peer == p) {
-			if (run_takes(&n->runs[i], path, size))
-				return &n->runs[i];
-			flush_run(n, &n->runs[i], now);
-		}
-		if (!n->runs[i].peer && !r)
-			r = &n->runs[i];
-	}
-	if (!r) {
+	struct run *r = last_run(n, p);
+	if (r && run_takes(r, path, size))
+		return r;
+	if (n->nruns == MAX_RUNS)
 		out_flush_runs(n, now);
-		r = &n->runs[0];
-	}
+	r = &n->runs[n->nruns++];
 	r->peer = p;
 	r->path = *path;
 	r->head = (path->relay ? RELAY_HEADER_LEN : 0) + WG_DATA_HEADER_LEN;
