@@ -161,11 +161,11 @@ void kernel_routes_free(struct kernel_routes *k)
 {
 	if (!k)
 		return;
-	for (int v4 = 0; v4 < 2 && k->sk; v4++)
-		kernel_full_tunnel_end(k, v4);
 	/* the unreachable routes last: nothing may slip out by the default route meanwhile */
 	if (k->routes && k->sk)
 		route_table_each(k->routes, NULL, remove_route, k);
+	for (int v4 = 0; v4 < 2 && k->sk; v4++)
+		kernel_full_tunnel_end(k, v4);
 	if (k->addresses && k->sk)
 		route_table_each(k->addresses, NULL, remove_address, k);
 	if (k->unreachables && k->sk)

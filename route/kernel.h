@@ -45,6 +45,8 @@ void kernel_routes_table(struct kernel_routes *k, uint32_t table);
 int kernel_route_set(struct kernel_routes *k, const struct prefix *p, const struct addr *src,
 		     uint32_t mtu, uint32_t advmss);
 int kernel_route_remove(struct kernel_routes *k, const struct prefix *p);
+/* Set and not removed. */
+bool kernel_route_held(const struct kernel_routes *k, const struct prefix *p);
 
 /*
  * A full tunnel of one family: from now on default routes through our TUN go to `table`, which rules

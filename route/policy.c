@@ -6,6 +6,9 @@
  *	from all lookup main suppress_prefixlength 0	all routes of the host but its default
  *	not from all fwmark MARK lookup TABLE		whatever our socket has not marked
  *
+ * Both are ours, also where somebody else has the first: it has to stand before the second, and to stay as
+ * long. The kernel puts a new rule before all others, so the second is made first.
+ *
  * A killed gateway's rules outlive it and lead to a table that went empty with its TUN, so that all goes
  * on to the main table; the next start removes them.
  */
@@ -46,8 +49,17 @@ static bool rule_of(struct nlmsghdr *h, struct rule *out)
 	return true;
 }
 
+/* The kernel's echo of a new rule. */
+static void see_made(void *ctx, struct nlmsghdr *h)
+{
+	struct rule r;
+	if (ctx && rule_of(h, &r))
+		*(struct rule *)ctx = r;
+}
+
 /* RTM_NEWRULE or RTM_DELRULE. Where no priority is said the kernel puts a new one before all others. */
-static int rule_send(struct kernel_routes *k, int type, int flags, const struct rule *r)
+static int rule_send(struct kernel_routes *k, int type, int flags, const struct rule *r,
+		     struct rule *made)
 {
 	struct fib_rule_hdr h = { .family = r->family,
 				  .table = r->table < 256 ? (uint8_t)r->table : RT_TABLE_UNSPEC,
@@ -62,7 +74,22 @@ static int rule_send(struct kernel_routes *k, int type, int flags, const struct 
 		nlmsg_free(m);
 		m = NULL;
 	}
-	return rtnl_talk(k, m, NULL, NULL);
+	return rtnl_talk(k, m, see_made, made);
+}
+
+static int rule_make(struct kernel_routes *k, struct rule r, uint32_t *priority)
+{
+	struct rule made = { 0 };
+	int err = rule_send(k, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ECHO, &r, &made);
+	*priority = made.priority;
+	return err;
+}
+
+/* That very one: others may have one like it. */
+static void rule_delete(struct kernel_routes *k, struct rule r, uint32_t priority)
+{
+	r.priority = priority;
+	(void)rule_send(k, RTM_DELRULE, 0, &r, NULL);
 }
 
 static struct rule marked_rule(bool v4, uint32_t table)
@@ -89,13 +116,12 @@ struct rules {
 	size_t n;
 };
 
-/* Those that are like ours, whoever made them. */
+/* Gateways' of this host. */
 static void see_rule(void *ctx, struct nlmsghdr *h)
 {
 	struct rules *rs = ctx;
 	struct rule r;
-	if (rs->n < RULES_MAX && rule_of(h, &r) &&
-	    (r.protocol == ROUTE_PROTOCOL || (r.suppresses && r.table == RT_TABLE_MAIN)))
+	if (rs->n < RULES_MAX && rule_of(h, &r) && r.protocol == ROUTE_PROTOCOL)
 		rs->r[rs->n++] = r;
 }
 
@@ -127,49 +153,38 @@ uint32_t kernel_free_table(struct kernel_routes *k, uint32_t from)
 
 /* --- ours --- */
 
-static bool somebody_suppresses(struct kernel_routes *k, bool v4)
-{
-	struct rules rs = { 0 };
-	if (rtnl_dump(k, RTM_GETRULE, see_rule, &rs) < 0)
-		return false;
-	for (size_t i = 0; i < rs.n; i++)
-		if (rs.r[i].suppresses && rs.r[i].family == (v4 ? AF_INET : AF_INET6))
-			return true;
-	return false;
-}
-
 int kernel_full_tunnel(struct kernel_routes *k, bool v4, uint32_t table)
 {
-	struct rule marked = marked_rule(v4, table), main = main_rule(v4);
+	struct full_tunnel f = { .table = table };
 
-	k->full_table = table;
-	if (k->full[v4])
+	if (k->full[v4].table)
 		return 0;
-	int err = rule_send(k, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, &marked);
+	int err = rule_make(k, marked_rule(v4, table), &f.marked_at);
 	if (err < 0)
 		return !v4 && err == -EOPNOTSUPP ? -EAFNOSUPPORT : err;
-	k->full[v4] = true;
-	if (somebody_suppresses(k, v4))
-		return 0;
-	err = rule_send(k, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, &main);
+	err = rule_make(k, main_rule(v4), &f.main_at);
+	if (err == 0 && f.main_at >= f.marked_at) { /* somebody's rules leave no room before them */
+		rule_delete(k, main_rule(v4), f.main_at);
+		err = -ENOSPC;
+	}
 	if (err < 0)
-		kernel_full_tunnel_end(k, v4);
+		rule_delete(k, marked_rule(v4, table), f.marked_at);
 	else
-		k->suppresses[v4] = true;
+		k->full[v4] = f;
 	return err;
 }
 
 void kernel_full_tunnel_end(struct kernel_routes *k, bool v4)
 {
-	struct rule marked = marked_rule(v4, k->full_table), main = main_rule(v4);
-	if (k->suppresses[v4])
-		(void)rule_send(k, RTM_DELRULE, 0, &main);
-	if (k->full[v4])
-		(void)rule_send(k, RTM_DELRULE, 0, &marked);
-	k->full[v4] = k->suppresses[v4] = false;
+	const struct full_tunnel *f = &k->full[v4];
+	if (!f->table)
+		return;
+	rule_delete(k, main_rule(v4), f->main_at);
+	rule_delete(k, marked_rule(v4, f->table), f->marked_at);
+	k->full[v4] = (struct full_tunnel){ 0 };
 }
 
-/* A living gateway has a route in its table; where none lives, nobody needs the other rule. */
+/* A living gateway has a route in its table; the rule before a dead one's was made with it. */
 void kernel_clean_rules(struct kernel_routes *k)
 {
 	struct rules rs = { 0 };
@@ -179,14 +194,16 @@ void kernel_clean_rules(struct kernel_routes *k)
 		return;
 	for (size_t i = 0; i < rs.n; i++) {
 		struct rule *r = &rs.r[i];
-		if (r->protocol != ROUTE_PROTOCOL || r->suppresses)
+		if (r->suppresses)
 			continue;
-		if (table_used(k, r->table))
-			living = true;
-		else
-			(void)rule_send(k, RTM_DELRULE, 0, r);
+		bool used = table_used(k, r->table);
+		living |= used;
+		if (!used)
+			rule_delete(k, *r, r->priority);
+		if (!used && i && r[-1].suppresses && r[-1].family == r->family)
+			rule_delete(k, r[-1], r[-1].priority);
 	}
 	for (size_t i = 0; i < rs.n && !living; i++)
-		if (rs.r[i].protocol == ROUTE_PROTOCOL && rs.r[i].suppresses)
-			(void)rule_send(k, RTM_DELRULE, 0, &rs.r[i]);
+		if (rs.r[i].suppresses)
+			rule_delete(k, rs.r[i], rs.r[i].priority);
 }

@@ -48,9 +48,10 @@ int route_send(struct kernel_routes *k, int type, int flags, const struct route_
 
 struct route_spec route_through_tun(const struct kernel_routes *k, const struct prefix *p)
 {
+	uint32_t full = p->bits == 0 ? k->full[addr_is_v4(&p->addr)].table : 0;
 	return (struct route_spec){
 		.dst = *p,
-		.table = p->bits == 0 && k->full_table ? k->full_table : k->table,
+		.table = full ? full : k->table,
 		.type = RTN_UNICAST,
 		.scope = RT_SCOPE_LINK,
 		.oif = k->ifindex,
@@ -166,6 +167,11 @@ int kernel_route_set(struct kernel_routes *k, const struct prefix *p, const stru
 	if (err < 0 && !held)
 		route_table_remove(k->routes, p, k);
 	return err;
+}
+
+bool kernel_route_held(const struct kernel_routes *k, const struct prefix *p)
+{
+	return route_table_exact(k->routes, p);
 }
 
 int kernel_route_remove(struct kernel_routes *k, const struct prefix *p)

@@ -22,9 +22,10 @@ struct kernel_routes {
 	struct nl_cb *cb;
 	unsigned ifindex;
 	uint32_t table; /* of the routes through the TUN */
-	/* policy.c, [IPv4]: of default routes where it is not 0; which rules are ours */
-	uint32_t full_table;
-	bool full[2], suppresses[2];
+	/* policy.c, [IPv4]: the table of default routes, 0 none; where the kernel has put our rules */
+	struct full_tunnel {
+		uint32_t table, marked_at, main_at;
+	} full[2];
 	/* what we made and did not remove: prefix → this struct */
 	struct route_table *addresses, *routes, *unreachables;
 	/* what the host has, for kernel_way() */

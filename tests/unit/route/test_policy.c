@@ -84,7 +84,7 @@ static void leftovers(void **ignored)
 	assert_int_equal(kernel_routes_new(&other, b.eth), 0);
 	assert_int_equal(kernel_free_table(other, 51820), 51821);
 	assert_int_equal(kernel_full_tunnel(other, true, 51821), 0); /* and no route: killed */
-	assert_int_equal(rules(AF_INET, RT_TABLE_MAIN, 0), 1);
+	assert_int_equal(rules(AF_INET, RT_TABLE_MAIN, 0), 2);
 	kernel_clean_rules(b.k);
 	assert_int_equal(rules(AF_INET, 51820, 51820), 1);
 	assert_int_equal(rules(AF_INET, 51821, 51821), 0);
@@ -94,6 +94,51 @@ static void leftovers(void **ignored)
 	assert_int_equal(rules(AF_INET, 51820, 51820), 0);
 	assert_int_equal(rules(AF_INET, RT_TABLE_MAIN, 0), 0);
 	kernel_routes_free(other);
+}
+
+/* Each has both rules, in their order: no other's is relied on, and none of its is taken away. */
+static void two_at_once(void **ignored)
+{
+	struct addr lan = adr("10.9.0.9"), far = adr("203.0.113.9"), own = adr("192.0.2.2");
+	struct kernel_routes *other;
+	(void)ignored;
+	lab_address(b.eth, "192.0.2.2/24");
+	lab_route(&(struct lab_route){ .dst = "default", .via = "192.0.2.1" });
+	lab_route(&(struct lab_route){ .dst = "10.9.0.0/16", .via = "192.0.2.1" });
+	assert_int_equal(kernel_routes_new(&other, b.eth), 0);
+	assert_int_equal(kernel_full_tunnel(other, true, 51821), 0);
+	assert_int_equal(kernel_full_tunnel(b.k, true, 51820), 0);
+	assert_int_equal(set("0.0.0.0/0", 1400, 0), 0);
+	assert_true(kernel_path_leads(b.k, &far, &own, 0, b.tun));
+	assert_true(kernel_path_leads(b.k, &lan, &own, 0, b.eth));
+	kernel_full_tunnel_end(other, true);
+	assert_int_equal(rules(AF_INET, 51821, 51821), 0);
+	assert_true(kernel_path_leads(b.k, &far, &own, 0, b.tun));
+	assert_true(kernel_path_leads(b.k, &lan, &own, 0, b.eth));
+	/* the younger one's end */
+	assert_int_equal(kernel_full_tunnel(other, true, 51821), 0);
+	kernel_full_tunnel_end(other, true);
+	assert_true(kernel_path_leads(b.k, &far, &own, 0, b.tun));
+	assert_true(kernel_path_leads(b.k, &lan, &own, 0, b.eth));
+	assert_int_equal(rules(AF_INET, RT_TABLE_MAIN, 0), 1);
+	kernel_routes_free(other);
+}
+
+/* The end of each family deletes the rules that lead to its own table. */
+static void a_table_each(void **ignored)
+{
+	(void)ignored;
+	assert_int_equal(kernel_full_tunnel(b.k, true, 51820), 0);
+	assert_int_equal(set("0.0.0.0/0", 0, 0), 0);
+	assert_int_equal(kernel_full_tunnel(b.k, false, 51823), 0);
+	assert_int_equal(unset("0.0.0.0/0"), 0);
+	assert_int_equal(lab_routes("default", NULL), 0);
+	kernel_full_tunnel_end(b.k, true);
+	assert_int_equal(rules(AF_INET, 51820, 51820), 0);
+	assert_int_equal(rules(AF_INET6, 51823, 51823), 1);
+	kernel_full_tunnel_end(b.k, false);
+	assert_int_equal(rules(AF_INET6, 51823, 51823), 0);
+	assert_int_equal(rules(AF_INET6, RT_TABLE_MAIN, 0), 0);
 }
 
 static void networks(void **ignored)
@@ -154,10 +199,8 @@ static void ways(void **ignored)
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
-		IN_LAB(full_tunnel),
-		IN_LAB(leftovers),
-		IN_LAB(networks),
-		IN_LAB(ways),
+		IN_LAB(full_tunnel),  IN_LAB(leftovers), IN_LAB(two_at_once),
+		IN_LAB(a_table_each), IN_LAB(networks),	 IN_LAB(ways),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
