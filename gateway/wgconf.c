@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
-enum { KEY_TEXT = 44, MAX_PEERS = 1024 };
+enum { KEY_TEXT = 44 };
 
 void wgconf_init(struct wgconf *c)
 {
@@ -213,7 +213,7 @@ static bool new_peer(struct wgconf *c)
 {
 	if (c->npeers && !c->peers[c->npeers - 1].has_key)
 		return refuse(c, "the [Peer] before it has no PublicKey%s", "");
-	if (c->npeers == MAX_PEERS)
+	if (c->npeers == WGCONF_MAX_PEERS)
 		return refuse(c, "more peers than there is room for%s", "");
 	if (c->npeers == c->cap) {
 		size_t cap = c->cap ? c->cap * 2 : 8;

@@ -13,7 +13,12 @@
 #define WGCONF_NO_ROUTES UINT32_MAX
 
 /* A line may be as long as a whole file. */
-enum { WGCONF_MAX_ADDRESSES = 16, WGCONF_HOST_LEN = 256, WGCONF_FILE_MAX = 4 << 20 };
+enum {
+	WGCONF_MAX_ADDRESSES = 16,
+	WGCONF_HOST_LEN = 256,
+	WGCONF_FILE_MAX = 4 << 20,
+	WGCONF_MAX_PEERS = 16384, /* a gateway's */
+};
 
 /* One of ours, and how many bits of it are its network's. */
 struct wgconf_address {
