@@ -20,6 +20,8 @@
  *		}
  *	}
  *
+ * Whatever changes, all rules are written anew in one batch, so that they are never open and never pile up.
+ *
  * Packets of this host to itself are told by the loopback and not by their source (fib), which a
  * neighbour can forge and which needs one module more.
  */
@@ -42,7 +44,7 @@
 
 enum {
 	LOOPBACK_INDEX = 1, /* in every network namespace */
-	BATCH_MAX = 2048,
+	BATCH_MAX = 16384,
 	ANSWER_MAX = 8192, /* an answer brings back the message that it refuses */
 	/* where a packet has its destination, from the network header on */
 	IP4_DADDR = 16,
@@ -58,6 +60,8 @@ struct guard {
 	char table[sizeof(TABLE_PREFIX) + IFNAMSIZ];
 	struct addr hosts[GUARD_MAX_ADDRESSES];
 	size_t nhosts;
+	uint16_t port; /* whose datagrams get `mark`; 0 none */
+	uint32_t mark;
 };
 
 /* Messages and attributes: a length in front, in the machine's order, that is known at the end. */
@@ -253,6 +257,21 @@ static void expr_verdict(struct wr *w, uint32_t verdict)
 	expr_end(w, e);
 }
 
+/* Set the packet's mark. */
+static void expr_set_mark(struct wr *w, uint32_t mark)
+{
+	struct expr e = expr_begin(w, "immediate");
+	attr_u32(w, NFTA_IMMEDIATE_DREG, NFT_REG_1);
+	size_t data = attr_begin(w, NFTA_IMMEDIATE_DATA);
+	attr_bytes(w, NFTA_DATA_VALUE, &mark, sizeof(mark));
+	attr_end(w, data);
+	expr_end(w, e);
+	e = expr_begin(w, "meta");
+	attr_u32(w, NFTA_META_SREG, NFT_REG_1);
+	attr_u32(w, NFTA_META_KEY, NFT_META_MARK);
+	expr_end(w, e);
+}
+
 /* Rules. */
 
 struct rule {
@@ -281,6 +300,56 @@ static void rule_accept(struct guard *g, struct wr *w, uint32_t key, const void 
 	struct rule r = rule_begin(g, w);
 	expr_meta(w, key, p, n);
 	rule_end(w, r, NF_ACCEPT);
+}
+
+static void rule_host(struct guard *g, struct wr *w, const struct addr *a)
+{
+	struct rule r = rule_begin(g, w);
+	expr_daddr(w, a);
+	expr_counter(w);
+	rule_end(w, r, NF_DROP);
+}
+
+static void rule_mark(struct guard *g, struct wr *w)
+{
+	const uint8_t udp = IPPROTO_UDP;
+	uint8_t be[2];
+
+	store_be16(be, g->port);
+	struct rule r = rule_begin(g, w);
+	expr_meta(w, NFT_META_L4PROTO, &udp, sizeof(udp));
+	expr_payload(w, NFT_PAYLOAD_TRANSPORT_HEADER, UDP_DPORT, sizeof(be));
+	expr_equal(w, be, sizeof(be));
+	expr_set_mark(w, g->mark);
+	rule_end(w, r, (uint32_t)NFT_CONTINUE);
+}
+
+static void rules_put(struct guard *g, struct wr *w)
+{
+	const uint32_t loopback = LOOPBACK_INDEX;
+
+	rule_accept(g, w, NFT_META_IIF, &loopback, sizeof(loopback));
+	rule_accept(g, w, NFT_META_IIFNAME, g->ifname, sizeof(g->ifname));
+	for (size_t i = 0; i < g->nhosts; i++)
+		rule_host(g, w, &g->hosts[i]);
+	if (g->port)
+		rule_mark(g, w);
+}
+
+/* In place of those that are there. */
+static int rules_write(struct guard *g)
+{
+	uint8_t buf[BATCH_MAX];
+	struct wr w = wr_of(buf, sizeof(buf));
+
+	batch_mark(g, &w, NFNL_MSG_BATCH_BEGIN);
+	size_t message = nft_begin(g, &w, NFT_MSG_DELRULE, 0);
+	attr_string(&w, NFTA_RULE_TABLE, g->table);
+	attr_string(&w, NFTA_RULE_CHAIN, CHAIN);
+	message_end(&w, message);
+	rules_put(g, &w);
+	batch_mark(g, &w, NFNL_MSG_BATCH_END);
+	return batch_send(g, &w);
 }
 
 /* Tables. */
@@ -314,7 +383,6 @@ static void chain_make(struct guard *g, struct wr *w)
 
 static int table_make(struct guard *g)
 {
-	const uint32_t loopback = LOOPBACK_INDEX;
 	uint8_t buf[BATCH_MAX];
 	struct wr w = wr_of(buf, sizeof(buf));
 
@@ -324,8 +392,7 @@ static int table_make(struct guard *g)
 	attr_u32(&w, NFTA_TABLE_FLAGS, g->owned ? NFT_TABLE_F_OWNER : 0);
 	message_end(&w, message);
 	chain_make(g, &w);
-	rule_accept(g, &w, NFT_META_IIF, &loopback, sizeof(loopback));
-	rule_accept(g, &w, NFT_META_IIFNAME, g->ifname, sizeof(g->ifname));
+	rules_put(g, &w);
 	batch_mark(g, &w, NFNL_MSG_BATCH_END);
 	return batch_send(g, &w);
 }
@@ -371,9 +438,6 @@ int guard_open(struct guard **out, const char *ifname)
 
 int guard_address(struct guard *g, const struct prefix *host)
 {
-	uint8_t buf[BATCH_MAX];
-	struct wr w = wr_of(buf, sizeof(buf));
-
 	if (!prefix_is_host(host))
 		return -EINVAL;
 	for (size_t i = 0; i < g->nhosts; i++)
@@ -381,49 +445,28 @@ int guard_address(struct guard *g, const struct prefix *host)
 			return 0;
 	if (g->nhosts == GUARD_MAX_ADDRESSES)
 		return -ENOSPC;
-	batch_mark(g, &w, NFNL_MSG_BATCH_BEGIN);
-	struct rule r = rule_begin(g, &w);
-	expr_daddr(&w, &host->addr);
-	expr_counter(&w);
-	rule_end(&w, r, NF_DROP);
-	batch_mark(g, &w, NFNL_MSG_BATCH_END);
-	int err = batch_send(g, &w);
-	if (err == 0)
-		g->hosts[g->nhosts++] = host->addr;
+	g->hosts[g->nhosts++] = host->addr;
+	int err = rules_write(g);
+	if (err < 0)
+		g->nhosts--;
 	return err;
-}
-
-/* Set the packet's mark. */
-static void expr_set_mark(struct wr *w, uint32_t mark)
-{
-	struct expr e = expr_begin(w, "immediate");
-	attr_u32(w, NFTA_IMMEDIATE_DREG, NFT_REG_1);
-	size_t data = attr_begin(w, NFTA_IMMEDIATE_DATA);
-	attr_bytes(w, NFTA_DATA_VALUE, &mark, sizeof(mark));
-	attr_end(w, data);
-	expr_end(w, e);
-	e = expr_begin(w, "meta");
-	attr_u32(w, NFTA_META_SREG, NFT_REG_1);
-	attr_u32(w, NFTA_META_KEY, NFT_META_MARK);
-	expr_end(w, e);
 }
 
 int guard_mark(struct guard *g, uint16_t port, uint32_t mark)
 {
-	const uint8_t udp = IPPROTO_UDP;
-	uint8_t buf[BATCH_MAX], be[2];
-	struct wr w = wr_of(buf, sizeof(buf));
+	uint16_t old_port = g->port;
+	uint32_t old_mark = g->mark;
 
-	store_be16(be, port);
-	batch_mark(g, &w, NFNL_MSG_BATCH_BEGIN);
-	struct rule r = rule_begin(g, &w);
-	expr_meta(&w, NFT_META_L4PROTO, &udp, sizeof(udp));
-	expr_payload(&w, NFT_PAYLOAD_TRANSPORT_HEADER, UDP_DPORT, sizeof(be));
-	expr_equal(&w, be, sizeof(be));
-	expr_set_mark(&w, mark);
-	rule_end(&w, r, (uint32_t)NFT_CONTINUE);
-	batch_mark(g, &w, NFNL_MSG_BATCH_END);
-	return batch_send(g, &w);
+	if (port == old_port && mark == old_mark)
+		return 0;
+	g->port = port;
+	g->mark = mark;
+	int err = rules_write(g);
+	if (err < 0) {
+		g->port = old_port;
+		g->mark = old_mark;
+	}
+	return err;
 }
 
 void guard_close(struct guard *g)

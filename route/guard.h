@@ -39,6 +39,7 @@ int guard_address(struct guard *g, const struct prefix *host);
 /*
  * Gives what comes to our UDP port the mark of what leaves by it. A strict reverse-path filter that
  * heeds marks (src_valid_mark) then looks for the way back where our datagrams go, and not in the tunnel.
+ * Takes the place of what was said before.
  */
 int guard_mark(struct guard *g, uint16_t port, uint32_t mark);
 /* Takes the table away. Also for NULL. */

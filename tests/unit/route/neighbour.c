@@ -278,6 +278,36 @@ bool table_there(const char *name, uint32_t *flags)
 	return nle == 0;
 }
 
+struct count {
+	const char *table;
+	unsigned rules;
+};
+
+static int see_rule(struct nl_msg *m, void *ctx)
+{
+	struct nlattr *a = nlmsg_find_attr(nlmsg_hdr(m), sizeof(struct nfgenmsg), NFTA_RULE_TABLE);
+	struct count *c = ctx;
+	c->rules += a && strcmp(nla_get_string(a), c->table) == 0;
+	return NL_OK;
+}
+
+unsigned table_rules(const char *name)
+{
+	struct nfgenmsg nf = { .nfgen_family = NFPROTO_INET };
+	struct count c = { .table = name };
+	struct nl_sock *sk = nl_socket_alloc();
+	struct nl_msg *m =
+		nlmsg_alloc_simple(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE, NLM_F_DUMP);
+	must(nlmsg_append(m, &nf, sizeof(nf), NLMSG_ALIGNTO) == 0, "message");
+	nl_socket_modify_cb(sk, NL_CB_VALID, NL_CB_CUSTOM, see_rule, &c);
+	nl_socket_disable_auto_ack(sk);
+	must(nl_connect(sk, NETLINK_NETFILTER) == 0, "connect");
+	must(nl_send_auto(sk, m) >= 0 && nl_recvmsgs_default(sk) == 0, "rules");
+	nlmsg_free(m);
+	nl_socket_free(sk);
+	return c.rules;
+}
+
 bool nf_tables_here(void)
 {
 	int nle = ask_for_table("none", NULL);

@@ -33,6 +33,8 @@ bool member_reaches(const char *dst, const char *src);
 
 /* nf_tables' own word on "inet NAME": is there such a table, and its flags (may be NULL). */
 bool table_there(const char *name, uint32_t *flags);
+/* How many rules there are in it. */
+unsigned table_rules(const char *name);
 /* Has this kernel any? False with a reason on stderr. */
 bool nf_tables_here(void);
 

@@ -260,8 +260,32 @@ static void as_many_as_it_holds(void **ignored)
 		assert_int_equal(guarded(g, text), 0);
 	}
 	assert_int_equal(guarded(g, "10.79.0.1"), -ENOSPC);
+	assert_int_equal(guard_mark(g, 51820, 51820), 0);
+	assert_int_equal(table_rules(TABLE), GUARD_MAX_ADDRESSES + 3);
 	assert_int_equal(guarded(g, VIRTUAL4), 0);
 	assert_int_equal(guarded(g, text), 0);
+	closed_to_the_lan();
+}
+
+/* However often a full tunnel comes, and wherever the port goes. */
+static void one_mark_at_a_time(void **ignored)
+{
+	(void)ignored;
+	open_guard();
+	assert_int_equal(table_rules(TABLE), 4);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(guard_mark(g, 51820, 51820), 0);
+	assert_int_equal(table_rules(TABLE), 5);
+	for (uint16_t port = 1; port < 4; port++)
+		assert_int_equal(guard_mark(g, port, 51820), 0);
+	assert_int_equal(table_rules(TABLE), 5);
+	assert_int_equal(guarded(g, "10.78.0.1"), 0);
+	assert_int_equal(table_rules(TABLE), 6);
+	closed_to_the_lan();
+	kernel = MUTE; /* what was not taken is tried again */
+	assert_int_equal(guard_mark(g, 9, 9), -EIO);
+	kernel = AS_IT_IS;
+	assert_int_equal(guard_mark(g, 9, 9), 0);
 	closed_to_the_lan();
 }
 
@@ -334,6 +358,7 @@ static int run(void)
 		BY_A_LAN(one_holder_for_a_name),
 		BY_A_LAN(as_many_as_it_holds),
 		BY_A_LAN(one_address_at_a_time),
+		BY_A_LAN(one_mark_at_a_time),
 		BY_A_LAN(names),
 		BY_A_LAN(a_kernel_without),
 		BY_A_LAN(without_the_capability),
