@@ -154,6 +154,9 @@ static void on_note(void *ctx, const struct node_note *n)
 		gw_net_path(g, n->peer);
 		g->roster_changed = true;
 		break;
+	case NODE_ENDPOINT:
+		gw_net_endpoint(g, n->peer, n->path.remote.port == 0);
+		break;
 	case NODE_MTU:
 		gw_net_mtu(g, n->peer);
 		break;

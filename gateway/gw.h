@@ -21,7 +21,7 @@
 enum {
 	GW_RX_SLOTS = 8,
 	GW_TURN_BYTES = 1 << 20, /* at most so much from one side before the other has its turn */
-	GW_MAX_PEERS = 16384,	 /* costs memory as they come */
+	GW_MAX_PEERS = WGCONF_MAX_PEERS, /* costs memory as they come */
 	GW_MAX_ENDPOINTS = 8,
 	GW_BARE_MTU = 1420, /* of a bare interface, until its owner says another */
 	SHIM_LINE_MAX = 64 << 10,
@@ -114,6 +114,8 @@ int gw_net_address(struct gw *g, const struct prefix *host, uint8_t bits);
 void gw_net_route(struct gw *g, struct peer *p, const struct prefix *prefix, bool add);
 void gw_net_path(struct gw *g, struct peer *p);
 void gw_net_mtu(struct gw *g, struct peer *p); /* peer_mtu() is another */
+/* A static peer is at another outer address; `first`: before, none was known. */
+void gw_net_endpoint(struct gw *g, struct peer *p, bool first);
 void gw_net_path_mtu(const struct peer *p, const struct path *path, const struct link_mtu *m);
 struct local_way gw_net_local_way(void *ctx, const struct addr *remote); /* for struct node_io */
 bool gw_net_leads(void *ctx, const struct path *path);			 /* the same */
@@ -128,8 +130,10 @@ void gw_static_turn(struct gw *g, nsec now); /* names that are to be looked up *
 nsec gw_static_deadline(const struct gw *g);
 bool gw_static_answer(struct gw *g, const struct resolve_answer *a); /* false: not one of these */
 void gw_static_helper(struct gw *g); /* there is a helper, or another one */
-/* Before a default route to the peer: false where it has to wait, or cannot be. */
-bool gw_static_full_tunnel(struct gw *g, const struct peer *p, bool v4);
+/* Its endpoint is a name that is still looked up. */
+bool gw_static_named(const struct gw *g, const struct peer *p);
+/* Before a default route: false where it cannot be, which is warned of unless it was (`again`). */
+bool gw_static_full_tunnel(struct gw *g, bool v4, bool again);
 void gw_static_full_tunnel_end(struct gw *g, bool v4);
 
 /* gw_uapi.c: wg(8)'s socket */

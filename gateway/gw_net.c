@@ -235,7 +235,35 @@ static bool sets_routes(const struct gw *g)
 	return g->kernel && !g->cfg->bare && !(c && c->table == WGCONF_NO_ROUTES);
 }
 
-/* `again`: told before, with another MTU; what was warned of then is not warned of anew. */
+static void take_back(struct gw *g, const struct prefix *prefix)
+{
+	kernel_route_remove(g->kernel, prefix);
+	if (prefix->bits == 0)
+		gw_static_full_tunnel_end(g, addr_is_v4(&prefix->addr));
+}
+
+/* A name is looked up outside, and who knows where the name server is. */
+static bool waits_for_name(const struct gw *g, const struct peer *p)
+{
+	struct path path;
+	return !peer_path(p, &path) && gw_static_named(g, p);
+}
+
+/* A peer that moves in and out of its own prefixes is no reason to write without end. */
+static void warn_swallows(struct gw *g, const struct prefix *prefix, bool again)
+{
+	static struct log_limit limit = { .every = 10 * NSEC_PER_SEC };
+	char text[PREFIX_STRLEN];
+	unsigned left_out;
+
+	if (!again ||
+	    (kernel_route_held(g->kernel, prefix) && log_allowed(&limit, g->loop.now, &left_out)))
+		log_warn("no route to %s: the peer's own endpoint is inside; route to it by hand, "
+			 "or narrow AllowedIPs",
+			 prefix_str(prefix, text));
+}
+
+/* `again`: looked at before; what was warned of then is not warned of anew. */
 static void set_route(struct gw *g, struct peer *p, const struct prefix *prefix, bool again)
 {
 	const struct lease *l = &node_lease(g->node)->lease;
@@ -243,14 +271,16 @@ static void set_route(struct gw *g, struct peer *p, const struct prefix *prefix,
 	uint32_t mtu = peer_mtu(p);
 	char text[PREFIX_STRLEN];
 
-	if (swallows_endpoint(g, p, prefix)) {
-		if (!again)
-			log_warn("no route to %s: the peer's own endpoint is inside; route to it "
-				 "by hand, or narrow AllowedIPs",
-				 prefix_str(prefix, text));
+	if (waits_for_name(g, p)) {
+		take_back(g, prefix); /* it may have been another's */
 		return;
 	}
-	if (prefix->bits == 0 && !member && !gw_static_full_tunnel(g, p, v4))
+	if (swallows_endpoint(g, p, prefix)) {
+		warn_swallows(g, prefix, again);
+		take_back(g, prefix);
+		return;
+	}
+	if (prefix->bits == 0 && !member && !gw_static_full_tunnel(g, v4, again))
 		return;
 	if (!v4 && mtu < MIN_IP6_MTU)
 		mtu = MIN_IP6_MTU;
@@ -265,31 +295,46 @@ void gw_net_route(struct gw *g, struct peer *p, const struct prefix *prefix, boo
 {
 	if (!sets_routes(g))
 		return;
-	if (add) {
+	if (add)
 		set_route(g, p, prefix, false);
-		return;
-	}
-	kernel_route_remove(g->kernel, prefix);
-	if (prefix->bits == 0)
-		gw_static_full_tunnel_end(g, addr_is_v4(&prefix->addr));
+	else
+		take_back(g, prefix);
 }
 
-struct route_again {
+struct route_visit {
 	struct gw *g;
 	struct peer *p;
+	bool again;
 };
 
-static void route_again(void *ctx, const struct prefix *prefix)
+static void set_again(void *ctx, const struct prefix *prefix)
 {
-	struct route_again *r = ctx;
-	set_route(r->g, r->p, prefix, true);
+	struct route_visit *v = ctx;
+	set_route(v->g, v->p, prefix, true);
 }
 
 void gw_net_mtu(struct gw *g, struct peer *p)
 {
-	struct route_again again = { g, p };
+	struct route_visit v = { .g = g, .p = p };
 	if (sets_routes(g))
-		peer_each_route(p, route_again, &again);
+		peer_each_route(p, set_again, &v);
+}
+
+/* The kernel is told of what changes alone: a peer may move with each packet. */
+static void look_again(void *ctx, const struct prefix *prefix)
+{
+	struct route_visit *v = ctx;
+	if (!v->again ||
+	    swallows_endpoint(v->g, v->p, prefix) == kernel_route_held(v->g->kernel, prefix))
+		set_route(v->g, v->p, prefix, v->again);
+}
+
+void gw_net_endpoint(struct gw *g, struct peer *p, bool first)
+{
+	/* what has waited for a name is looked at for the first time */
+	struct route_visit v = { .g = g, .p = p, .again = !first || !gw_static_named(g, p) };
+	if (sets_routes(g))
+		peer_each_route(p, look_again, &v);
 }
 
 /* What people call the peer. */

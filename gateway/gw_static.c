@@ -47,6 +47,11 @@ static struct gw_name *waiting(const struct gw *g, const uint8_t *key)
 	return NULL;
 }
 
+bool gw_static_named(const struct gw *g, const struct peer *p)
+{
+	return waiting(g, peer_key(p));
+}
+
 static void ask(struct gw *g, struct gw_name *n)
 {
 	struct resolve_question q = { .id = NAME_ID | (uint32_t)(n - g->names),
@@ -88,14 +93,12 @@ static void known(struct gw *g, struct gw_name *n, const struct endpoint *at)
 	struct peer *p = node_peer_find(g->node, n->peer->key);
 	struct path path;
 
-	n->peer = NULL;
-	if (!p || peer_kind(p) != PEER_STATIC)
-		return;
-	if (!peer_path(p, &path)) { /* else it was heard of meanwhile, and is where it says */
+	/* else it was heard of meanwhile, and is where it says */
+	if (p && peer_kind(p) == PEER_STATIC && !peer_path(p, &path)) {
 		node_static_endpoint(p, g->loop.now, at);
 		gw_net_path(g, p);
 	}
-	gw_net_mtu(g, p); /* a default route has waited for it */
+	n->peer = NULL;
 }
 
 bool gw_static_answer(struct gw *g, const struct resolve_answer *a)
@@ -132,6 +135,10 @@ static void look_up(struct gw *g, const struct wgconf_peer *wp)
 	if (!n)
 		n = &g->names[g->nnames++];
 	*n = (struct gw_name){ .peer = wp };
+	if (wp->nallowed && g->cfg->static_conf->table != WGCONF_NO_ROUTES)
+		log_info("routes to the peer at %s wait for its address: until then its traffic "
+			 "leaves by this host's other routes, in clear",
+			 wp->host);
 }
 
 /* --- peers --- */
@@ -215,12 +222,11 @@ static int mark_socket(struct gw *g)
 	return err;
 }
 
-bool gw_static_full_tunnel(struct gw *g, const struct peer *p, bool v4)
+bool gw_static_full_tunnel(struct gw *g, bool v4, bool again)
 {
 	const struct wgconf *c = g->cfg->static_conf;
 
-	/* its name is looked up outside */
-	if (!c || waiting(g, peer_key(p)))
+	if (!c)
 		return false;
 	if (c->table || g->full[v4])
 		return true;
@@ -230,7 +236,7 @@ bool gw_static_full_tunnel(struct gw *g, const struct peer *p, bool v4)
 	if (err == 0 && v4)
 		heed_marks(g);
 	g->full[v4] = err == 0;
-	if (err < 0 && (v4 || err != -EAFNOSUPPORT))
+	if (err < 0 && !again && (v4 || err != -EAFNOSUPPORT))
 		log_warn("no full tunnel of IPv%d: %s", v4 ? 4 : 6, strerror(-err));
 	return err == 0;
 }

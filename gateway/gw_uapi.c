@@ -41,13 +41,28 @@ static uint32_t fwmark(void *ctx)
 	return g->fwmark;
 }
 
+/*
+ * A full tunnel's rules tell our datagrams by its mark, which stays as long as it does. A configuration
+ * without FwMark, which `wg setconf` and `syncconf` give on as 0, is the usual one there.
+ */
 static int set_fwmark(void *ctx, uint32_t mark)
 {
 	struct gw *g = ctx;
+	bool full = g->full[0] || g->full[1];
+
+	if (mark == g->fwmark || (full && !mark))
+		return 0;
+	if (full) {
+		log_warn("the mark of %s stays %u while there is a full tunnel", g->tun.name,
+			 g->fwmark);
+		return -EBUSY;
+	}
 	int err = udp_set_mark(&g->udp, mark);
-	if (err == 0)
-		g->fwmark = mark;
-	return err;
+	if (err < 0)
+		return err;
+	g->fwmark = mark;
+	node_network_changed(g->node, g->loop.now); /* it may lead elsewhere */
+	return 0;
 }
 
 static nsec wall_offset(void *ctx)

@@ -40,6 +40,7 @@ enum node_event {
 	NODE_MTU,	   /* peer_mtu() is another: tell the kernel's routes of `peer` */
 	NODE_PATH_MTU,	   /* worth a line: `mtu` of `path` to `peer` */
 	NODE_PATH_CHANGED, /* `peer` has another path (peer_path()), or none */
+	NODE_ENDPOINT,	   /* a static peer has another outer address; `path` is the old one */
 	NODE_RESOLVE,	   /* the rendezvous' names should be looked up again (node_resolved()) */
 	NODE_SAVE,	   /* node_psk() or node_lease() changed: write the state */
 	NODE_ROSTER,	   /* members changed: tell the shim */

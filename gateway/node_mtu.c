@@ -191,6 +191,7 @@ void peer_set_path(struct peer *p, nsec now, const struct path *path)
 {
 	bool elsewhere = !addr_eq(&p->path.remote.addr, &path->remote.addr);
 	bool moved = elsewhere || !endpoint_eq(&p->path.remote, &path->remote);
+	struct node_note note = { .event = NODE_ENDPOINT, .peer = p, .path = p->path };
 
 	p->path = *path;
 	if (moved)
@@ -200,6 +201,8 @@ void peer_set_path(struct peer *p, nsec now, const struct path *path)
 		pmtu_init(&p->pmtu, path_floor(path), path_around(path));
 	if (moved)
 		mtu_path_changed(p, now);
+	if (p->kind == PEER_STATIC && (elsewhere || !note.path.remote.port))
+		node_tell(p->node, &note);
 }
 
 void mtu_sent(struct peer *p, nsec now, const struct path *path, uint32_t len, uint32_t count)

@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which routes of static peers the kernel is told of, and when; and the mark of a full tunnel. A real node
+ * below; the kernel is played by its calls (--wrap).
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "gateway/gw.h"
+#include "gateway/uapi_server.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define LOW "0.0.0.0/1"
+#define HIGH "128.0.0.0/1"
+#define NAME "vpn.example.com"
+
+static struct gw g;
+static struct gw_config cfg;
+static struct wgconf conf;
+static struct uapi_device dev;
+
+/* --- the kernel --- */
+
+static struct prefix held[8];
+static size_t nheld;
+static unsigned warned, told; /* route_set: how often */
+static int full_tunnel_err;
+static uint32_t socket_mark;
+
+static size_t find(const struct prefix *p)
+{
+	size_t i = 0;
+	while (i < nheld && !(held[i].bits == p->bits && addr_eq(&held[i].addr, &p->addr)))
+		i++;
+	return i;
+}
+
+bool __wrap_kernel_route_held(const struct kernel_routes *k, const struct prefix *p);
+int __wrap_kernel_route_set(struct kernel_routes *k, const struct prefix *p, const struct addr *src,
+			    uint32_t mtu, uint32_t advmss);
+int __wrap_kernel_route_remove(struct kernel_routes *k, const struct prefix *p);
+int __wrap_kernel_full_tunnel(struct kernel_routes *k, bool v4, uint32_t table);
+void __wrap_kernel_full_tunnel_end(struct kernel_routes *k, bool v4);
+uint32_t __wrap_kernel_free_table(struct kernel_routes *k, uint32_t from);
+int __wrap_udp_set_mark(struct udp_socket *s, uint32_t mark);
+void __wrap_log_line(enum log_level level, const char *fmt, ...);
+
+bool __wrap_kernel_route_held(const struct kernel_routes *k, const struct prefix *p)
+{
+	(void)k;
+	return find(p) < nheld;
+}
+
+int __wrap_kernel_route_set(struct kernel_routes *k, const struct prefix *p, const struct addr *src,
+			    uint32_t mtu, uint32_t advmss)
+{
+	(void)k;
+	(void)src;
+	(void)mtu;
+	(void)advmss;
+	size_t i = find(p);
+	assert_true(i < ARRAY_SIZE(held));
+	held[i] = *p;
+	nheld += i == nheld;
+	told++;
+	return 0;
+}
+
+int __wrap_kernel_route_remove(struct kernel_routes *k, const struct prefix *p)
+{
+	(void)k;
+	size_t i = find(p);
+	if (i < nheld)
+		held[i] = held[--nheld];
+	return 0;
+}
+
+int __wrap_kernel_full_tunnel(struct kernel_routes *k, bool v4, uint32_t table)
+{
+	(void)k;
+	(void)v4;
+	(void)table;
+	return full_tunnel_err;
+}
+
+void __wrap_kernel_full_tunnel_end(struct kernel_routes *k, bool v4)
+{
+	(void)k;
+	(void)v4;
+}
+
+uint32_t __wrap_kernel_free_table(struct kernel_routes *k, uint32_t from)
+{
+	(void)k;
+	return from;
+}
+
+int __wrap_udp_set_mark(struct udp_socket *s, uint32_t mark)
+{
+	(void)s;
+	socket_mark = mark;
+	return 0;
+}
+
+void __wrap_log_line(enum log_level level, const char *fmt, ...)
+{
+	(void)fmt;
+	warned += level == LOG_LEVEL_WARN;
+}
+
+/* --- the rest of the gateway --- */
+
+int uapi_server_open(struct uapi_server **out, struct loop *l, const char *ifname,
+		     const struct uapi_device *d, void (*gone)(void *ctx))
+{
+	(void)l;
+	(void)ifname;
+	(void)gone;
+	dev = *d;
+	*out = NULL;
+	return 0;
+}
+
+void uapi_server_close(struct uapi_server *s)
+{
+	(void)s;
+}
+
+void loop_stop(struct loop *l)
+{
+	(void)l;
+}
+
+void gw_io_socket(struct gw *of, const struct udp_socket *s)
+{
+	(void)of;
+	(void)s;
+}
+
+static void on_note(void *ctx, const struct node_note *n)
+{
+	struct gw *of = ctx;
+	if (n->event == NODE_ROUTE_ADD || n->event == NODE_ROUTE_REMOVE)
+		gw_net_route(of, n->peer, &n->prefix, n->event == NODE_ROUTE_ADD);
+	else if (n->event == NODE_ENDPOINT)
+		gw_net_endpoint(of, n->peer, n->path.remote.port == 0);
+	else if (n->event == NODE_MTU)
+		gw_net_mtu(of, n->peer);
+}
+
+static void on_udp(void *ctx, const struct udp_tx *tx, unsigned n)
+{
+	(void)ctx;
+	(void)tx;
+	(void)n;
+}
+
+static int setup(void **state)
+{
+	struct node_config nc = { .io = { .ctx = &g, .udp = on_udp, .note = on_note },
+				  .aead = aead_choose("libcrypto"),
+				  .private_key = { 1 },
+				  .max_peers = 8 };
+	(void)state;
+	nheld = warned = told = 0;
+	full_tunnel_err = 0;
+	socket_mark = 0;
+	wgconf_init(&conf);
+	cfg = (struct gw_config){ .static_conf = &conf };
+	g = (struct gw){ .cfg = &cfg, .helper_fd = -1, .kernel = (struct kernel_routes *)&g };
+	g.loop.now = 1000 * NSEC_PER_SEC;
+	g.node = node_new(&nc, g.loop.now);
+	return g.node && gw_uapi_open(&g) == 0 ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	node_free(g.node);
+	free(g.names);
+	wgconf_free(&conf);
+	return 0;
+}
+
+/* --- what the tests say --- */
+
+static const char *const keys[] = { "AgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+				    "AwAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" };
+
+static void says(const char *key, const char *value)
+{
+	char line[200];
+	snprintf(line, sizeof(line), "%s = %s", key, value);
+	assert_true(wgconf_line(&conf, line));
+}
+
+static void peer(unsigned i, const char *endpoint, const char *allowed)
+{
+	assert_true(wgconf_line(&conf, "[Peer]"));
+	says("PublicKey", keys[i]);
+	if (endpoint)
+		says("Endpoint", endpoint);
+	says("AllowedIPs", allowed);
+}
+
+static struct peer *start(void)
+{
+	assert_int_equal(gw_static_peers(&g), 0);
+	return node_peer_find(g.node, conf.peers[0].key);
+}
+
+static struct endpoint at(const char *addr)
+{
+	struct endpoint e = { .port = 51820 };
+	assert_true(addr_parse(addr, &e.addr));
+	return e;
+}
+
+/* The name of the first peer that has one. */
+static void found(const char *addr)
+{
+	struct resolve_answer a = { .id = 1u << 31, .count = 1, .at = { at(addr) } };
+	assert_true(gw_static_answer(&g, &a));
+}
+
+static void moves(struct peer *p, const char *addr)
+{
+	struct endpoint e = at(addr);
+	node_static_endpoint(p, g.loop.now, &e);
+}
+
+static bool has(const char *text)
+{
+	struct prefix p;
+	assert_true(prefix_parse(text, &p));
+	return find(&p) < nheld;
+}
+
+static void waits_for_its_name(void **state)
+{
+	(void)state;
+	peer(0, NAME ":51820", LOW ", " HIGH ", ::/0");
+	struct peer *p = start();
+	assert_int_equal(nheld, 0);
+	gw_net_mtu(&g, p);
+	assert_int_equal(nheld, 0);
+	assert_int_equal(socket_mark, 0);
+	found("203.0.113.9");
+	assert_true(has(LOW) && has("::/0"));
+	assert_false(has(HIGH)); /* its endpoint is inside */
+	assert_int_equal(warned, 1);
+	assert_int_equal(socket_mark, 51820);
+	gw_net_mtu(&g, p);
+	assert_false(has(HIGH));
+	assert_int_equal(warned, 1);
+}
+
+static void heard_of_before_its_name(void **state)
+{
+	(void)state;
+	peer(0, NAME ":51820", "10.0.0.0/8, ::/0");
+	struct peer *p = start();
+	moves(p, "203.0.113.9");
+	assert_int_equal(nheld, 2);
+	unsigned before = told;
+	found("10.1.1.1");
+	assert_int_equal(told, before);
+	assert_int_equal(nheld, 2);
+	assert_int_equal(warned, 0);
+}
+
+static void takes_over_what_waits(void **state)
+{
+	(void)state;
+	peer(0, "203.0.113.9:51820", LOW ", ::/0");
+	peer(1, NAME ":51820", LOW ", ::/0");
+	start();
+	assert_int_equal(nheld, 0); /* the first's, which would swallow the look-up */
+	assert_false(g.full[0]);
+	found("203.0.113.10");
+	assert_int_equal(nheld, 2);
+}
+
+static void moves_into_its_own_prefix(void **state)
+{
+	(void)state;
+	peer(0, "203.0.113.9:51820", "10.0.0.0/8");
+	struct peer *p = start();
+	assert_true(has("10.0.0.0/8"));
+	unsigned before = told;
+	moves(p, "203.0.113.10");
+	assert_int_equal(told, before);
+	moves(p, "10.1.1.1");
+	assert_false(has("10.0.0.0/8"));
+	assert_int_equal(warned, 1);
+	moves(p, "10.1.1.2");
+	assert_int_equal(warned, 1);
+	moves(p, "203.0.113.9");
+	assert_true(has("10.0.0.0/8"));
+	for (int i = 0; i < 100; i++)
+		moves(p, i % 2 ? "203.0.113.9" : "10.1.1.1");
+	assert_int_equal(warned, 1); /* in ten seconds */
+}
+
+static void warned_of_once(void **state)
+{
+	(void)state;
+	full_tunnel_err = -EOPNOTSUPP;
+	peer(0, "203.0.113.9:51820", "0.0.0.0/0");
+	struct peer *p = start();
+	for (int i = 0; i < 3; i++)
+		gw_net_mtu(&g, p);
+	assert_int_equal(nheld, 0);
+	assert_int_equal(warned, 1);
+}
+
+static void a_full_tunnel_keeps_its_mark(void **state)
+{
+	(void)state;
+	peer(0, "203.0.113.9:51820", "::/0");
+	struct peer *p = start();
+	assert_int_equal(socket_mark, 51820);
+	assert_int_equal(dev.set_fwmark(&g, 0), 0); /* as of a file that says none */
+	assert_int_equal(socket_mark, 51820);
+	assert_int_equal(dev.set_fwmark(&g, 51820), 0);
+	assert_int_equal(dev.set_fwmark(&g, 7), -EBUSY);
+	assert_int_equal(socket_mark, 51820);
+	assert_int_equal(dev.fwmark(&g), 51820);
+	node_static_unroute_all(p);
+	assert_int_equal(dev.set_fwmark(&g, 7), 0);
+	assert_int_equal(socket_mark, 7);
+	assert_int_equal(dev.fwmark(&g), 7);
+}
+
+int main(void)
+{
+#define IN_GATEWAY(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		IN_GATEWAY(waits_for_its_name),	   IN_GATEWAY(heard_of_before_its_name),
+		IN_GATEWAY(takes_over_what_waits), IN_GATEWAY(moves_into_its_own_prefix),
+		IN_GATEWAY(warned_of_once),	   IN_GATEWAY(a_full_tunnel_keeps_its_mark),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
