@@ -10,7 +10,7 @@
  * long. The kernel puts a new rule before all others, so the second is made first.
  *
  * A killed gateway's rules outlive it and lead to a table that went empty with its TUN, so that all goes
- * on to the main table; the next start removes them.
+ * on to the main table; the next start with a configuration file removes them.
  */
 #include "route/rtnl.h"
 

@@ -61,6 +61,10 @@ serves() {
 	wg_of s set wg0 peer "$(wg_pub "$1")" allowed-ips "10.7.0.$2/32,fd07::$2/128"
 }
 
+refused() {
+	! "$@"
+}
+
 # --- everything through the tunnel ---
 
 rules() {
@@ -86,6 +90,11 @@ full() {
 	check "full tunnel: TCP, by hash" transfer f h 203.0.113.99 4194304
 	check "full tunnel: wg-quick's mark" test "$(wg_of f show warren0 fwmark)" = 0xca6c
 	check "full tunnel: two rules of each family" test "$(rules f)" = 4
+	wg_of f set warren0 fwmark 0
+	check "full tunnel: a file without FwMark, as setconf and syncconf give it on, leaves the mark" \
+		test "$(wg_of f show warren0 fwmark)" = 0xca6c
+	check "full tunnel: another is refused" refused wg_of f set warren0 fwmark 7
+	check "full tunnel: and it goes on" reach f 203.0.113.99
 	check "full tunnel: its LAN is reached beside it" reach f 192.168.1.1
 	lab_wait 5 "[ \$(tcpdump -nr '$LAB_DIR/full.pcap' 2>/dev/null | wc -l) -gt 100 ]"
 	lab_stop "$capture"
@@ -134,12 +143,28 @@ names() {
 	file n 10.7.0.4/24 s vpn.example:51820 "$ALL" 'DNS = 10.7.0.1'
 	serves n 4
 	up n
-	check_wait 40 "a name that cannot be looked up yet: said, and the rest goes on" "grep -q vpn.example '$LAB_DIR/n.log'"
+	check_wait 40 "a name that cannot be looked up yet: said, and the rest goes on" "grep -q 'no address for the endpoint.s name vpn.example' '$LAB_DIR/n.log'"
 	check "a name: no full tunnel before it is known" reach n 203.0.113.99
 	echo "203.0.113.63 vpn.example" >>"$LAB_DIR/node/n/hosts"
 	check_wait 60 "a name: known later, by itself" "reach n 10.7.0.1"
 	check "a name: then the full tunnel is there" test "$(rules n)" = 4
 	lab_stop "${UP[n]}"
+	# two halves of everything, without a mark
+	: >"$LAB_DIR/n.log"
+	sed -i '/vpn.example/d' "$LAB_DIR/node/n/hosts"
+	file n 10.7.0.4/24 s vpn.example:51820 '0.0.0.0/1, 128.0.0.0/1'
+	up n
+	check_wait 40 "halves: the name cannot be looked up yet" "grep -q 'no address' '$LAB_DIR/n.log'"
+	check "halves: no route before it is known" test -z "$(halves)"
+	check "halves: so that the host keeps its network" reach n 203.0.113.99
+	echo "203.0.113.63 vpn.example" >>"$LAB_DIR/node/n/hosts"
+	check_wait 60 "halves: then the one is there that has not the endpoint inside" "[ \"\$(halves)\" = 0.0.0.0/1 ]" halves
+	check "halves: and leads to the server" reach n 10.7.0.1
+	lab_stop "${UP[n]}"
+}
+
+halves() {
+	lab_in n ip route show dev warren0 | grep -oE '^(0.0.0.0|128.0.0.0)/1'
 }
 
 # --- a file as it is found ---

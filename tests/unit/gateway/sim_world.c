@@ -221,6 +221,7 @@ static void on_note(void *ctx, const struct node_note *n)
 	case NODE_ROUTE_ADD:
 	case NODE_ROUTE_REMOVE:
 	case NODE_ROSTER:
+	case NODE_ENDPOINT:
 	case NODE_MTU:
 		break;
 	case NODE_PATH_MTU:
