@@ -112,6 +112,7 @@ static nsec receive_rekey_age(void)
 static struct session *session_of(const struct wg *wg, nsec now, struct wg_packet *k)
 {
 	k->peer = NULL;
+	k->confirmed = false;
 	k->drop = DROP_OUTER_BAD_LENGTH;
 	if (k->len < HEADER + AEAD_TAG_LEN || load_le32(k->data) != WG_DATA)
 		return NULL;
@@ -128,8 +129,9 @@ static struct session *session_of(const struct wg *wg, nsec now, struct wg_packe
 
 /* What a batch of one session brought. */
 struct harvest {
+	struct wg_packet *first;
 	uint64_t bytes;
-	bool any, data;
+	bool data;
 };
 
 /* The counter is looked at after authentication: before, a forger could move the window. */
@@ -143,15 +145,15 @@ static void finish(struct session *s, struct wg_packet *k, const struct aead_job
 	} else {
 		k->drop = DROP_NONE;
 		k->peer = s->in.peer;
-		h->any = true;
+		if (!h->first)
+			h->first = k;
 		h->data |= job->len > 0;
 		h->bytes += k->len;
 		k->len = job->len;
 	}
 }
 
-static void note_received(struct session *s, nsec now, const struct harvest *h,
-			  struct wg_peer **confirmed)
+static void note_received(struct session *s, nsec now, const struct harvest *h)
 {
 	struct wg_peer *p = s->in.peer;
 	p->rx_bytes += h->bytes;
@@ -159,14 +161,12 @@ static void note_received(struct session *s, nsec now, const struct harvest *h,
 	timers_any_received(p, now);
 	if (h->data)
 		timers_data_received(p, now);
-	if (session_received(p, s, now) && confirmed)
-		*confirmed = p;
+	h->first->confirmed = session_received(p, s, now);
 	rekey_if_due(p, s, now, receive_rekey_age());
 }
 
 /* All of `n` packets are of this session. */
-static void open_batch(struct wg *wg, struct session *s, nsec now, struct wg_packet *pkts, size_t n,
-		       struct wg_peer **confirmed)
+static void open_batch(struct wg *wg, struct session *s, nsec now, struct wg_packet *pkts, size_t n)
 {
 	struct aead_job jobs[BATCH];
 	struct harvest h = { 0 };
@@ -177,15 +177,13 @@ static void open_batch(struct wg *wg, struct session *s, nsec now, struct wg_pac
 	wg->cfg.aead->open(s->keys->receive, jobs, n);
 	for (size_t i = 0; i < n; i++)
 		finish(s, &pkts[i], &jobs[i], &h);
-	if (h.any)
-		note_received(s, now, &h, confirmed);
+	if (h.first)
+		note_received(s, now, &h);
 }
 
-void wg_open(struct wg *wg, nsec now, struct wg_packet *pkts, size_t n, struct wg_peer **confirmed)
+void wg_open(struct wg *wg, nsec now, struct wg_packet *pkts, size_t n)
 {
 	size_t first = 0;
-	if (confirmed)
-		*confirmed = NULL;
 	while (first < n) {
 		struct session *s = session_of(wg, now, &pkts[first]);
 		size_t end = first + 1;
@@ -195,7 +193,7 @@ void wg_open(struct wg *wg, nsec now, struct wg_packet *pkts, size_t n, struct w
 		}
 		while (end < n && end - first < BATCH && session_of(wg, now, &pkts[end]) == s)
 			end++;
-		open_batch(wg, s, now, pkts + first, end - first, confirmed);
+		open_batch(wg, s, now, pkts + first, end - first);
 		first = end;
 	}
 }

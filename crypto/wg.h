@@ -170,6 +170,7 @@ struct wg_packet {
 	uint32_t len;
 	uint32_t padded;      /* seal, in: plaintext length after padding; ≥ len (wg_padded()) */
 	struct wg_peer *peer; /* open, out */
+	bool confirmed;	      /* open, out: the first packet of a responder's session */
 	enum drop drop;	      /* out */
 };
 
@@ -197,11 +198,10 @@ enum drop wg_seal(struct wg *wg, struct wg_peer *p, nsec now, struct wg_packet *
 bool wg_sent_of_late(const struct wg_peer *p, const uint8_t header[static WG_DATA_HEADER_LEN]);
 /*
  * Opens n data messages of any peers; each gets its peer and its drop reason. Counters are checked
- * after authentication. *confirmed, where not NULL: set to the peer whose responder session was
- * confirmed by one of these (staged packets can go), the last where there are several; call with
- * packets of one receive batch.
+ * after authentication. Where one has confirmed its peer's responder session (staged packets can go),
+ * it says so. Call with packets of one receive batch.
  */
-void wg_open(struct wg *wg, nsec now, struct wg_packet *pkts, size_t n, struct wg_peer **confirmed);
+void wg_open(struct wg *wg, nsec now, struct wg_packet *pkts, size_t n);
 
 /* --- timers --- */
 

@@ -62,7 +62,6 @@ static void session_seen(struct node *n, struct peer *p, nsec now)
 {
 	if (!p->had_session && wg_can_send(p->wg, now)) {
 		p->had_session = true;
-		mtu_session_new(p, now);
 		node_tell(n, &(struct node_note){ .event = NODE_SESSION, .peer = p });
 	}
 	if (p->staged && wg_can_send(p->wg, now))
@@ -135,6 +134,8 @@ static void opened(struct node *n, nsec now, const struct wg_packet *pkt, const 
 	uint8_t *text = pkt->data + WG_DATA_HEADER_LEN;
 	struct iovec whole = { 0 };
 
+	if (p && pkt->confirmed)
+		mtu_session_new(p, now);
 	if (why == DROP_NONE && p && carries_itself(p, a))
 		why = DROP_OUTER_INSIDE;
 	if (why != DROP_NONE || !p) {
@@ -172,12 +173,11 @@ static void write_inner(struct node *n, size_t *ninner)
 
 void in_flush(struct node *n, nsec now)
 {
-	struct wg_peer *confirmed;
 	size_t ninner = 0;
 
 	if (n->nopen == 0)
 		return;
-	wg_open(n->wg, now, n->open, n->nopen, &confirmed);
+	wg_open(n->wg, now, n->open, n->nopen);
 	size_t count = n->nopen;
 	n->nopen = 0;
 	for (size_t i = 0; i < count; i++) {
@@ -186,8 +186,6 @@ void in_flush(struct node *n, nsec now)
 			write_inner(n, &ninner);
 	}
 	write_inner(n, &ninner);
-	if (confirmed)
-		mtu_session_new(wg_peer_user(confirmed), now);
 }
 
 static void handshake(struct node *n, nsec now, struct link *via, const struct arrival *a,

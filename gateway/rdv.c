@@ -308,7 +308,7 @@ static void flush_open(struct rdv *r)
 	r->nopen = 0;
 	if (!count)
 		return;
-	wg_open(r->wg, r->now, r->open, count, NULL);
+	wg_open(r->wg, r->now, r->open, count);
 	for (size_t i = 0; i < count; i++)
 		opened(r, &r->open[i], &r->from[i]);
 }

@@ -112,8 +112,8 @@ static void data_in(int to, const uint8_t *p, size_t len)
 {
 	uint8_t *copy = copy_of(p, len);
 	struct wg_packet k = { .data = copy, .len = (uint32_t)len };
-	struct wg_peer *confirmed;
-	wg_open(wg[to], now, &k, 1, &confirmed);
+	wg_open(wg[to], now, &k, 1);
+	must(!k.confirmed || k.peer);
 	must((k.drop == DROP_NONE) == (k.peer != NULL));
 	if (k.drop == DROP_NONE)
 		must(k.peer == peer[to] && k.len + WG_OVERHEAD == len &&

@@ -138,7 +138,7 @@ enum drop open_one(struct wg *wg, nsec now, const struct datagram *m, struct dat
 {
 	struct datagram copy = *m;
 	struct wg_packet k = { .data = copy.b, .len = (uint32_t)m->len };
-	wg_open(wg, now, &k, 1, NULL);
+	wg_open(wg, now, &k, 1);
 	copy.len = k.len;
 	if (plain)
 		*plain = copy;

@@ -133,13 +133,12 @@ static void deliver_data(struct sim *s, int at, struct datagram *m)
 {
 	struct sim_end *e = &s->end[at];
 	struct wg_packet k = { .data = m->b, .len = (uint32_t)m->len };
-	struct wg_peer *confirmed;
-	wg_open(e->wg, s->now, &k, 1, &confirmed);
+	wg_open(e->wg, s->now, &k, 1);
 	if (k.drop == DROP_NONE) {
 		assert_ptr_equal(k.peer, e->peer);
 		take_plaintext(s, at, m->b + WG_DATA_HEADER_LEN, k.len);
 	}
-	if (confirmed)
+	if (k.confirmed)
 		flush(s, at);
 }
 

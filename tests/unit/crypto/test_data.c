@@ -60,7 +60,7 @@ static void a_large_batch(void **unused)
 	memcpy(bytes[41], bytes[40], sizeof(bytes[40]));
 	k[41].len = k[40].len;
 	k[50].len = 31;
-	wg_open(d.wg[1], 2 * SEC, k, MANY, NULL);
+	wg_open(d.wg[1], 2 * SEC, k, MANY);
 	for (unsigned i = 0; i < MANY; i++) {
 		enum drop want = i == 10   ? DROP_WG_BAD_TAG
 				 : i == 20 ? DROP_WG_UNKNOWN_INDEX
@@ -166,7 +166,7 @@ static void all_or_none_at_the_last_counter(void **unused)
 	assert_int_equal(wg_seal(d.wg[0], d.peer[0], SEC, k, 3), DROP_WG_EXPIRED);
 	assert_int_equal(wg_seal(d.wg[0], d.peer[0], SEC, k, 2), DROP_NONE);
 	assert_false(wg_can_send(d.peer[0], SEC));
-	wg_open(d.wg[1], SEC, k, 2, NULL);
+	wg_open(d.wg[1], SEC, k, 2);
 	assert_int_equal(k[0].drop, DROP_NONE);
 	assert_int_equal(k[1].drop, DROP_NONE);
 	/* A peer that does not keep to the limit. */
@@ -174,7 +174,7 @@ static void all_or_none_at_the_last_counter(void **unused)
 	k[0].len = k[0].padded = 0;
 	wg_seal(d.wg[0], d.peer[0], SEC, k, 1);
 	store_le64(b[0] + 8, REJECT_AFTER_MESSAGES);
-	wg_open(d.wg[1], SEC, k, 1, NULL);
+	wg_open(d.wg[1], SEC, k, 1);
 	assert_int_equal(k[0].drop, DROP_WG_EXPIRED);
 }
 
@@ -211,38 +211,49 @@ static void what_is_counted(void **unused)
 	assert_true(a.can_send && b.can_send);
 }
 
-/* One batch may bring packets of several peers, and confirm sessions. */
-static void several_peers_in_a_batch(void **unused)
+/* A stranger that end 1 gets to know, and a handshake that nothing has confirmed yet. */
+static void unconfirmed(struct pair *e)
 {
 	struct wg_config cfg = { .max_peers = 4, .aead = test_aead() };
-	struct wg *other = wg_new(&cfg);
+	struct datagram init, response;
 	uint8_t priv[32];
-	struct pair e = { .wg = { other, d.wg[1] } };
-	(void)unused;
-	wg_key_generate(priv);
-	wg_set_private_key(other, priv);
-	e.peer[0] = wg_peer_add(other, wg_public_key(d.wg[1]), NULL);
-	e.peer[1] = wg_peer_add(d.wg[1], wg_public_key(other), NULL);
 
-	wg_peer_initiate(other, e.peer[0], SEC, 0);
-	struct datagram init = must_poll(other, SEC), response, m[6];
+	*e = (struct pair){ .wg = { wg_new(&cfg), d.wg[1] } };
+	wg_key_generate(priv);
+	wg_set_private_key(e->wg[0], priv);
+	e->peer[0] = wg_peer_add(e->wg[0], wg_public_key(d.wg[1]), NULL);
+	e->peer[1] = wg_peer_add(d.wg[1], wg_public_key(e->wg[0]), NULL);
+	wg_peer_initiate(e->wg[0], e->peer[0], SEC, 0);
+	init = must_poll(e->wg[0], SEC);
 	assert_int_equal(hand_over(d.wg[1], SEC, &init, &response), DROP_NONE);
-	assert_int_equal(hand_over(other, SEC, &response, NULL), DROP_NONE);
+	assert_int_equal(hand_over(e->wg[0], SEC, &response, NULL), DROP_NONE);
+}
+
+/* One batch may bring packets of several peers, and confirm several sessions: by the first of each. */
+static void several_peers_in_a_batch(void **unused)
+{
+	struct pair e[3] = { d };
+	struct datagram m[6];
 	struct wg_packet k[6];
+	(void)unused;
+	unconfirmed(&e[1]);
+	unconfirmed(&e[2]);
 	for (int i = 0; i < 6; i++) {
-		m[i] = must_seal(i % 3 ? &e : &d, 0, SEC, "mixed");
+		m[i] = must_seal(&e[i % 3], 0, SEC, "mixed");
 		k[i] = (struct wg_packet){ .data = m[i].b, .len = (uint32_t)m[i].len };
 	}
-	struct wg_peer *confirmed = d.peer[1];
-	wg_open(d.wg[1], SEC, k, 6, &confirmed);
-	assert_ptr_equal(confirmed, e.peer[1]);
+	m[1].b[m[1].len - 1] ^= 1; /* what is forged confirms nothing */
+	wg_open(d.wg[1], SEC, k, 6);
 	for (int i = 0; i < 6; i++) {
-		assert_int_equal(k[i].drop, DROP_NONE);
-		assert_ptr_equal(k[i].peer, i % 3 ? e.peer[1] : d.peer[1]);
+		assert_int_equal(k[i].drop, i == 1 ? DROP_WG_BAD_TAG : DROP_NONE);
+		assert_ptr_equal(k[i].peer, i == 1 ? NULL : e[i % 3].peer[1]);
+		assert_int_equal(k[i].confirmed, i == 2 || i == 4);
 	}
-	wg_open(d.wg[1], SEC, k, 0, &confirmed);
-	assert_null(confirmed);
-	wg_free(other);
+	wg_open(d.wg[1], SEC, k, 6);
+	for (int i = 0; i < 6; i++)
+		assert_false(k[i].confirmed);
+	wg_free(e[1].wg[0]);
+	wg_free(e[2].wg[0]);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
