@@ -105,7 +105,10 @@ enum drop frame_input(struct node *n, struct peer *p, nsec now, bool relayed, co
 		return rendezvous ? join_control(n, now, f, len) : DROP_FRAME_UNEXPECTED;
 	if (f[0] == FRAME_HELLO)
 		return rendezvous ? DROP_FRAME_UNEXPECTED : hello(p, now, f, len);
-	/* Its sender thinks that we know it as a warren, and may be right: it has to say so. */
+	/*
+	 * Its sender thinks that we know it as a warren, and may be right: it has to say so. Its data need
+	 * not wait for that; what it may hold of the store is a warren's share.
+	 */
 	if (!p->warren && (f[0] == FRAME_PROBE || f[0] == FRAGMENT_FIRST_BYTE))
 		mtu_ask(p, now);
 	switch (f[0]) {
@@ -114,7 +117,7 @@ enum drop frame_input(struct node *n, struct peer *p, nsec now, bool relayed, co
 	case FRAME_PROBE_ACK:
 		return p->warren ? probe_ack(p, now, f, len) : DROP_FRAME_UNEXPECTED;
 	case FRAGMENT_FIRST_BYTE:
-		return p->warren ? fragment(n, p, now, f, len, whole) : DROP_FRAME_UNEXPECTED;
+		return rendezvous ? DROP_FRAME_UNEXPECTED : fragment(n, p, now, f, len, whole);
 	default:
 		return DROP_FRAME_UNKNOWN;
 	}

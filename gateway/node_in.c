@@ -104,14 +104,17 @@ static enum drop inner(struct node *n, struct peer *p, uint8_t *ip, size_t len, 
 	return why;
 }
 
-/* The bit that says so is no part of the packet. */
+/*
+ * The bit that says so is no part of the packet. Whoever has the session may say hello at any time, so
+ * a static peer that has not said it gains nothing: it knows us from before our restart.
+ */
 static enum drop inner_partial(struct node *n, struct peer *p, nsec now, uint8_t *ip, size_t len,
 			       size_t *ninner)
 {
-	if (!p->warren) {
-		mtu_ask(p, now);
+	if (p->kind == PEER_RENDEZVOUS)
 		return DROP_FRAME_UNEXPECTED;
-	}
+	if (!p->warren)
+		mtu_ask(p, now);
 	ip[0] &= (uint8_t)~FRAME_PARTIAL_BIT;
 	return inner(n, p, ip, len, true, ninner);
 }

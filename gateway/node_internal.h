@@ -197,7 +197,8 @@ void mtu_sent(struct peer *p, nsec now, const struct path *path, uint32_t len, u
 void mtu_session_new(struct peer *p, nsec now);
 /* An initiation of it came, with or without a warren's mark. */
 void mtu_initiated(struct peer *p, nsec now, bool marked);
-void mtu_ask(struct peer *p, nsec now);			/* the same at any time */
+/* It sends what a warren does: it is asked at once. */
+void mtu_ask(struct peer *p, nsec now);
 void mtu_become(struct peer *p, nsec now, bool warren); /* its answer */
 void mtu_link_event(nsec now, const struct link_output *out);
 

@@ -16,8 +16,6 @@
 #define STOCK_HINT_TIME (600 * NSEC_PER_SEC)
 /* After the session: who counts its first packets, as WireGuard's own tests do, finds those alone. */
 #define HELLO_AFTER (750 * NSEC_PER_MSEC)
-/* Who had our mark and did not answer is asked again in a later session. */
-#define HELLO_AGAIN (600 * NSEC_PER_SEC)
 #define ASK_EVERY NSEC_PER_SEC /* but at once where it sends frames */
 /* An ICMP message costs a look at all peers: fifty a second, a flood gets no more. */
 #define TOO_BIG_COST (NSEC_PER_SEC / 50)
@@ -243,8 +241,6 @@ void mtu_session_new(struct peer *p, nsec now)
 		link_session_up(p->link, now);
 	if (p->kind != PEER_STATIC || !(p->warren || p->marked))
 		return;
-	if (!p->warren && p->last_hello && now - p->last_hello < HELLO_AGAIN)
-		return;
 	p->hellos = 0;
 	p->next_hello = now + HELLO_AFTER;
 	peer_schedule(p);
@@ -261,8 +257,8 @@ void mtu_initiated(struct peer *p, nsec now, bool marked)
 
 void mtu_ask(struct peer *p, nsec now)
 {
-	if (p->kind != PEER_STATIC || p->next_hello != NSEC_NEVER ||
-	    (p->last_hello && now - p->last_hello < ASK_EVERY))
+	bool asked = p->next_hello != NSEC_NEVER && p->hellos;
+	if (p->kind != PEER_STATIC || asked || (p->last_hello && now - p->last_hello < ASK_EVERY))
 		return;
 	p->hellos = 0;
 	p->next_hello = now;

@@ -93,6 +93,23 @@ static struct local_way local_way(void *ctx, const struct addr *remote)
 	return (struct local_way){ .mtu = path_mtu, .tag = path_tag };
 }
 
+static bool start(struct end *e)
+{
+	struct node_config cfg = { .io = { .ctx = e,
+					   .udp = on_udp,
+					   .tun = on_tun,
+					   .note = on_note,
+					   .local_way = local_way },
+				   .pinned_mtu = pinned_mtu,
+				   .aead = aead_choose("libcrypto"),
+				   .max_peers = node_peers };
+	memcpy(cfg.private_key, e->priv, 32);
+	e->node = node_new(&cfg, now);
+	if (e->node)
+		node_set_wall(e->node, (nsec)1760000000 * NSEC_PER_SEC);
+	return e->node;
+}
+
 int setup(void **state)
 {
 	(void)state;
@@ -108,21 +125,16 @@ int setup(void **state)
 		memset(e->priv, (int)i + 1, 32);
 		wg_key_public(e->priv, e->pub);
 		e->at = (struct endpoint){ .addr = addr_v4_u32(0xcb007100 + i), .port = 51820 };
-		struct node_config cfg = { .io = { .ctx = e,
-						   .udp = on_udp,
-						   .tun = on_tun,
-						   .note = on_note,
-						   .local_way = local_way },
-					   .pinned_mtu = pinned_mtu,
-					   .aead = aead_choose("libcrypto"),
-					   .max_peers = node_peers };
-		memcpy(cfg.private_key, e->priv, 32);
-		e->node = node_new(&cfg, now);
-		if (!e->node)
+		if (!start(e))
 			return -1;
-		node_set_wall(e->node, (nsec)1760000000 * NSEC_PER_SEC);
 	}
 	return 0;
+}
+
+void restart(unsigned i)
+{
+	node_free(ends[i].node);
+	assert_true(start(&ends[i]));
 }
 
 void wire_clear(void)

@@ -55,6 +55,7 @@ extern bool (*wire_loses)(const struct sent *s,
 
 int setup(void **state);
 void wire_clear(void);
+void restart(unsigned i); /* it has no peers afterwards, and knows nothing of before */
 int teardown(void **state);
 void deliver(const struct sent *s);
 void settle(void);

@@ -172,11 +172,91 @@ static void test_a_liar(void **state)
 	assert_int_equal(ends[0].came, 0);
 }
 
+/*
+ * Who has not said hello may have said it before our restart. What it sends is let in, within the same
+ * bounds, and it is asked.
+ */
 static void test_from_who_is_no_warren(void **state)
 {
 	(void)state;
-	stock_pair();
+	struct peer *p = stock_pair();
+	ends[1].stock = true;
+	ends[0].tun = take;
+	ends[0].came = 0;
+	lies(0xc5, 1, 60, DROP_INNER_MALFORMED);
+	assert_int_equal(ends[0].hellos, 1);
+	uint8_t ip[60] = { 0xc5 };
+	store_be16(ip + 2, sizeof(ip));
+	ip[9] = 17;
+	memcpy(ip + 12, (const uint8_t[]){ 10, 0, 0, 2, 10, 0, 0, 1 }, 8);
+	say(1, ip, sizeof(ip));
+	settle();
+	assert_int_equal(ends[0].came, 1);
+	assert_int_equal(ends[0].partial, 1);
+	assert_int_equal(ends[0].hellos, 1);
+	assert_false(peer_is_warren(p));
+}
+
+/* The rendezvous has no inner packets. */
+static void test_from_the_rendezvous(void **state)
+{
+	uint8_t part[FRAGMENT_HEADER_LEN + 30] = { 0 };
+	struct fragment_plan plan = { .total = 30, .count = 1, .part = 30 };
+	(void)state;
+	struct peer *p = stock_pair();
+	p->kind = PEER_RENDEZVOUS;
 	lies(0xc5, 17, 60, DROP_FRAME_UNEXPECTED);
+	fragment_write(&plan, 0, 1, (const uint8_t[30]){ 0x45 }, part);
+	say(1, part, sizeof(part));
+	settle();
+	assert_int_equal(drops(0, DROP_FRAME_UNEXPECTED), 2);
+	p->kind = PEER_STATIC;
+}
+
+/*
+ * End 0 knows end 1 as a warren, which has forgotten all: nothing of what it is sent is lost. Who is called
+ * has seen a mark and would ask later, who calls has not.
+ */
+static void after_a_restart(bool it_calls)
+{
+	struct vnet_hdr h;
+	warren_pair();
+	restart(1);
+	struct peer *p = add(1, 0, true, 0, "10.0.0.1/32");
+	send_inner(it_calls, it_calls ? "10.0.0.2" : "10.0.0.1", it_calls ? "10.0.0.1" : "10.0.0.2",
+		   1, 10);
+	for (unsigned i = 0; !wg_can_send(p->wg, now); i++) {
+		assert_true(i < 200);
+		run_for(NSEC_PER_SEC / 10);
+	}
+	assert_false(peer_is_warren(p));
+	assert_int_equal(p->next_hello == NSEC_NEVER, it_calls);
+	ends[1].stock = true; /* its hellos are still on their way */
+	ends[1].hellos = 0;
+	uint32_t len = begun(&h, true, 300);
+	through(&h, len);
+	expect_whole(len, 1);
+	assert_int_equal(ends[1].hellos, 1); /* at once */
+	len = begun(&h, true, 4000);
+	through(&h, len);
+	expect_whole(len, 0);
+	assert_int_equal(ends[1].hellos, 1);
+	assert_false(peer_is_warren(p));
+	ends[1].stock = false;
+	run_for(NSEC_PER_SEC);
+	assert_true(peer_is_warren(p));
+}
+
+static void test_after_a_restart(void **state)
+{
+	(void)state;
+	after_a_restart(true);
+}
+
+static void test_after_a_restart_called(void **state)
+{
+	(void)state;
+	after_a_restart(false);
 }
 
 int main(void)
@@ -191,6 +271,9 @@ int main(void)
 		T(test_waits_for_a_session),
 		T(test_a_liar),
 		T(test_from_who_is_no_warren),
+		T(test_from_the_rendezvous),
+		T(test_after_a_restart),
+		T(test_after_a_restart_called),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
