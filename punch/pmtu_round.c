@@ -45,7 +45,9 @@ static bool complete(const struct pmtu *m)
 /* What was paid off since. */
 static void settle_account(struct pmtu *m, nsec now)
 {
-	nsec paid = (now - m->spent_at) * PMTU_IDLE_BYTES / (60 * NSEC_PER_SEC);
+	/* all is paid by then, and weeks of nanoseconds would overflow */
+	nsec time = nsec_min(now - m->spent_at, pmtu_worth(PMTU_SEARCH_BYTES));
+	nsec paid = time * PMTU_IDLE_BYTES / (60 * NSEC_PER_SEC);
 	if (paid <= 0)
 		return;
 	m->spent -= paid < m->spent ? (uint32_t)paid : m->spent;

@@ -236,13 +236,33 @@ static void test_loss(void **state)
 	}
 }
 
+/* What was spent is paid off, however long ago that was. */
+static void test_months_later(void **state)
+{
+	static const nsec days[] = { 1, 1, 51, 53, 60, 110, 4000 };
+	(void)state;
+	uint32_t afterwards = 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(days); i++) {
+		path_init(&p, 1, 1500, 1500, 20 * MSEC);
+		assert_true(path_search(&p, 2 * SEC));
+		p.m.spent = i ? PMTU_SEARCH_BYTES : 0;
+		p.m.spent_at = p.now;
+		p.now += days[i] * 24 * 3600 * SEC;
+		pmtu_too_big(&p.m, p.now, 1400);
+		path_run(&p, p.now + SEC);
+		if (i)
+			assert_int_equal(p.m.spent, afterwards);
+		afterwards = p.m.spent;
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_each_mtu), cmocka_unit_test(test_usual),
 		cmocka_unit_test(test_idle),	 cmocka_unit_test(test_grows),
 		cmocka_unit_test(test_lifted),	 cmocka_unit_test(test_revived),
-		cmocka_unit_test(test_loss),
+		cmocka_unit_test(test_loss),	 cmocka_unit_test(test_months_later),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
