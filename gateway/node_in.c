@@ -174,6 +174,10 @@ static void write_inner(struct node *n, size_t *ninner)
 	reassembly_recycle(n->reassembly);
 }
 
+/*
+ * No peer goes here, and no link: what the rendezvous says is worked off in join_tick(). So a handshake that
+ * works off what came before it may hold on to its link.
+ */
 void in_flush(struct node *n, nsec now)
 {
 	size_t ninner = 0;
@@ -209,6 +213,7 @@ static void handshake(struct node *n, nsec now, struct link *via, const struct a
 	struct peer *p = reply.peer ? wg_peer_user(reply.peer) : NULL;
 	if (why == DROP_NONE && p && carries_itself(p, a)) {
 		node_drop(n, p, DROP_OUTER_INSIDE);
+		wg_peer_unsent(p->wg, reply.len);
 		return;
 	}
 	/* a member's wrong answer must not disturb what we have with the rendezvous */
@@ -243,9 +248,6 @@ static enum drop relayed(struct node *n, nsec now, const struct arrival *a, uint
 	uint8_t *inner;
 	size_t innerlen;
 
-	/* with what came before, a member may go, and its link with it */
-	if (len > RELAY_HEADER_LEN && p[RELAY_HEADER_LEN] != WG_DATA)
-		in_flush(n, now);
 	enum drop why =
 		n->links ? links_unwrap(n->links, now, &a->from, p, len, &l, &inner, &innerlen)
 			 : DROP_RELAY_UNKNOWN_MEMBER;

@@ -27,7 +27,7 @@ struct peer *peer_new(struct node *n, enum peer_kind kind, const uint8_t key[sta
 	return p;
 }
 
-/* Nothing may point at the peer any more: neither a run nor a received packet. */
+/* No run may point at the peer any more. Received packets do so only within in_flush(), where none goes. */
 static void forget_runs(struct peer *p)
 {
 	for (unsigned i = 0; i < MAX_RUNS; i++)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where a static peer's datagrams leave from, and static peers that are carried by others. */
+/* Where a static peer's datagrams leave from, static peers that are carried by others, and what ends a batch. */
 #include "tests/unit/gateway/node_wire.h"
 #include "tests/unit/tun/packets.h"
 
@@ -90,6 +90,13 @@ static struct endpoint inner_at(const char *text)
 	return e;
 }
 
+static uint64_t sent_to(const struct peer *p)
+{
+	struct wg_peer_stats s;
+	wg_peer_stats(p->wg, now, &s);
+	return s.tx_bytes;
+}
+
 static void test_onion(void **state)
 {
 	(void)state;
@@ -116,6 +123,24 @@ static void test_onion(void **state)
 	send_inner(1, two, one, 1, 100);
 	arrives(1, OTHER, &was);
 	assert_int_equal(ends[0].came, came + 2);
+}
+
+/* Who calls from inside of itself is not answered, and no answer is counted. */
+static void test_handshake_that_carries_itself(void **state)
+{
+	(void)state;
+	onion();
+	struct endpoint inside = inner_at(two);
+	now += 10 * SEC;
+	wg_peer_initiate(ends[1].node->wg, peer_of(1)->wg, now, 0);
+	node_tick(ends[1].node, now);
+	assert_int_equal(wire[nwire - 1].tx.len, WG_INITIATION_LEN);
+	uint64_t sent = sent_to(carrier);
+	datagrams = 0;
+	arrives(1, TUN, &inside);
+	assert_int_equal(drops(0, DROP_OUTER_INSIDE), 1);
+	assert_int_equal(datagrams, 0);
+	assert_int_equal(sent_to(carrier), sent);
 }
 
 /* What end 0 has sent last comes to its TUN, on the way to `at`. */
@@ -186,13 +211,6 @@ static void test_nothing_else_inside(void **state)
 
 /* --- an interface that is down --- */
 
-static uint64_t sent_to(const struct peer *p)
-{
-	struct wg_peer_stats s;
-	wg_peer_stats(p->wg, now, &s);
-	return s.tx_bytes;
-}
-
 static void test_down_and_up(void **state)
 {
 	(void)state;
@@ -218,12 +236,60 @@ static void test_down_and_up(void **state)
 	assert_true(ends[0].came >= 1);
 }
 
+/* --- what ends a batch --- */
+
+static void no_look(struct end *e, const uint8_t *ip, uint32_t len)
+{
+	(void)e;
+	(void)ip;
+	(void)len;
+}
+
+/* A packet of end 1, of the same flow as the last one. */
+static void next_of_flow(uint16_t id, struct udp_rx *rx)
+{
+	static const struct vnet_hdr plain;
+	static uint8_t ip[PACKET_MAX];
+	struct spec sp = { .udp = true, .payload = 100, .id = id };
+	uint32_t len = packet_build(&sp, ip);
+	memcpy(ip + 12, (const uint8_t[]){ 10, 0, 0, 2, 10, 0, 0, 1 }, 8);
+	packet_fix_sums(ip, len);
+	node_tun(ends[1].node, now, &plain, ip, len);
+	node_flush(ends[1].node, now);
+	rx->buf = wire[nwire - 1].bytes;
+	rx->len = rx->seg = wire[nwire - 1].tx.len;
+}
+
+/* Not what anybody can send: two packets of a flow go to the TUN as one, whatever is between them. */
+static void test_forged_relay_in_a_batch(void **state)
+{
+	uint8_t forged[RELAY_HEADER_LEN + WG_INITIATION_LEN] = { OUTER_TYPE_RELAY, OUTER_VERSION };
+	struct udp_rx rx[3] = { { 0 }, { .buf = forged, .len = sizeof(forged) } };
+	(void)state;
+	stock_pair();
+	forged[RELAY_HEADER_LEN] = WG_INITIATION;
+	ends[0].node->udp_gso = true;
+	ends[0].tun = no_look;
+	ends[0].came = 0;
+	next_of_flow(1, &rx[0]);
+	next_of_flow(2, &rx[2]);
+	for (unsigned i = 0; i < ARRAY_SIZE(rx); i++) {
+		rx[i].from = ends[1].at;
+		rx[i].local = ends[0].at.addr;
+	}
+	node_udp(ends[0].node, now, rx, ARRAY_SIZE(rx));
+	assert_int_equal(drops(0, DROP_RELAY_UNKNOWN_MEMBER), 1);
+	assert_int_equal(ends[0].came, 1);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_source_is_what_was_addressed), T(test_onion),	   T(test_what_goes_round),
-		T(test_nothing_else_inside),	      T(test_down_and_up),
+		T(test_source_is_what_was_addressed),  T(test_onion),
+		T(test_handshake_that_carries_itself), T(test_what_goes_round),
+		T(test_nothing_else_inside),	       T(test_down_and_up),
+		T(test_forged_relay_in_a_batch),
 	};
 	if (sodium_init() < 0)
 		return 1;
