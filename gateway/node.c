@@ -11,6 +11,7 @@ enum {
 };
 #define WARM_AGE (120 * NSEC_PER_SEC)
 #define WARM_AGE_SECOND (150 * NSEC_PER_SEC)
+#define LOOKS_WITHIN (2 * NSEC_PER_SEC)
 
 /* What came before it was sealed before it: where a peer is, the last one that came says. */
 static void before_handshake(void *user, nsec now)
@@ -193,24 +194,15 @@ void node_set_wall(struct node *n, nsec offset)
 	wg_set_wall_offset(n->wg, offset);
 }
 
-/* The source of what we send to a static peer is what it addressed, until the way there is another. */
-static void forget_source(struct peer *p)
-{
-	const struct node_io *io = &p->node->io;
-	if (p->kind != PEER_STATIC || addr_is_any(&p->path.local) || !io->leads ||
-	    io->leads(io->ctx, &p->path))
-		return;
-	p->path.local = addr_any;
-	p->path.ifindex = 0;
-}
-
 void node_network_changed(struct node *n, nsec now)
 {
+	nsec later = 0;
 	if (n->links)
 		links_network_changed(n->links, now);
+	/* not all at the same instant, for each asks the kernel */
 	for (struct peer *p = n->peers; p; p = p->next) {
-		forget_source(p);
-		mtu_path_changed(p, now);
+		mtu_network_changed(p, now, later);
+		later = (later + NSEC_PER_MSEC) % LOOKS_WITHIN;
 	}
 }
 

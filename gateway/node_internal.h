@@ -66,6 +66,7 @@ struct peer {
 		last_search;	    /* static: at what this host says of the way, and a search */
 	struct local_way local_way; /* what it said */
 	bool look_moved;	    /* the peer itself is elsewhere */
+	bool look_source;	    /* our own end of the path may be another */
 	nsec stock_until;	    /* when an ICMP message's word ends; NSEC_NEVER */
 	struct pmtu pmtu;	    /* static warrens: of `path` */
 	struct mtu_told told_mtu;
@@ -188,6 +189,8 @@ void mtu_init(struct peer *p);
 void mtu_review(struct peer *p, nsec now);
 /* What this host says of the way to a static peer, anew. */
 void mtu_path_changed(struct peer *p, nsec now);
+/* The same, and whether the source of what we send there still leads there; `later`: no sooner. */
+void mtu_network_changed(struct peer *p, nsec now, nsec later);
 void mtu_tick(struct peer *p, nsec now);
 nsec mtu_deadline(const struct peer *p);
 bool mtu_batches(const struct peer *p); /* datagrams of it may leave as batches */

@@ -141,6 +141,17 @@ void mtu_init(struct peer *p)
 	pmtu_init(&p->pmtu, path_floor(&p->path), path_around(&p->path));
 }
 
+/* The source of what we send to a static peer is what it addressed, until the way there is another. */
+static void forget_source(struct peer *p)
+{
+	const struct node_io *io = &p->node->io;
+	if (p->kind != PEER_STATIC || addr_is_any(&p->path.local) || !io->leads ||
+	    io->leads(io->ctx, &p->path))
+		return;
+	p->path.local = addr_any;
+	p->path.ifindex = 0;
+}
+
 /*
  * What was found, and what ICMP said of a path, holds where the way there is the same. The name is a new
  * one each time: an answer to what another search asked is not one to this.
@@ -152,7 +163,9 @@ static void look_again(struct peer *p, nsec now)
 
 	p->next_look = NSEC_NEVER;
 	p->last_look = now;
-	p->look_moved = false;
+	if (p->look_source)
+		forget_source(p);
+	p->look_source = p->look_moved = false;
 	p->local_way = way;
 	if (other || p->stock_until == NSEC_NEVER) {
 		p->stock_mtu = stock_fits(p, way.mtu);
@@ -164,11 +177,13 @@ static void look_again(struct peer *p, nsec now)
 	pmtu_start(&p->pmtu, now, randombytes_uniform(UINT32_MAX - 1) + 1, way.mtu);
 }
 
-/* Now, or a second after `last`. */
-static void look_after(struct peer *p, nsec now, nsec last)
+/* At `at`, but a second after `last`; or when it is to be looked at in any case. */
+static void look_after(struct peer *p, nsec now, nsec at, nsec last)
 {
-	p->next_look = last ? nsec_max(now, last + LOOK_EVERY) : now;
-	if (p->next_look == now)
+	if (last)
+		at = nsec_max(at, last + LOOK_EVERY);
+	p->next_look = nsec_min(p->next_look, at);
+	if (p->next_look <= now)
 		look_again(p, now);
 	mtu_review(p, now);
 }
@@ -177,11 +192,21 @@ static void look_after(struct peer *p, nsec now, nsec last)
  * At most once a second: a peer that is heard from two addresses in turn must not make a stream of
  * searches towards whoever has them.
  */
+static void look(struct peer *p, nsec now, nsec at)
+{
+	if (!p->link && p->path.remote.port)
+		look_after(p, now, at, p->last_look);
+}
+
 void mtu_path_changed(struct peer *p, nsec now)
 {
-	if (p->link || p->path.remote.port == 0)
-		return;
-	look_after(p, now, p->last_look);
+	look(p, now, now);
+}
+
+void mtu_network_changed(struct peer *p, nsec now, nsec later)
+{
+	p->look_source = true;
+	look(p, now, now + later);
 }
 
 /* Another port of the same address is most likely the same path behind a NAT that forgot: it is believed. */
@@ -274,7 +299,7 @@ void mtu_become(struct peer *p, nsec now, bool warren)
 	if (!warren)
 		pmtu_stop(&p->pmtu);
 	else if (p->path.remote.port)
-		look_after(p, now, p->last_search);
+		look_after(p, now, now, p->last_search);
 	p->tell_again = true;
 	mtu_review(p, now);
 }

@@ -363,6 +363,7 @@ static void test_stock_mtu(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
 		path_mtu = cases[i].path;
 		node_network_changed(ends[0].node, now += 2 * NSEC_PER_SEC);
+		run_for(NSEC_PER_MSEC); /* one after the other */
 		assert_int_equal(peer_mtu(p4), cases[i].v4);
 		assert_int_equal(peer_mtu(p6), cases[i].v6);
 	}

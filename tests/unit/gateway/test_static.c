@@ -50,12 +50,14 @@ static void test_source_is_what_was_addressed(void **state)
 	assert_int_equal(wire[nwire - 1].tx.ifindex, 0); /* the way is the routes' to say */
 	way_is_the_same = true;
 	node_network_changed(ends[0].node, now);
+	run_for(SEC); /* the kernel is asked once a second */
 	assert_int_equal(asked.ifindex, OTHER);
 	assert_true(addr_eq(&asked.remote.addr, &ends[1].at.addr));
 	send_inner(0, one, two, 1, 100);
 	assert_true(addr_eq(&wire[nwire - 1].tx.local, &ends[0].at.addr));
 	way_is_the_same = false;
 	node_network_changed(ends[0].node, now);
+	run_for(SEC);
 	send_inner(0, one, two, 1, 100);
 	assert_true(addr_is_any(&wire[nwire - 1].tx.local));
 	assert_int_equal(p->path.ifindex, 0);
@@ -64,6 +66,48 @@ static void test_source_is_what_was_addressed(void **state)
 	arrives(1, OTHER, &ends[1].at);
 	send_inner(0, one, two, 1, 100);
 	assert_true(addr_eq(&wire[nwire - 1].tx.local, &ends[0].at.addr));
+}
+
+static unsigned asks;
+
+static bool count_asks(void *ctx, const struct path *path)
+{
+	(void)ctx;
+	(void)path;
+	asks++;
+	return true;
+}
+
+/* A stream of changes asks the kernel for each peer once a second, and not for all of them at once. */
+static void test_many_sources(void **state)
+{
+	enum { MANY = 500 };
+	(void)state;
+	node_peers = MANY;
+	restart(0);
+	struct node *n = ends[0].node;
+	n->io.leads = count_asks;
+	for (unsigned i = 0; i < MANY; i++) {
+		uint8_t priv[32] = { 9, (uint8_t)i, (uint8_t)(i >> 8) }, pub[32];
+		wg_key_public(priv, pub);
+		struct peer *p = node_static_add(n, now, pub, NULL, &ends[1].at, 0);
+		assert_non_null(p);
+		p->path.local = ends[0].at.addr;
+	}
+	run_for(10 * SEC);
+	unsigned before = asks = 0;
+	for (unsigned i = 0; i < 300; i++) {
+		node_network_changed(n, now);
+		run_for(10 * NSEC_PER_MSEC);
+		assert_in_range(asks - before, 0, 20);
+		before = asks;
+	}
+	assert_in_range(asks, 2 * MANY, 4 * MANY);
+	run_for(SEC);
+	before = asks;
+	run_for(100 * SEC);
+	assert_int_equal(asks, before);
+	node_peers = 8;
 }
 
 /* --- one carried by another --- */
@@ -286,9 +330,13 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_source_is_what_was_addressed),  T(test_onion),
-		T(test_handshake_that_carries_itself), T(test_what_goes_round),
-		T(test_nothing_else_inside),	       T(test_down_and_up),
+		T(test_source_is_what_was_addressed),
+		T(test_many_sources),
+		T(test_onion),
+		T(test_handshake_that_carries_itself),
+		T(test_what_goes_round),
+		T(test_nothing_else_inside),
+		T(test_down_and_up),
 		T(test_forged_relay_in_a_batch),
 	};
 	if (sodium_init() < 0)
