@@ -11,14 +11,14 @@
  * The device takes the largest packet that any peer may get; what a peer really gets is its routes'
  * MTU. Below 1280 the kernel would take IPv6 from it.
  */
-enum { TUN_MTU = FRAGMENT_PACKET_MAX, MIN_IP6_MTU = 1280, TCP4_HEADERS = 40, TCP6_HEADERS = 60 };
+enum { TUN_MTU = FRAGMENT_PACKET_MAX, TCP4_HEADERS = 40, TCP6_HEADERS = 60 };
 
 static uint32_t tun_mtu(const struct gw *g)
 {
 	uint32_t pinned = g->cfg->mtu;
 	if (g->cfg->bare)
 		return GW_BARE_MTU; /* and then what its owner says */
-	return !pinned ? TUN_MTU : pinned < MIN_IP6_MTU ? MIN_IP6_MTU : pinned;
+	return !pinned ? TUN_MTU : pinned < PMTU_MIN_V6 ? PMTU_MIN_V6 : pinned;
 }
 
 struct local_way gw_net_local_way(void *ctx, const struct addr *remote)
@@ -223,8 +223,8 @@ static uint32_t mss_to_offer(const struct gw *g, const struct peer *p, const str
 {
 	bool v4 = addr_is_v4(&prefix->addr);
 	uint32_t mtu = sender_knows_better(p, prefix) ? tun_mtu(g) : what_stock_may_send(p);
-	if (!v4 && mtu < MIN_IP6_MTU)
-		mtu = MIN_IP6_MTU;
+	if (!v4 && mtu < PMTU_MIN_V6)
+		mtu = PMTU_MIN_V6;
 	return mtu - (v4 ? TCP4_HEADERS : TCP6_HEADERS);
 }
 
@@ -282,8 +282,8 @@ static void set_route(struct gw *g, struct peer *p, const struct prefix *prefix,
 	}
 	if (prefix->bits == 0 && !member && !gw_static_full_tunnel(g, v4, again))
 		return;
-	if (!v4 && mtu < MIN_IP6_MTU)
-		mtu = MIN_IP6_MTU;
+	if (!v4 && mtu < PMTU_MIN_V6)
+		mtu = PMTU_MIN_V6;
 	int err = kernel_route_set(g->kernel, prefix, member ? (v4 ? &l->ip : &l->ip6) : NULL, mtu,
 				   mss_to_offer(g, p, prefix));
 	if (err < 0 && v4 && !again)

@@ -64,7 +64,7 @@ struct node_io {
 	void (*tun)(void *ctx, const struct gro_write *w);
 	void (*note)(void *ctx, const struct node_note *note);
 	/* This host's own way to an outer address. May be NULL. */
-	struct local_way (*local_way)(void *ctx, const struct addr *remote);
+	local_way_fn *local_way;
 	/*
 	 * Do our datagrams to path->remote still leave by path->ifindex with path->local as their
 	 * source, which a peer's last packet was addressed to? May be NULL: always.

@@ -8,8 +8,8 @@
 #include "punch/control.h"
 
 /* A round of a search is 12 probes and a query; several paths at once, and what the watch asks. */
-#define ANSWER_COST (NSEC_PER_SEC / 100)
-#define ANSWER_DEPTH NSEC_PER_SEC
+#define FRAME_ANSWER_COST (NSEC_PER_SEC / 100)
+#define FRAME_ANSWER_DEPTH NSEC_PER_SEC
 
 /* By the path in use: the answer may come by any. */
 static void answer(struct peer *p, nsec now, const uint8_t *frame, size_t len)
@@ -39,7 +39,7 @@ static enum drop hello(struct peer *p, nsec now, const uint8_t *f, size_t len)
 		peer_schedule(p);
 		return DROP_NONE;
 	}
-	if (!bucket_take(&p->answers, now, ANSWER_COST, ANSWER_DEPTH))
+	if (!bucket_take(&p->answers, now, FRAME_ANSWER_COST, FRAME_ANSWER_DEPTH))
 		return DROP_FRAME_RATE;
 	struct frame_hello mine = { .flags = HELLO_ANSWER,
 				    .capabilities = mine_all,
@@ -61,7 +61,7 @@ static enum drop probe(struct peer *p, nsec now, bool relayed, const uint8_t *f,
 	if (why != DROP_NONE)
 		return why;
 	pmtu_seen_probe(&p->seen, now, relayed, &probe, &ack);
-	if (!bucket_take(&p->answers, now, ANSWER_COST, ANSWER_DEPTH))
+	if (!bucket_take(&p->answers, now, FRAME_ANSWER_COST, FRAME_ANSWER_DEPTH))
 		return DROP_FRAME_RATE;
 	frame_ack_write(&ack, out);
 	answer(p, now, out, sizeof(out));

@@ -20,7 +20,7 @@
 /* An ICMP message costs a look at all peers: fifty a second, a flood gets no more. */
 #define TOO_BIG_COST (NSEC_PER_SEC / 50)
 
-enum { HELLOS = 5, UNKNOWN_LOCAL_MTU = 1500, IP4_MIN = 576, IP6_MIN = 1280 };
+enum { HELLOS = 5 };
 
 static const nsec hello_gap[HELLOS] = {
 	250 * NSEC_PER_MSEC, 500 * NSEC_PER_MSEC, NSEC_PER_SEC, 2 * NSEC_PER_SEC, 4 * NSEC_PER_SEC,
@@ -113,19 +113,14 @@ void mtu_review(struct peer *p, nsec now)
 static struct local_way local_way(const struct peer *p)
 {
 	const struct node_io *io = &p->node->io;
-	struct local_way way = { 0 };
-	if (io->local_way)
-		way = io->local_way(io->ctx, &p->path.remote.addr);
-	if (!way.mtu)
-		way.mtu = UNKNOWN_LOCAL_MTU;
-	return way;
+	return local_way_of(io->local_way, io->ctx, &p->path.remote.addr);
 }
 
 /* Design: min(1420, MTU of the route to the endpoint - 60 or 80). */
 static uint32_t stock_fits(const struct peer *p, uint32_t path_mtu)
 {
 	uint32_t around = path_around(&p->path) + WG_OVERHEAD;
-	uint32_t least = addr_is_v4(&p->path.remote.addr) ? IP4_MIN : IP6_MIN;
+	uint32_t least = addr_is_v4(&p->path.remote.addr) ? PMTU_MIN_V4 : PMTU_MIN_V6;
 	uint32_t mtu = (path_mtu > least ? path_mtu : least) - around;
 	return mtu < STOCK_MTU ? mtu : STOCK_MTU;
 }
@@ -432,7 +427,7 @@ static void too_big_quoted(struct node *n, nsec now, const struct udp_too_big *e
 void node_too_big(struct node *n, nsec now, const struct udp_too_big *e)
 {
 	/* no link takes less of IPv6: such a message is to be ignored (RFC 8201 4) */
-	if (!addr_is_v4(&e->to.addr) && e->mtu < IP6_MIN)
+	if (!addr_is_v4(&e->to.addr) && e->mtu < PMTU_MIN_V6)
 		return;
 	if (!bucket_take(&n->too_bigs[e->local], now, TOO_BIG_COST, NSEC_PER_SEC))
 		return;

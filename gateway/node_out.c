@@ -11,8 +11,7 @@
 
 #include <netinet/in.h>
 
-#define ANSWER_COST (NSEC_PER_SEC / 50) /* to packets that cannot be sent */
-enum { IP6_MIN_MTU = 1280 };
+#define ICMP_COST (NSEC_PER_SEC / 50)
 
 static bool inner_destination(const uint8_t *ip, size_t len, struct addr *dst)
 {
@@ -258,7 +257,7 @@ static bool inner_may_be_cut(const uint8_t *ip)
 /* An ICMP message about a packet of this host, or of one behind it; at most fifty a second. */
 static void tell_sender(struct node *n, nsec now, uint8_t *icmp, size_t size)
 {
-	if (size == 0 || !bucket_take(&n->answers, now, ANSWER_COST, NSEC_PER_SEC))
+	if (size == 0 || !bucket_take(&n->answers, now, ICMP_COST, NSEC_PER_SEC))
 		return;
 	struct gro_write w = { .iovcnt = 2, .packets = 1, .bytes = (uint32_t)size };
 	w.iov[0] = (struct iovec){ .iov_base = &w.vnet, .iov_len = VNET_HDR_LEN };
@@ -273,10 +272,10 @@ static enum drop stock_too_large(struct node *n, nsec now, const uint8_t *ip, si
 	uint8_t icmp[TOO_BIG_MAX];
 	bool v6 = ip[0] >> 4 == 6;
 
-	if (v6 && len <= IP6_MIN_MTU)
+	if (v6 && len <= PMTU_MIN_V6)
 		return DROP_NONE; /* IPv6 promises that size (RFC 8200 5), and no sender goes below */
-	if (v6 && room < IP6_MIN_MTU)
-		room = IP6_MIN_MTU;
+	if (v6 && room < PMTU_MIN_V6)
+		room = PMTU_MIN_V6;
 	size_t size = too_big_answer(ip, len, room, icmp);
 
 	if (size == 0)

@@ -38,6 +38,10 @@ struct local_way {
 	uint32_t mtu; /* bytes of IP packet; 0 unknown */
 	uint64_t tag; /* another number, another way: interface, gateway, own addresses there */
 };
+typedef struct local_way local_way_fn(void *ctx, const struct addr *remote);
+
+/* The same with an Ethernet's MTU where none is known. `ask` may be NULL. */
+struct local_way local_way_of(local_way_fn *ask, void *ctx, const struct addr *remote);
 
 struct links_config {
 	uint32_t self; /* our member number */
@@ -50,7 +54,7 @@ struct links_config {
 	uint64_t boot;
 	uint32_t max_links;
 	/* This host's own way to `remote`. NULL: nothing is known of any. */
-	struct local_way (*local_way)(void *ctx, const struct addr *remote);
+	local_way_fn *local_way;
 	void *ctx;
 };
 

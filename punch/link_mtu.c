@@ -55,14 +55,19 @@ static bool searching(const struct slot *s)
 	return s->mtu && s->mtu->state != PMTU_DISABLED;
 }
 
-static struct local_way ask_way(const struct links *ls, const struct addr *remote)
+struct local_way local_way_of(local_way_fn *ask, void *ctx, const struct addr *remote)
 {
 	struct local_way way = { 0 };
-	if (ls->cfg.local_way)
-		way = ls->cfg.local_way(ls->cfg.ctx, remote);
+	if (ask)
+		way = ask(ctx, remote);
 	if (!way.mtu)
 		way.mtu = UNKNOWN_LOCAL_MTU;
 	return way;
+}
+
+static struct local_way ask_way(const struct links *ls, const struct addr *remote)
+{
+	return local_way_of(ls->cfg.local_way, ls->cfg.ctx, remote);
 }
 
 /* The kernel is asked once for the relay, which all links have, however many search it now. */

@@ -43,10 +43,10 @@
 #include "punch/frame.h"
 
 enum {
-	PMTU_MIN_V4 = 576, /* what each IPv4 host must take; smaller paths are not supported */
-	PMTU_MIN_V6 = 1280,
-	PMTU_BASE = 1280, /* BASE_PLPMTU: the fall-back that nearly every path takes */
-	PMTU_MAX = 9000,  /* MAX_PLPMTU */
+	PMTU_MIN_V4 = 576,  /* what each IPv4 host must take; smaller paths are not supported */
+	PMTU_MIN_V6 = 1280, /* the same of IPv6 (RFC 8200 5), inside the tunnel as well */
+	PMTU_BASE = 1280,   /* BASE_PLPMTU: the fall-back that nearly every path takes */
+	PMTU_MAX = 9000,    /* MAX_PLPMTU */
 	PMTU_MAX_PROBES = 3,
 	/*
 	 * Of IP packets, queries included; acks of the peer not. One KiB below the 64 that a search may
