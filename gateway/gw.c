@@ -40,10 +40,7 @@ static bool save_state(struct gw *g)
 	return err == 0;
 }
 
-/*
- * What may be sent as TAI64N before the next save is reserved ahead, so a crash repeats none. Looked at in
- * each turn: initiations to thousands of peers go through a reserve quickly.
- */
+/* What may be sent as TAI64N before the next save is reserved ahead, so a crash repeats none. */
 static void reserve_timestamps(struct gw *g)
 {
 	struct state *s = &g->cfg->state;
