@@ -20,24 +20,7 @@ warren_need
 SEED=${SEED:-$RANDOM}
 echo "SEED=$SEED"
 
-PAIRS=("a b icmp" "c d silent" "e f drop")
-NODES=(a b c d e f)
-mtu_init
-for node in "${NODES[@]}"; do
-	mtu_site "$node"
-done
-mtu_no_ipv6 "${NODES[@]}"
-rv_start
-for node in "${NODES[@]}"; do
-	node_start "$node"
-done
-for pair in "${PAIRS[@]}"; do
-	read -r x y mode <<<"$pair"
-	check_wait 30 "$x and $y join and meet" "node_up $x && node_up $y && reach $x \$(node_ip $y) &&
-		[ \"\$(path_of $x $y)\$(path_of $y $x)\" = directdirect ]" "tail -qn 2 $LAB_DIR/[$x$y].log" || finish
-	echo_start "$y"
-	flow_begin "$x" "$x" "$y" "$(node_ip "$y")" 400000
-done
+mtu_three_pairs
 
 # found MODE FROM TO N WHAT
 found() {
