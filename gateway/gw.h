@@ -90,7 +90,9 @@ struct gw {
 	size_t shim_out_len, shim_out_at;
 	struct vnet_hdr vnet;
 	uint8_t *tun_buf;
-	uint32_t read_credit, tun_writes; /* since the TUN was read */
+	uint32_t read_credit;
+	unsigned tun_writes; /* since the TUN was read */
+	unsigned tun_turns;  /* in which it was read, since something was written to it */
 	uint8_t *rx_buf[GW_RX_SLOTS];
 	struct log_limit *refused_limit;
 };

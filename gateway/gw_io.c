@@ -6,7 +6,13 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { ERROR_ROUNDS = 4, BUSY_TURNS = 2, READ_PRICE = 32, READ_CREDIT_MOST = 8 * READ_PRICE };
+enum {
+	ERROR_ROUNDS = 4,
+	BUSY_TURNS = 2,
+	SOME_WRITES = 2,
+	READ_PRICE = 32,
+	READ_CREDIT_MOST = 8 * READ_PRICE
+};
 
 void gw_send_udp(void *ctx, const struct udp_tx *tx, unsigned n)
 {
@@ -19,20 +25,24 @@ void gw_send_tun(void *ctx, const struct gro_write *w)
 {
 	struct gw *g = ctx;
 	g->tun_writes++;
+	g->tun_turns = 0;
 	if (tun_write(&g->tun, w) < 0)
 		node_drops_edit(g->node)->n[DROP_TUN_WRITE] += w->packets;
 }
 
 /*
- * A read that finds nothing costs as much as one that does. The first of a turn finds something, for epoll
- * said so. As many more are tried as packets went to the TUN since, for each may have been answered; and all
- * that there is where nobody has had to wait of late, so that a queue is emptied at once. The read that ends
- * that is paid for by the packets before it, so that at most one read in READ_PRICE finds nothing.
+ * A read that finds nothing costs as much as one that does. Where epoll said so (`ready`) the first finds
+ * something; where several packets have just been given to the kernel, some may have been answered
+ * already. As many more are tried as such packets, and all that there is where packets have come of late
+ * without a wait and without one to answer, so that a queue is emptied at once. What finds nothing is paid for by what did: one in READ_PRICE.
  */
-static bool may_read_on(const struct gw *g, unsigned reads, size_t bytes)
+static bool may_read(const struct gw *g, bool ready, unsigned reads, size_t bytes)
 {
-	bool queue = g->loop.busy >= BUSY_TURNS && g->read_credit >= READ_PRICE;
-	return reads == 0 || (bytes < GW_TURN_BYTES && (reads < g->tun_writes || queue));
+	bool credit = g->read_credit >= READ_PRICE;
+	bool queue = g->loop.busy >= BUSY_TURNS && g->tun_turns >= BUSY_TURNS;
+	if (reads == 0)
+		return ready || (g->tun_writes >= SOME_WRITES && credit);
+	return bytes < GW_TURN_BYTES && (reads < g->tun_writes || (queue && credit));
 }
 
 static void note_read(struct gw *g, bool found)
@@ -43,14 +53,18 @@ static void note_read(struct gw *g, bool found)
 		g->read_credit -= g->read_credit < READ_PRICE ? g->read_credit : READ_PRICE;
 }
 
-static void on_tun(struct ev_loop *ev, ev_io *w, int revents)
+static void interface_gone(struct gw *g, int err)
 {
-	struct gw *g = w->data;
-	size_t bytes = 0;
+	log_error("interface %s is gone (%s): was it deleted? %s", g->tun.name, strerror(err),
+		  g->cfg->bare ? "Ending" : "Starting anew");
+	loop_stop(&g->loop);
+}
 
-	(void)ev;
-	(void)revents;
-	for (unsigned reads = 0; may_read_on(g, reads, bytes); reads++) {
+static void read_tun(struct gw *g, bool ready)
+{
+	size_t bytes = 0;
+	g->tun_turns++;
+	for (unsigned reads = 0; may_read(g, ready, reads, bytes); reads++) {
 		ssize_t n = tun_read(&g->tun, &g->vnet, g->tun_buf, TUN_READ_MAX);
 		if (n == -EINVAL || n == -EMSGSIZE || n == -EFAULT) {
 			/* one packet that the kernel could not hand over: no reason to go */
@@ -58,14 +72,14 @@ static void on_tun(struct ev_loop *ev, ev_io *w, int revents)
 			break;
 		}
 		if (n < 0) {
-			log_error("interface %s is gone (%s): was it deleted? %s", g->tun.name,
-				  strerror((int)-n), g->cfg->bare ? "Ending" : "Starting anew");
-			loop_stop(&g->loop);
+			interface_gone(g, (int)-n);
 			return;
 		}
 		note_read(g, n > 0);
-		if (n == 0)
+		if (n == 0) {
+			ev_clear_pending(g->loop.ev, &g->tun_io);
 			break;
+		}
 		/* its owner has just raised its MTU, elsewhere */
 		if (g->moved && g->vnet.gso_type == VNET_GSO_NONE && (size_t)n > g->own_mtu)
 			gw_net_follow(g);
@@ -74,6 +88,13 @@ static void on_tun(struct ev_loop *ev, ev_io *w, int revents)
 	}
 	g->tun_writes = 0;
 	node_flush(g->node, g->loop.now);
+}
+
+static void on_tun(struct ev_loop *ev, ev_io *w, int revents)
+{
+	(void)ev;
+	(void)revents;
+	read_tun(w->data, true);
 }
 
 /* ICMP's word, and our own device's, of datagrams that were too large. */
@@ -110,6 +131,8 @@ static void on_udp(struct ev_loop *ev, ev_io *w, int revents)
 	}
 	if (g->udp.errors)
 		take_errors(g);
+	if (may_read(g, false, 0, 0))
+		read_tun(g, false);
 }
 
 static int open_socket(struct gw *g)

@@ -13,6 +13,8 @@ enum {
 #define WARM_AGE_SECOND (150 * NSEC_PER_SEC)
 #define LOOKS_WITHIN (2 * NSEC_PER_SEC)
 
+enum { LOOKS_AT_ONCE = 8 };
+
 /* What came before it was sealed before it: where a peer is, the last one that came says. */
 static void before_handshake(void *user, nsec now)
 {
@@ -196,14 +198,14 @@ void node_set_wall(struct node *n, nsec offset)
 
 void node_network_changed(struct node *n, nsec now)
 {
-	nsec later = 0;
+	unsigned asked = 0;
 	if (n->links)
 		links_network_changed(n->links, now);
-	/* not all at the same instant, for each asks the kernel */
-	for (struct peer *p = n->peers; p; p = p->next) {
-		mtu_network_changed(p, now, later);
-		later = (later + NSEC_PER_MSEC) % LOOKS_WITHIN;
-	}
+	/* a few at once, for people who wait; not all, for each asks the kernel */
+	for (struct peer *p = n->peers; p; p = p->next, asked++)
+		mtu_network_changed(
+			p, now,
+			asked < LOOKS_AT_ONCE ? 0 : 1 + asked * NSEC_PER_MSEC % LOOKS_WITHIN);
 }
 
 const struct node_lease_info *node_lease(const struct node *n)

@@ -189,7 +189,7 @@ void mtu_init(struct peer *p);
 void mtu_review(struct peer *p, nsec now);
 /* What this host says of the way to a static peer, anew. */
 void mtu_path_changed(struct peer *p, nsec now);
-/* The same, and whether the source of what we send there still leads there; `later`: no sooner. */
+/* The same, and whether the source of what we send there still leads there; `later`: no sooner, 0: at once. */
 void mtu_network_changed(struct peer *p, nsec now, nsec later);
 void mtu_tick(struct peer *p, nsec now);
 nsec mtu_deadline(const struct peer *p);

@@ -200,7 +200,9 @@ void mtu_path_changed(struct peer *p, nsec now)
 
 void mtu_network_changed(struct peer *p, nsec now, nsec later)
 {
-	p->look_source = true;
+	if (later == 0)
+		forget_source(p);
+	p->look_source = later != 0;
 	look(p, now, now + later);
 }
 

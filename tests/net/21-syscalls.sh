@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.." || exit 1
 lab_init calls
 warren_need
 
-BULK=268435456 TRACED=67108864 EACH=16384
+BULK=268435456 TRACED=201326592 EACH=16384
 BURST=300  # datagrams, less than a TUN's queue holds (500)
 PACED=400  # datagrams, each after the one before has arrived
 SIZE=1000

@@ -48,9 +48,9 @@ member_column() {
 	awk -v id="$2" -v column="$3" '$1 == id { print $column }' <<<"$1"
 }
 
-# cost_of TEXT: the three numbers of what was cut and put together with a
+# cost_of TEXT: the three numbers of what was cut and put together with a, below its row and other paths' rows
 cost_of() {
-	sed -n '/^  a /{n;s/^ *cut \([0-9]*\) packets into \([0-9]*\), put \([0-9]*\) together$/\1 \2 \3/p}' <<<"$1"
+	sed -n '/^  a /{:next;n;/^ *or /b next;s/^ *cut \([0-9]*\) packets into \([0-9]*\), put \([0-9]*\) together$/\1 \2 \3/p}' <<<"$1"
 }
 
 # pinned NODE N: everything over a path of N

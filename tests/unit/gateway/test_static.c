@@ -50,14 +50,12 @@ static void test_source_is_what_was_addressed(void **state)
 	assert_int_equal(wire[nwire - 1].tx.ifindex, 0); /* the way is the routes' to say */
 	way_is_the_same = true;
 	node_network_changed(ends[0].node, now);
-	run_for(SEC); /* the kernel is asked once a second */
 	assert_int_equal(asked.ifindex, OTHER);
 	assert_true(addr_eq(&asked.remote.addr, &ends[1].at.addr));
 	send_inner(0, one, two, 1, 100);
 	assert_true(addr_eq(&wire[nwire - 1].tx.local, &ends[0].at.addr));
 	way_is_the_same = false;
 	node_network_changed(ends[0].node, now);
-	run_for(SEC);
 	send_inner(0, one, two, 1, 100);
 	assert_true(addr_is_any(&wire[nwire - 1].tx.local));
 	assert_int_equal(p->path.ifindex, 0);
@@ -102,7 +100,7 @@ static void test_many_sources(void **state)
 		assert_in_range(asks - before, 0, 20);
 		before = asks;
 	}
-	assert_in_range(asks, 2 * MANY, 4 * MANY);
+	assert_in_range(asks, 2 * MANY, 4 * MANY + 300 * 8); /* eight are asked about at once */
 	run_for(SEC);
 	before = asks;
 	run_for(100 * SEC);
