@@ -276,6 +276,9 @@ static void black_hole(struct pmtu *m, nsec now)
 		m->reason = m->suspect_why;
 	}
 	m->shrunk = true;
+	/* what was lost, was lost for its size: that says nothing against batches */
+	if (m->batching.state != BATCHING_SINGLES)
+		m->batching = (struct batching){ 0 };
 	pmtu_watch_reset(m);
 	pmtu_search_anew(m, now, m->suspect, m->suspect_why, m->doubted);
 }

@@ -50,7 +50,7 @@ member_column() {
 
 # cost_of TEXT: the three numbers of what was cut and put together with a, below its row and other paths' rows
 cost_of() {
-	sed -n '/^  a /{:next;n;/^ *or /b next;s/^ *cut \([0-9]*\) packets into \([0-9]*\), put \([0-9]*\) together$/\1 \2 \3/p}' <<<"$1"
+	sed -n '/^  a /{:next;n;/^ *or /b next;/go singly/b next;s/^ *cut \([0-9]*\) packets into \([0-9]*\), put \([0-9]*\) together$/\1 \2 \3/p}' <<<"$1"
 }
 
 # pinned NODE N: everything over a path of N

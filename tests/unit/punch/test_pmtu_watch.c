@@ -358,16 +358,41 @@ static void test_seen_watch(void **state)
 	assert_true(a.watch == 1399 && a.count == 0);
 }
 
+/* What a black hole loses, it does not lose because it went in batches. */
+static void test_hole_is_no_verdict_on_batches(void **state)
+{
+	(void)state;
+	for (unsigned at = 0; at < 40; at++) {
+		path_init(&p, at + 1, 1500, 1500, 2 * MSEC);
+		assert_true(path_search(&p, 10 * SEC));
+		path_stream(&p, 0, 2 * MSEC, 0, 4);
+		path_run(&p, p.now + 5 * SEC + at * 50 * MSEC);
+		assert_true(batching_allowed(&p.m.batching));
+		p.mtu = 1200;
+		path_run(&p, p.now + 20 * SEC);
+		assert_int_equal(p.m.size, 1200);
+		assert_true(batching_allowed(&p.m.batching));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_black_hole), cmocka_unit_test(test_reasons),
-		cmocka_unit_test(test_mended),	   cmocka_unit_test(test_mixed),
-		cmocka_unit_test(test_tcp),	   cmocka_unit_test(test_lesser),
-		cmocka_unit_test(test_cost),	   cmocka_unit_test(test_no_watch),
-		cmocka_unit_test(test_jitter),	   cmocka_unit_test(test_loss),
-		cmocka_unit_test(test_outage),	   cmocka_unit_test(test_seen),
-		cmocka_unit_test(test_seen_paths), cmocka_unit_test(test_seen_watch),
+		cmocka_unit_test(test_black_hole),
+		cmocka_unit_test(test_reasons),
+		cmocka_unit_test(test_mended),
+		cmocka_unit_test(test_mixed),
+		cmocka_unit_test(test_tcp),
+		cmocka_unit_test(test_lesser),
+		cmocka_unit_test(test_cost),
+		cmocka_unit_test(test_no_watch),
+		cmocka_unit_test(test_jitter),
+		cmocka_unit_test(test_loss),
+		cmocka_unit_test(test_outage),
+		cmocka_unit_test(test_seen),
+		cmocka_unit_test(test_seen_paths),
+		cmocka_unit_test(test_seen_watch),
+		cmocka_unit_test(test_hole_is_no_verdict_on_batches),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
