@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # timeout: 300
+# alone: it measures how long a hole lasts
 #
 # A router in the middle begins to drop everything above some size, silently, while data flows: one
 # direction of a connection alone, datagrams at a constant rate and one a second, over the relay (either
