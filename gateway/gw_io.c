@@ -34,7 +34,8 @@ void gw_send_tun(void *ctx, const struct gro_write *w)
  * A read that finds nothing costs as much as one that does. Where epoll said so (`ready`) the first finds
  * something; where several packets have just been given to the kernel, some may have been answered
  * already. As many more are tried as such packets, and all that there is where packets have come of late
- * without a wait and without one to answer, so that a queue is emptied at once. What finds nothing is paid for by what did: one in READ_PRICE.
+ * without a wait and without one to answer, so that a queue is emptied at once. What finds nothing is
+ * paid for by what did: one in READ_PRICE.
  */
 static bool may_read(const struct gw *g, bool ready, unsigned reads, size_t bytes)
 {

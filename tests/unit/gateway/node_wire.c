@@ -259,6 +259,21 @@ void send_inner(unsigned i, const char *src, const char *dst, uint16_t sport, ui
 	node_flush(ends[i].node, now);
 }
 
+void wire_data(unsigned from, uint32_t len)
+{
+	static const char *const ip[] = { "10.0.0.1", "10.0.0.2" };
+	static uint16_t port;
+	send_inner(from, ip[from], ip[!from], ++port, len - 28);
+}
+
+void wire_flow(nsec time, nsec gap, uint32_t len)
+{
+	for (nsec end = now + time; now < end;) {
+		wire_data(0, len);
+		run_for(gap);
+	}
+}
+
 uint64_t drops(unsigned i, enum drop why)
 {
 	return node_drops(ends[i].node)->n[why];

@@ -66,6 +66,9 @@ void run_for(nsec time);
 struct peer *add(unsigned i, unsigned to, bool knows_where, unsigned keepalive,
 		 const char *allowed);
 void send_inner(unsigned i, const char *src, const char *dst, uint16_t sport, uint32_t payload);
+/* An inner packet of `len` bytes between the two of pair(), of a flow of its own; and one each `gap`. */
+void wire_data(unsigned from, uint32_t len);
+void wire_flow(nsec time, nsec gap, uint32_t len);
 uint64_t drops(unsigned i, enum drop why);
 struct peer *pair(void);
 /* The two of pair() have a session, and are stock peers to each other. */

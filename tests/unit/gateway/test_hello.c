@@ -8,23 +8,6 @@
 #define MS NSEC_PER_MSEC
 #define SEC NSEC_PER_SEC
 
-static const char one[] = "10.0.0.1", two[] = "10.0.0.2";
-
-static void data(unsigned from, uint32_t len)
-{
-	static uint16_t port;
-	send_inner(from, from ? two : one, from ? one : two, ++port, len - 28);
-}
-
-/* A packet of `len` bytes each `gap`. */
-static void flow(nsec time, nsec gap, uint32_t len)
-{
-	for (nsec end = now + time; now < end;) {
-		data(0, len);
-		run_for(gap);
-	}
-}
-
 static void count_tun(struct end *e, const uint8_t *ip, uint32_t len)
 {
 	(void)e;
@@ -59,7 +42,7 @@ static void test_hello_waits(void **state)
 {
 	(void)state;
 	pair();
-	data(0, 100);
+	wire_data(0, 100);
 	settle();
 	unsigned handshake_and_data = datagrams;
 	run_for(749 * MS);
@@ -77,9 +60,9 @@ static void test_stock_is_not_asked(void **state)
 	wg_set_mark(ends[1].node->wg, 0);
 	ends[0].tun = ends[1].tun = count_tun;
 	ends[1].stock = true; /* ours has a mark, which it would believe */
-	data(0, 100);
+	wire_data(0, 100);
 	for (unsigned i = 0; i < 200; i++) {
-		data(i & 1, 100);
+		wire_data(i & 1, 100);
 		run_for(5 * SEC);
 	}
 	wg_peer_stats(p->wg, now, &s);
@@ -98,7 +81,7 @@ static void test_stock_from_now_on(void **state)
 	ends[1].stock = true;
 	run_for(200 * SEC);
 	unsigned hellos = ends[0].hellos;
-	data(1, 100);
+	wire_data(1, 100);
 	settle();
 	assert_false(peer_is_warren(p));
 	run_for(20 * SEC);
@@ -114,11 +97,11 @@ static void test_silence_is_asked_five_times(void **state)
 	node_static_endpoint(peer_of(1), now, &ends[0].at);
 	ends[1].stock = true;
 	ends[0].tun = ends[1].tun = count_tun;
-	data(1, 100);
+	wire_data(1, 100);
 	settle();
 	nsec began = now;
 	for (unsigned i = 0; i < 118; i++) {
-		data(1, 100);
+		wire_data(1, 100);
 		run_for(5 * SEC);
 		if (i == 20)
 			expect_hellos(0, began);
@@ -137,10 +120,10 @@ static void test_all_hellos_lost(void **state)
 	(void)state;
 	struct peer *p = pair();
 	ends[1].stock = true;
-	flow(9 * SEC, SEC, 100);
+	wire_flow(9 * SEC, SEC, 100);
 	assert_int_equal(ends[1].hellos, 5);
 	ends[1].stock = false;
-	flow(121 * SEC, SEC, 100);
+	wire_flow(121 * SEC, SEC, 100);
 	run_for(SEC);
 	assert_true(peer_is_warren(p) && peer_is_warren(peer_of(1)));
 }
@@ -151,20 +134,20 @@ static void test_warren_no_more(void **state)
 	(void)state;
 	struct peer *p = warren_pair();
 	ends[1].tun = count_tun;
-	flow(300 * SEC, 5 * SEC, 100);
+	wire_flow(300 * SEC, 5 * SEC, 100);
 	assert_true(peer_is_warren(p));
 	unsigned before = ends[0].hellos;
 	assert_true(before >= 4); /* two rekeys */
 	ends[1].stock = true;
 	for (unsigned i = 0; i < 60 && ends[0].hellos == before; i++)
-		flow(5 * SEC, 5 * SEC, 100);
+		wire_flow(5 * SEC, 5 * SEC, 100);
 	run_until(ends[0].hello_at[before] + 7749 * MS);
 	assert_true(peer_is_warren(p));
 	run_for(2 * MS);
 	assert_false(peer_is_warren(p));
 	assert_int_equal(peer_room(p), 1420);
 	assert_int_equal(peer_mtu(p), 1420);
-	data(0, 100);
+	wire_data(0, 100);
 	assert_true(wire[nwire - 1].tx.may_fragment);
 }
 
@@ -177,7 +160,7 @@ static void test_no_frames_before_hello(void **state)
 	(void)state;
 	pair();
 	ends[1].stock = true;
-	data(0, 100);
+	wire_data(0, 100);
 	run_for(SEC);
 	frame_probe_write(&(struct frame_probe){ .size = 64, .path = 7, .number = 1 }, probe);
 	frame_ack_write(&(struct frame_ack){ .path = 7, .newest = 1, .seen = 1 }, ack);
@@ -210,7 +193,7 @@ static void test_hellos_that_make_no_warren(void **state)
 	(void)state;
 	struct peer *p = pair();
 	ends[1].stock = true;
-	data(0, 100);
+	wire_data(0, 100);
 	run_for(SEC);
 	ends[1].stock = false;
 	for (size_t i = 0; i < ARRAY_SIZE(lacking); i++) {

@@ -11,23 +11,6 @@
 #define MS NSEC_PER_MSEC
 #define SEC NSEC_PER_SEC
 
-static const char one[] = "10.0.0.1", two[] = "10.0.0.2";
-
-static void data(unsigned from, uint32_t len)
-{
-	static uint16_t port;
-	send_inner(from, from ? two : one, from ? one : two, ++port, len - 28);
-}
-
-/* A packet of `len` bytes each `gap`. */
-static void flow(nsec time, nsec gap, uint32_t len)
-{
-	for (nsec end = now + time; now < end;) {
-		data(0, len);
-		run_for(gap);
-	}
-}
-
 static const struct pmtu *search(void)
 {
 	return peer_static_pmtu(peer_of(0));
@@ -44,7 +27,7 @@ static struct peer *stock(void)
 {
 	struct peer *p = pair();
 	ends[1].stock = true;
-	data(0, 100);
+	wire_data(0, 100);
 	run_for(10 * SEC);
 	assert_false(peer_is_warren(p));
 	assert_int_equal(peer_mtu(p), 1420);
@@ -68,7 +51,7 @@ static void find(uint32_t mtu, uint32_t around, bool v6)
 	if (v6)
 		at_ip6();
 	struct peer *p = pair();
-	data(0, 100);
+	wire_data(0, 100);
 	run_for(20 * SEC);
 	assert_true(peer_is_warren(p));
 	assert_int_equal(search()->size, mtu);
@@ -114,7 +97,7 @@ static void test_black_hole(void **state)
 	struct peer *p = warren_pair();
 	ends[1].tun = count_tun;
 	uint32_t probes = search()->probes;
-	flow(2 * SEC, 50 * MS, 1440);
+	wire_flow(2 * SEC, 50 * MS, 1440);
 	/* the peer is asked for these, once a second while all arrive, and counts them */
 	assert_int_equal(peer_of(1)->seen.watch[0].size, 1440 + WG_OVERHEAD);
 	assert_in_range(peer_of(1)->seen.watch[0].count, 35, 40);
@@ -123,12 +106,12 @@ static void test_black_hole(void **state)
 	wire_mtu = 1400;
 	nsec shrank = now;
 	while (peer_mtu(p) == 1440 && now < shrank + 3 * SEC)
-		flow(50 * MS, 50 * MS, 1440);
+		wire_flow(50 * MS, 50 * MS, 1440);
 	assert_true(now - shrank < 3 * SEC);
 	assert_true(peer_mtu(p) < 1440);
 	/* from then on each packet comes, cut where it has to be */
 	ends[1].came = 0;
-	flow(5 * SEC, 50 * MS, 1440);
+	wire_flow(5 * SEC, 50 * MS, 1440);
 	assert_int_equal(ends[1].came, 100);
 	assert_true(p->stats.tx_cut > 0);
 	assert_int_equal(peer_mtu(p), 1340);
@@ -137,7 +120,7 @@ static void test_black_hole(void **state)
 		if (ends[0].told_mtu[i + 1] > ends[0].told_mtu[i])
 			assert_true(ends[0].told_at[i + 1] - ends[0].told_at[i] >= SEC);
 	wire_mtu = 0;
-	flow(130 * SEC, SEC, 1340); /* the raise timer: a minute, and what then is searched */
+	wire_flow(130 * SEC, SEC, 1340); /* the raise timer: a minute, and what then is searched */
 	assert_int_equal(peer_mtu(p), 1440);
 }
 
@@ -164,14 +147,14 @@ static void test_roaming_searches_anew(void **state)
 	assert_int_equal(peer_mtu(p), 1440);
 	wire_mtu = 1300;
 	ends[1].at.addr.b[15] ^= 0x40;
-	data(1, 100);
+	wire_data(1, 100);
 	run_for(10 * SEC);
 	assert_true(endpoint_eq(&p->path.remote, &ends[1].at));
 	assert_int_equal(search()->size, 1300);
 	assert_int_equal(peer_mtu(p), 1240);
 	wire_mtu = 0;
 	ends[1].at.port = 4321;
-	data(1, 100);
+	wire_data(1, 100);
 	run_for(10 * SEC);
 	assert_int_equal(peer_mtu(p), 1440);
 }
@@ -213,7 +196,7 @@ static void test_stock_believes_true_icmp(void **state)
 {
 	(void)state;
 	struct peer *p = stock();
-	data(0, 1400);
+	wire_data(0, 1400);
 	struct udp_too_big e = icmp(1400);
 	hear(&e);
 	nsec said = now;
@@ -238,7 +221,7 @@ static void test_no_less_than_ip6_has(void **state)
 	(void)state;
 	at_ip6();
 	struct peer *p = stock();
-	data(0, 1400);
+	wire_data(0, 1400);
 	struct udp_too_big e = icmp(1279);
 	hear(&e);
 	assert_int_equal(peer_mtu(p), 1420);
@@ -251,7 +234,7 @@ static void test_forged_icmp(void **state)
 {
 	(void)state;
 	struct peer *p = stock();
-	data(0, 1400);
+	wire_data(0, 1400);
 	struct udp_too_big e = icmp(1300), bad;
 	for (unsigned i = 0; i < WG_DATA_HEADER_LEN * 8; i++) {
 		if (i / 8 >= 8 && i / 8 < 10)
@@ -290,7 +273,7 @@ static void test_warren_verifies_icmp(void **state)
 	(void)state;
 	struct peer *p = warren_pair();
 	uint32_t probes = search()->probes;
-	data(0, 1440);
+	wire_data(0, 1440);
 	struct udp_too_big e = icmp(1280);
 	hear(&e);
 	assert_int_equal(peer_mtu(p), 1440);
@@ -301,7 +284,7 @@ static void test_warren_verifies_icmp(void **state)
 
 	run_for(60 * SEC);
 	wire_mtu = 1350;
-	data(0, 1440);
+	wire_data(0, 1440);
 	e = icmp(1350);
 	hear(&e);
 	run_for(3 * SEC);
@@ -313,7 +296,7 @@ static void test_icmp_rate(void **state)
 {
 	(void)state;
 	struct peer *p = stock();
-	data(0, 1400);
+	wire_data(0, 1400);
 	struct udp_too_big e = icmp(1300), bad = e;
 	bad.quote[4] ^= 1;
 	for (unsigned i = 0; i < 50; i++)

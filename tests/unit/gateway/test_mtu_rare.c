@@ -13,18 +13,11 @@
 #define MS NSEC_PER_MSEC
 #define SEC NSEC_PER_SEC
 
-static void data(unsigned from, uint32_t len)
-{
-	static uint16_t port;
-	send_inner(from, from ? "10.0.0.2" : "10.0.0.1", from ? "10.0.0.1" : "10.0.0.2", ++port,
-		   len - 28);
-}
-
 static struct peer *stock(void)
 {
 	struct peer *p = pair();
 	ends[1].stock = true;
-	data(0, 100);
+	wire_data(0, 100);
 	run_for(10 * SEC);
 	return p;
 }
@@ -34,14 +27,14 @@ static void test_port_zero(void **state)
 {
 	(void)state;
 	struct peer *p = stock();
-	data(0, 1400);
+	wire_data(0, 1400);
 	struct udp_too_big e = { .to = ends[1].at, .mtu = 1300, .quoted = UDP_QUOTE_MAX };
 	memcpy(e.quote, wire[nwire - 1].bytes, UDP_QUOTE_MAX);
 	node_too_big(ends[0].node, now, &e);
 	assert_int_equal(peer_mtu(p), 1240);
 	struct endpoint home = ends[1].at, nowhere = { .addr = home.addr };
 	ends[1].at = nowhere;
-	data(1, 100);
+	wire_data(1, 100);
 	settle();
 	assert_true(endpoint_eq(&p->path.remote, &home));
 	node_static_endpoint(p, now, &nowhere);
@@ -59,7 +52,7 @@ static void test_local_word_ends(void **state)
 	(void)state;
 	struct peer *p = pair();
 	wire_mtu = 1400;
-	data(0, 100);
+	wire_data(0, 100);
 	for (unsigned i = 0; i < 600; i++) {
 		uint32_t before = p->pmtu.probes;
 		run_for(100 * MS);
@@ -102,7 +95,7 @@ static void test_routes_do_not_dip(void **state)
 	(void)state;
 	struct peer *p = warren_pair();
 	ends[1].at.addr.b[15] ^= 0x40; /* roams: the new path is as good */
-	data(1, 100);
+	wire_data(1, 100);
 	run_for(10 * SEC);
 	assert_int_equal(peer_mtu(p), 1440);
 	for (unsigned i = 0; i < ends[0].told; i++)
@@ -144,7 +137,7 @@ static void test_roaming_is_no_amplifier(void **state)
 	for (unsigned i = 0; i < 1000; i++, now += MS) {
 		ends[1].at =
 			(struct endpoint){ .addr = addr_v4_u32(0xc0000201 + i % 2), .port = 9 };
-		data(1, 100);
+		wire_data(1, 100);
 		in += 100 + WG_OVERHEAD + 28;
 		deliver(&wire[0]);
 		node_tick(ends[0].node, now);
@@ -161,7 +154,7 @@ static void test_port_alone_keeps_size(void **state)
 	(void)state;
 	struct peer *p = warren_pair();
 	ends[1].at.port++;
-	data(1, 100);
+	wire_data(1, 100);
 	deliver(&wire[nwire - 1]);
 	assert_int_equal(p->path.remote.port, ends[1].at.port);
 	assert_int_equal(peer_room(p), 1440);
@@ -190,7 +183,7 @@ static void test_lost_hellos_heal(void **state)
 	ends[0].stock = true; /* for as long as the hellos of one session go */
 	unsigned before = ends[0].hellos;
 	while (ends[0].hellos < before + 5) {
-		data(0, 100);
+		wire_data(0, 100);
 		run_for(5 * SEC);
 	}
 	run_for(10 * SEC);
@@ -200,7 +193,7 @@ static void test_lost_hellos_heal(void **state)
 	ends[0].came = 0;
 	for (unsigned i = 0; i < 30; i++) {
 		wire_mtu = 1400;
-		data(1, 1600);
+		wire_data(1, 1600);
 		run_for(SEC);
 	}
 	assert_true(ends[0].came >= 29);
@@ -210,9 +203,9 @@ static void test_lost_hellos_heal(void **state)
 static struct udp_too_big icmp(uint32_t mtu)
 {
 	struct udp_too_big e = { .to = ends[1].at, .mtu = mtu, .quoted = UDP_QUOTE_MAX };
-	data(0, 100); /* for a session */
+	wire_data(0, 100); /* for a session */
 	settle();
-	data(0, 1000);
+	wire_data(0, 1000);
 	memcpy(e.quote, wire[nwire - 1].bytes, UDP_QUOTE_MAX);
 	return e;
 }
@@ -323,7 +316,7 @@ static void test_routes_hear_of_it(void **state)
 	unsigned told = ends[0].told;
 	ends[1].stock = true;
 	while (peer_is_warren(p)) {
-		data(0, 100);
+		wire_data(0, 100);
 		run_for(5 * SEC);
 	}
 	assert_int_equal(peer_mtu(p), 1420);
