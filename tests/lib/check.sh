@@ -46,6 +46,18 @@ check_wait() {
 	fi
 }
 
+# side_by_side FUNCTION…: all at once; what each said comes in one piece
+side_by_side() {
+	local part running=()
+	for part in "$@"; do
+		$part >"$LAB_DIR/result.$part" 2>&1 &
+		running+=($!)
+	done
+	wait "${running[@]}"
+	cat "$LAB_DIR"/result.*
+	! grep -q '^not ok' "$LAB_DIR"/result.* || CHECK_FAILED=1
+}
+
 finish() {
 	exit $CHECK_FAILED
 }

@@ -409,12 +409,5 @@ lost() {
 
 parts=(nat path full life lost)
 for part in "${parts[@]}"; do "${part}_hosts"; done
-running=()
-for part in "${parts[@]}"; do
-	$part >"$LAB_DIR/result.$part" 2>&1 &
-	running+=($!)
-done
-wait "${running[@]}"
-cat "$LAB_DIR"/result.*
-! grep -q '^not ok' "$LAB_DIR"/result.* || CHECK_FAILED=1
+side_by_side "${parts[@]}"
 finish

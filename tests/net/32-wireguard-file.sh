@@ -234,12 +234,5 @@ for node in f k n r; do wg_pair "$LAB_DIR/$node.key"; done
 pair y1 y2 9000
 pair z1 z2 1500
 parts=(full tables names rough jumbo usual)
-running=()
-for part in "${parts[@]}"; do
-	$part >"$LAB_DIR/result.$part" 2>&1 &
-	running+=($!)
-done
-wait "${running[@]}"
-cat "$LAB_DIR"/result.*
-! grep -q '^not ok' "$LAB_DIR"/result.* || CHECK_FAILED=1
+side_by_side "${parts[@]}"
 finish
