@@ -71,8 +71,11 @@ rules() {
 	{ lab_in "$1" ip -4 rule; lab_in "$1" ip -6 rule; } | grep -cE '51820|suppress_prefixlength'
 }
 
+# beside CAPTURE: what f's site sent to anybody but the server; others on that network speak when they like
 beside() {
-	tcpdump -nr "$1" ip and not "(udp and host 203.0.113.63)" 2>/dev/null | wc -l
+	local mac
+	mac=$(lab_in f-nat cat /sys/class/net/eth0/address)
+	tcpdump -nr "$1" ip and ether src "$mac" and not "(udp and dst host 203.0.113.63)" 2>/dev/null | wc -l
 }
 
 full() {
