@@ -19,7 +19,7 @@ warren_need
 
 RATE=10000 CLOSED=9 PORT=51820 A=203.0.113.21
 SECS=3        # of each transfer
-MBIT=200      # what any machine carries: the tests compare, they ask for no speed
+MBIT=${MBIT:-200} # what any machine carries: the tests compare, they ask for no speed
 FLOOD_MOST=40 # seconds; a flood is ended before
 KINDS=(mac1 unknown replay cookies)
 
