@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The node's own view of itself, shared by node*.c, peer.c and join.c alone. */
+/* The node's own view of itself, shared by node*.c, peer.c, join.c and members.c alone. */
 #ifndef WARREN_NODE_INTERNAL_H
 #define WARREN_NODE_INTERNAL_H
 
@@ -242,5 +242,14 @@ void join_session_up(struct node *n, nsec now);
 void join_mismatch(struct node *n, nsec now);
 void join_gave_up(struct node *n, nsec now);
 enum drop join_control(struct node *n, nsec now, const uint8_t *p, size_t len);
+/* The token's first prefix of that family, where leases come from; zeros: none. */
+const struct prefix *join_prefix(const struct token *t, bool v4);
+
+/* members.c: the members that the rendezvous tells of */
+struct peer *members_find(struct node *n, member_number number);
+void members_set(struct node *n, nsec now, const struct roster_entry *e);
+void members_gone(struct node *n, member_number number);
+/* Who is not listed any more and has been silent goes. */
+void members_sweep(struct node *n, nsec now);
 
 #endif
