@@ -53,6 +53,7 @@
 	X(FRAGMENT_EVICTED, "fragment_evicted") \
 	X(CONTROL_MALFORMED, "control_malformed") \
 	X(CONTROL_VERSION, "control_version") \
+	X(MEMBER_KEY, "member_key_refused") \
 	/* inner packets */ \
 	X(INNER_MALFORMED, "inner_malformed") \
 	X(INNER_SPOOFED, "inner_spoofed_source") \

@@ -39,7 +39,7 @@ enum { PAYLOAD = 56, ICMP_HEADER = 8, COUNT_MOST = 1000000 };
 
 json_t *ping_status(const struct config *c)
 {
-	char *text = status_ask(c);
+	char *text = status_ask(c, "status");
 	json_t *status = text ? json_loads(text, 0, NULL) : NULL;
 	if (text && !status)
 		fprintf(stderr, "warren: the answer is not what this release understands\n");

@@ -2,6 +2,7 @@
 /* `warren run` and `warren up`: settings to a gateway's configuration, then the launcher. */
 #include "gateway/cmd.h"
 #include "gateway/gw.h"
+#include "gateway/keeper.h"
 #include "gateway/launcher.h"
 #include "gateway/proc.h"
 #include "gateway/shimproc.h"
@@ -18,8 +19,8 @@
 #define JOIN_SETTINGS                                                                              \
 	SET_JOIN, SET_WORKER_ID, SET_TRINO_MODE, SET_TRINO_LOCAL_PORT, SET_TRINO_HTTPS_PORT,       \
 		SET_TRINO_PROXY_PORT, SET_TRINO_COORDINATOR_ID, SET_STATE, SET_RUN_DIR,            \
-		SET_INTERFACE, SET_PORT, SET_MTU, SET_ENDPOINT, SET_KEY, SET_GSO, SET_AEAD,        \
-		SET_LOG_LEVEL, SET_CONFIG
+		SET_INTERFACE, SET_PORT, SET_MTU, SET_ENDPOINT, SET_KEY, SET_PIN_MEMBERS, SET_GSO, \
+		SET_AEAD, SET_LOG_LEVEL, SET_CONFIG
 
 static const enum setting up_settings[] = { JOIN_SETTINGS, SETTING_COUNT };
 static const enum setting run_settings[] = { SET_USER, JOIN_SETTINGS, SETTING_COUNT };
@@ -233,6 +234,7 @@ static int read_common(struct app *a)
 	if (config_number(&a->c, SET_PORT, 1, UINT16_MAX, 0, &port) < 0 ||
 	    config_number(&a->c, SET_MTU, INNER_MTU_MIN, FRAGMENT_PACKET_MAX, 0, &mtu) < 0 ||
 	    config_bool(&a->c, SET_GSO, &gso) < 0 ||
+	    config_bool(&a->c, SET_PIN_MEMBERS, &a->gw.pin_members) < 0 ||
 	    config_each(&a->c, SET_ENDPOINT, add_endpoint, &a->gw) < 0)
 		return -1;
 	a->gw.port = (uint16_t)port;
@@ -290,6 +292,16 @@ static void helper_body(void *ctx, int chan)
 	helper_main(chan);
 }
 
+static void keeper_body(void *ctx, int chan)
+{
+	struct app *a = ctx;
+	char dir[sizeof(a->gw.state.dir)];
+
+	snprintf(dir, sizeof(dir), "%s", a->gw.state.dir);
+	wipe(a);
+	keeper_main(dir, chan);
+}
+
 /*
  * What was parsed is not needed as text any more, here nor in /proc/PID/environ. The launcher keeps
  * the token, a --key and a configuration's keys for the gateways that it may have to start again; the
@@ -338,6 +350,7 @@ static int launch(struct app *a, char *const *command)
 		.gateway = gateway_body,
 		.shim = a->gw.trino ? shim_body : NULL,
 		.helper = helper_body,
+		.keeper = a->gw.joining ? keeper_body : NULL,
 	};
 	forget_texts(a);
 	proc_keep_private();

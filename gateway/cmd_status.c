@@ -18,7 +18,7 @@ static const char status_usage[] =
 	"       warren status [--json] --state DIR        (a rendezvous)\n\n"
 	"Lease, links and counters of the gateway on this host, or of a rendezvous.\n";
 
-char *status_ask(const struct config *c)
+char *status_ask(const struct config *c, const char *question)
 {
 	char path[300];
 	const char *state =
@@ -27,13 +27,13 @@ char *status_ask(const struct config *c)
 
 	if (state) {
 		snprintf(path, sizeof(path), "%s/control.sock", state);
-		text = ctl_ask(path);
+		text = ctl_ask(path, question);
 	}
 	if (!text) {
 		snprintf(path, sizeof(path), "%s/%s.sock",
 			 config_get(c, SET_RUN_DIR, "/run/warren"),
 			 config_get(c, SET_INTERFACE, "warren0"));
-		text = ctl_ask(path);
+		text = ctl_ask(path, question);
 	}
 	if (!text)
 		fprintf(stderr,
@@ -233,7 +233,7 @@ int cmd_status(int argc, char **argv)
 	if (config_read(&c, argc, argv, status_settings) < 0 ||
 	    config_bool(&c, SET_JSON, &json) < 0)
 		return EXIT_USAGE;
-	char *text = status_ask(&c);
+	char *text = status_ask(&c, "status");
 	json_t *o = text ? json_loads(text, 0, NULL) : NULL;
 	int status = o ? 0 : EXIT_CANNOT;
 

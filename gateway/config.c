@@ -47,6 +47,9 @@ static const struct setting_info {
 	[SET_KEY] = { "key", "WARREN_KEY", "@FILE",
 		      "private key, as `warren genkey` prints it (default: made once, kept in the "
 		      "state)" },
+	[SET_PIN_MEMBERS] = { "pin-members", "WARREN_PIN_MEMBERS", "true|false",
+			      "refuse a member whose key is another than the one remembered "
+			      "(default: false)" },
 	[SET_USER] = { "user", "WARREN_USER", "NAME",
 		       "the command runs as this user (default: the invoking one)" },
 	[SET_GSO] = { "gso", "WARREN_GSO", "true|false",

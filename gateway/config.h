@@ -24,6 +24,7 @@ enum setting {
 	SET_MTU,
 	SET_ENDPOINT,
 	SET_KEY,
+	SET_PIN_MEMBERS,
 	SET_USER,
 	SET_GSO,
 	SET_AEAD,

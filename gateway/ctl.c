@@ -15,7 +15,7 @@ enum { CTL_CLIENTS = 16, CTL_ANSWER_MAX = 16 << 20, CTL_TIMEOUT_SECONDS = 5 };
 struct client {
 	struct ctl *ctl;
 	ev_io io;
-	char ask[16];
+	char ask[CTL_LINE_MAX];
 	size_t have;
 	char *answer;
 	size_t len, sent;
@@ -27,7 +27,7 @@ struct ctl {
 	ev_io io;
 	int fd;
 	char path[108];
-	char *(*status)(void *ctx);
+	char *(*answer)(void *ctx, const char *line);
 	void *ctx;
 	unsigned next; /* whose place a newcomer takes when all are taken */
 	struct client clients[CTL_CLIENTS];
@@ -63,12 +63,14 @@ static void client_ask(struct client *c)
 		return;
 	if (n > 0)
 		c->have += (size_t)n;
-	if (n <= 0 || !memchr(c->ask, '\n', c->have)) {
+	char *end = n > 0 ? memchr(c->ask, '\n', c->have) : NULL;
+	if (!end) {
 		if (n <= 0 || c->have == sizeof(c->ask))
 			client_end(c);
 		return;
 	}
-	c->answer = strncmp(c->ask, "status\n", 7) == 0 ? c->ctl->status(c->ctl->ctx) : NULL;
+	*end = 0;
+	c->answer = c->ctl->answer(c->ctl->ctx, c->ask);
 	if (!c->answer) {
 		client_end(c);
 		return;
@@ -113,8 +115,8 @@ static void on_accept(struct ev_loop *ev, ev_io *w, int revents)
 	ev_io_start(ev, &c->io);
 }
 
-int ctl_open(struct ctl **out, struct ev_loop *ev, const char *path, char *(*status)(void *ctx),
-	     void *ctx)
+int ctl_open(struct ctl **out, struct ev_loop *ev, const char *path,
+	     char *(*answer)(void *ctx, const char *line), void *ctx)
 {
 	int fd = unix_listen(path, CTL_CLIENTS);
 	struct ctl *c = fd < 0 ? NULL : calloc(1, sizeof(*c));
@@ -129,7 +131,7 @@ int ctl_open(struct ctl **out, struct ev_loop *ev, const char *path, char *(*sta
 	c->fd = fd;
 	snprintf(c->path, sizeof(c->path), "%s", path);
 	c->ev = ev;
-	c->status = status;
+	c->answer = answer;
 	c->ctx = ctx;
 	ev_io_init(&c->io, on_accept, c->fd, EV_READ);
 	c->io.data = c;
@@ -176,8 +178,9 @@ static char *read_answer(int fd)
 	return NULL;
 }
 
-char *ctl_ask(const char *path)
+char *ctl_ask(const char *path, const char *line)
 {
+	char ask[CTL_LINE_MAX + 1];
 	struct timeval limit = { .tv_sec = CTL_TIMEOUT_SECONDS };
 	struct sockaddr_un un;
 	char *answer = NULL;
@@ -190,8 +193,9 @@ char *ctl_ask(const char *path)
 		return NULL;
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)); /* connect() too */
-	if (connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0 &&
-	    send(fd, "status\n", 7, MSG_NOSIGNAL) == 7)
+	size_t len = (size_t)snprintf(ask, sizeof(ask), "%s\n", line);
+	if (len < sizeof(ask) && connect(fd, (struct sockaddr *)&un, sizeof(un)) == 0 &&
+	    send(fd, ask, len, MSG_NOSIGNAL) == (ssize_t)len)
 		answer = read_answer(fd);
 	err = errno;
 	close(fd);

@@ -23,45 +23,6 @@ enum { LOCK_TRIES = 50, LOCK_WAIT_US = 20000 };
 #define GSO_AGAIN (600 * NSEC_PER_SEC)
 #define ROSTER_COALESCE (250 * NSEC_PER_MSEC)
 
-static bool save_state(struct gw *g)
-{
-	struct state *s = &g->cfg->state;
-	const struct node_lease_info *l = node_lease(g->node);
-
-	s->port = g->udp.port;
-	if (l->up) {
-		s->number = l->lease.number;
-		memcpy(s->psk, l->psk, 32);
-		s->has_psk = true;
-	}
-	int err = state_save(s);
-	if (err < 0)
-		log_warn("cannot write the state in %s: %s", s->dir, strerror(-err));
-	return err == 0;
-}
-
-/* What may be sent as TAI64N before the next save is reserved ahead, so a crash repeats none. */
-static void reserve_timestamps(struct gw *g)
-{
-	struct state *s = &g->cfg->state;
-	nsec now = g->loop.now;
-	int64_t before = s->timestamp;
-
-	if (now < g->next_reserve ||
-	    !state_reserve(s, now, now + g->loop.wall_offset, wg_timestamp_last(node_wg(g->node))))
-		return;
-	if (!save_state(g)) { /* nothing is reserved; not tried in each turn */
-		s->timestamp = before;
-		g->next_reserve = now + HOUSEKEEPING;
-	}
-}
-
-static void settle_timestamps(struct gw *g)
-{
-	state_settle(&g->cfg->state, g->loop.now, wg_timestamp_last(node_wg(g->node)));
-	save_state(g);
-}
-
 static void env_path(const struct gw *g, char out[static 300])
 {
 	snprintf(out, 300, "%s/env", g->cfg->run_dir);
@@ -164,13 +125,17 @@ static void on_note(void *ctx, const struct node_note *n)
 		gw_resolve(g);
 		break;
 	case NODE_SAVE:
-		save_state(g);
+		gw_state_save(g);
 		break;
 	case NODE_ROSTER:
 		g->roster_changed = true;
 		break;
 	case NODE_SESSION:
 		on_session(n->peer);
+		break;
+	case NODE_KEY_TWICE:
+	case NODE_KEY_REFUSED:
+		gw_state_key(g, n);
 		break;
 	}
 }
@@ -214,7 +179,7 @@ static void turn(void *ctx, nsec now)
 		housekeeping(g, now);
 	gw_static_turn(g, now);
 	node_tick(g->node, now);
-	reserve_timestamps(g);
+	gw_state_turn(g, now);
 	if (g->roster_changed && now >= g->next_roster) {
 		g->roster_changed = false;
 		g->next_roster = now + ROSTER_COALESCE;
@@ -227,16 +192,39 @@ static nsec deadline(void *ctx)
 {
 	struct gw *g = ctx;
 	nsec at = nsec_min(node_deadline(g->node), g->next_housekeeping);
-	at = nsec_min(at, gw_static_deadline(g));
+	at = nsec_min(at, nsec_min(gw_static_deadline(g), gw_state_deadline(g)));
 	return g->roster_changed ? nsec_min(at, g->next_roster) : at;
 }
 
-static char *status_text(void *ctx)
+static char *json_text(json_t *o)
 {
-	json_t *o = gw_status(ctx);
 	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
 	json_decref(o);
 	return text;
+}
+
+/* `warren accept ID`: a key that --pin-members refused. */
+static json_t *accept_key(struct gw *g, const char *id)
+{
+	int err = node_accept_key(g->node, g->loop.now, id);
+
+	if (err == 0)
+		log_info("%s: its new key is accepted, as asked for", id);
+	return json_pack("{s:s?}", "error",
+			 err == 0 ? NULL
+			 : err == -ENOENT
+				 ? "the rendezvous lists no member of this id"
+				 : "no other key was remembered for it: nothing to accept");
+}
+
+static char *ctl_answer(void *ctx, const char *question)
+{
+	static const char accept[] = "accept ";
+	if (strcmp(question, "status") == 0)
+		return json_text(gw_status(ctx));
+	if (strncmp(question, accept, sizeof(accept) - 1) == 0)
+		return json_text(accept_key(ctx, question + sizeof(accept) - 1));
+	return NULL;
 }
 
 /* The lock, if the file that we locked is still the one of that name: its last holder removes it. */
@@ -312,29 +300,9 @@ static int open_ctl(struct gw *g)
 {
 	char path[300];
 	snprintf(path, sizeof(path), "%s/%s.sock", g->cfg->run_dir, g->cfg->interface);
-	int err = ctl_open(&g->ctl, g->loop.ev, path, status_text, g);
+	int err = ctl_open(&g->ctl, g->loop.ev, path, ctl_answer, g);
 	if (err < 0)
 		log_error("cannot serve the status socket %s: %s", path, strerror(-err));
-	return err;
-}
-
-/*
- * The state as it is now: a gateway that is started again finds what the one before has saved, not
- * what the launcher read at its own start.
- */
-static int reload_state(struct gw *g)
-{
-	char dir[sizeof(g->cfg->state.dir)];
-	struct state *s = &g->cfg->state;
-	bool ephemeral = s->ephemeral;
-
-	snprintf(dir, sizeof(dir), "%s", s->dir);
-	int err = state_load(s, dir);
-	if (err < 0)
-		log_error("cannot read the state in %s: %s", dir, strerror(-err));
-	s->ephemeral = ephemeral;
-	if (g->cfg->own_key)
-		memcpy(s->private_key, g->cfg->private_key, 32);
 	return err;
 }
 
@@ -357,6 +325,8 @@ static int make_node(struct gw *g)
 		.token = g->cfg->joining ? &g->cfg->token : NULL,
 		.psk = g->cfg->state.has_psk ? g->cfg->state.psk : NULL,
 		.number = g->cfg->state.number,
+		.memory = g->cfg->joining ? &g->memory : NULL,
+		.pin_members = g->cfg->pin_members,
 	};
 	int64_t wall = g->loop.now + g->loop.wall_offset;
 
@@ -376,7 +346,7 @@ static int set_up(struct gw *g)
 {
 	int err = take_locks(g);
 	if (err == 0)
-		err = reload_state(g);
+		err = gw_state_load(g);
 	if (err == 0)
 		err = gw_io_open(g);
 	if (err == 0)
@@ -415,6 +385,7 @@ static void tear_down(struct gw *g)
 	gw_chan_close(g);
 	if (g->node)
 		node_free(g->node);
+	memory_free(&g->memory);
 	free(g->names);
 	gw_io_close(g);
 	state_lock_path(g, path);
@@ -464,7 +435,7 @@ _Noreturn void gw_main(struct gw_config *cfg, int chan)
 		g->cfg = cfg;
 		g->chan = chan;
 		g->helper_fd = g->shim_fd = g->monitor_fd = g->lock_fd = g->state_lock_fd =
-			g->tun.fd = g->udp.fd = -1;
+			g->keeper_fd = g->tun.fd = g->udp.fd = -1;
 		g->refused_limit = &no_answer;
 		ok = loop_init(&g->loop, g, turn, deadline) == 0;
 		cpu_meter_init(&g->cpu, g->loop.now, loop_cpu_used());
@@ -480,7 +451,7 @@ _Noreturn void gw_main(struct gw_config *cfg, int chan)
 		_exit(EXIT_CANNOT);
 	}
 	signal(SIGTERM, SIG_IGN); /* it ends with the channel, when the launcher says so */
-	reserve_timestamps(g);
+	gw_state_turn(g, g->loop.now);
 	if (cfg->joining)
 		gw_net_candidates(g);
 	gw_io_start(g);
@@ -491,7 +462,7 @@ _Noreturn void gw_main(struct gw_config *cfg, int chan)
 	if (cfg->bare)
 		start_bare(g);
 	loop_run(&g->loop);
-	settle_timestamps(g);
+	gw_state_end(g);
 	tear_down(g);
 	state_wipe(&cfg->state);
 	_exit(0);

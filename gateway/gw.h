@@ -47,6 +47,7 @@ struct gw_config {
 	struct token token;
 	const struct wgconf *static_conf; /* or NULL */
 	struct state state;
+	bool pin_members;
 	bool own_key; /* --key or a configuration file: the state's key is not used */
 	uint8_t private_key[32];
 	struct endpoint stated[GW_MAX_ENDPOINTS];
@@ -65,10 +66,13 @@ struct gw {
 	struct ctl *ctl;
 	struct uapi_server *uapi; /* or NULL */
 	uint32_t fwmark;
-	int chan, helper_fd, shim_fd, monitor_fd, lock_fd, state_lock_fd;
+	int chan, helper_fd, keeper_fd, shim_fd, monitor_fd, lock_fd, state_lock_fd;
 	ev_signal signals[2]; /* bare: SIGTERM, SIGINT */
-	ev_io tun_io, udp_io, chan_io, helper_io, shim_io, monitor_io;
+	ev_io tun_io, udp_io, chan_io, helper_io, keeper_io, shim_io, monitor_io;
 	bool up, releasing, roster_changed;
+	struct memory memory;
+	bool keeping; /* the keeper has not answered yet */
+	nsec next_keep;
 	uint32_t own_mtu; /* bare: the interface's, as was last seen */
 	bool moved;	  /* the TUN is in another network namespace, of which nothing is heard */
 	nsec next_housekeeping, next_roster, next_reserve, next_gso;
@@ -137,6 +141,15 @@ bool gw_static_named(const struct gw *g, const struct peer *p);
 /* Before a default route: false where it cannot be, which is warned of unless it was (`again`). */
 bool gw_static_full_tunnel(struct gw *g, bool v4, bool again);
 void gw_static_full_tunnel_end(struct gw *g, bool v4);
+
+/* gw_state.c: the state directory */
+int gw_state_load(struct gw *g);
+bool gw_state_save(struct gw *g);	    /* the identity file, now */
+void gw_state_turn(struct gw *g, nsec now); /* what is due */
+nsec gw_state_deadline(const struct gw *g);
+void gw_state_end(struct gw *g);	   /* a clean end: all of it */
+void gw_state_kept(struct gw *g, int err); /* the keeper's answer; err < 0: it was not written */
+void gw_state_key(struct gw *g, const struct node_note *n);
 
 /* gw_uapi.c: wg(8)'s socket */
 int gw_uapi_open(struct gw *g);

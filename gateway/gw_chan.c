@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The gateway's channels: launcher (up, stop), helper (names), shim (roster, status, Trino's facts). */
+/* The gateway's channels: launcher (up, stop), helper (names), keeper (a file), shim (roster, status, Trino's facts). */
 #include "gateway/gw.h"
 #include "gateway/proc.h"
 #include "base/log.h"
@@ -105,6 +105,33 @@ static void on_helper(struct ev_loop *ev, ev_io *w, int revents)
 		on_answer(g, &a);
 	else if (n == 0 || (n < 0 && errno != EAGAIN))
 		drop_fd(g, &g->helper_io, &g->helper_fd);
+}
+
+/* --- keeper --- */
+
+static void on_keeper(struct ev_loop *ev, ev_io *w, int revents)
+{
+	struct gw *g = w->data;
+	struct chan_msg m;
+	int fd, got = chan_recv(w->fd, &m, &fd);
+	(void)ev;
+	(void)revents;
+	if (got > 0 && fd >= 0)
+		close(fd);
+	if (got < 0)
+		drop_fd(g, &g->keeper_io, &g->keeper_fd);
+	if (got)
+		gw_state_kept(g, got > 0 ? m.code : -EPIPE);
+}
+
+static void on_keeper_fd(struct gw *g, int fd)
+{
+	drop_fd(g, &g->keeper_io, &g->keeper_fd);
+	gw_state_kept(g, -EPIPE);
+	g->keeper_fd = fd;
+	ev_io_init(&g->keeper_io, on_keeper, fd, EV_READ);
+	g->keeper_io.data = g;
+	ev_io_start(g->loop.ev, &g->keeper_io);
 }
 
 /* --- shim --- */
@@ -278,6 +305,8 @@ static void on_chan(struct ev_loop *ev, ev_io *w, int revents)
 	while ((got = chan_recv(w->fd, &m, &fd)) > 0) {
 		if (m.kind == CHAN_HELPER && fd >= 0)
 			on_helper_fd(g, fd);
+		else if (m.kind == CHAN_KEEPER && fd >= 0)
+			on_keeper_fd(g, fd);
 		else if (m.kind == CHAN_SHIM && fd >= 0)
 			on_shim_fd(g, fd);
 		else if (fd >= 0)
@@ -301,6 +330,7 @@ void gw_chan_start(struct gw *g)
 void gw_chan_close(struct gw *g)
 {
 	drop_fd(g, &g->helper_io, &g->helper_fd);
+	drop_fd(g, &g->keeper_io, &g->keeper_fd);
 	drop_fd(g, &g->shim_io, &g->shim_fd);
 	free(g->shim_out);
 }

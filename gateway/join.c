@@ -45,6 +45,8 @@ int join_start(struct node *n, nsec now, const struct node_config *cfg)
 	ec.prefix4 = *join_prefix(&j->token, true);
 	ec.prefix6 = *join_prefix(&j->token, false);
 	memcpy(ec.key, wg_public_key(n->wg), 32);
+	saved_init(n, now, cfg);
+	ec.saved = n->saved.usable ? &n->saved.lease : NULL;
 	j->enrol = enrol_new(&ec);
 	j->rendezvous = peer_new(n, PEER_RENDEZVOUS, j->token.key);
 	if (!j->enrol || !j->rendezvous)
@@ -180,19 +182,6 @@ enum drop join_control(struct node *n, nsec now, const uint8_t *p, size_t len)
 
 /* --- the lease --- */
 
-static int first_grant(struct node *n, const struct lease *l)
-{
-	struct links_config lc = { .self = l->number,
-				   .boot = n->boot,
-				   .max_links = n->max_peers,
-				   .local_way = n->io.local_way,
-				   .ctx = n->io.ctx };
-	n->links = links_new(&lc);
-	if (!n->links)
-		return -ENOMEM;
-	return 0;
-}
-
 /* What members may send to us: our addresses, and what the operator put behind us. */
 static void set_own(struct node *n, const struct lease *l)
 {
@@ -202,22 +191,50 @@ static void set_own(struct node *n, const struct lease *l)
 	n->nown = 2 + l->nroutes;
 }
 
+int join_links(struct node *n, const struct lease *l)
+{
+	struct links_config lc = { .self = l->number,
+				   .boot = n->boot,
+				   .max_links = n->max_peers,
+				   .local_way = n->io.local_way,
+				   .ctx = n->io.ctx };
+	set_own(n, l);
+	if (!n->links)
+		n->links = links_new(&lc);
+	return n->links ? 0 : -ENOMEM;
+}
+
+/* Nobody has used the number that we came back with: what was made for it ends, under a boot id of its own. */
+static void other_number(struct node *n)
+{
+	members_clear(n);
+	links_free(n->links);
+	n->links = NULL;
+	n->boot++;
+}
+
+static void remember_lease(struct node *n, const struct lease *l)
+{
+	if (n->memory)
+		memory_lease(n->memory, &n->saved.owner, l);
+}
+
 static void granted(struct node *n, nsec now, const struct enrol_output *out)
 {
 	struct join *j = &n->join;
 	bool psk_new = !j->own_psk || sodium_memcmp(j->lease.psk, out->psk, 32) != 0;
-	bool first = !n->links, moved = !first && j->lease.lease.number != out->lease.number;
+	bool first = !j->lease.up, moved = j->lease.lease.number != out->lease.number;
 
-	if (moved) {
+	if (moved && !first) {
 		node_tell(n, &(struct node_note){ .event = NODE_LEASE_CHANGED });
 		return;
 	}
-	bool save = psk_new || j->lease.lease.number != out->lease.number;
+	if (moved && n->links)
+		other_number(n);
 	memcpy(j->lease.psk, out->psk, 32);
 	j->lease.lease = out->lease;
-	set_own(n, &out->lease);
 	j->own_psk = true;
-	if (first && first_grant(n, &out->lease) < 0) {
+	if (join_links(n, &out->lease) < 0) {
 		node_tell(n, &(struct node_note){ .event = NODE_REFUSED,
 						  .fatal = true,
 						  .text = "out of memory" });
@@ -228,7 +245,8 @@ static void granted(struct node *n, nsec now, const struct enrol_output *out)
 		j->have_relay = true;
 	}
 	j->lease.up = true;
-	if (save)
+	remember_lease(n, &out->lease);
+	if (psk_new || moved)
 		node_tell(n, &(struct node_note){ .event = NODE_SAVE });
 	if (first)
 		node_tell(n, &(struct node_note){ .event = NODE_UP });
@@ -315,6 +333,7 @@ void join_tick(struct node *n, nsec now)
 		retry(n, now);
 	while (enrol_poll(j->enrol, now, &out))
 		handle(n, now, &out);
+	saved_tick(n, now);
 }
 
 nsec join_deadline(const struct node *n)
@@ -323,7 +342,7 @@ nsec join_deadline(const struct node *n)
 	if (!j->on)
 		return NSEC_NEVER;
 	nsec at = nsec_min(nsec_min(j->next_resolve, j->next_try), j->retry_at);
-	return nsec_min(at, enrol_deadline(j->enrol));
+	return nsec_min(nsec_min(at, n->saved.at), enrol_deadline(j->enrol));
 }
 
 void node_set_candidates(struct node *n, nsec now, const struct endpoint *c, size_t count)

@@ -13,9 +13,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum child_kind { CHILD_GATEWAY, CHILD_SHIM, CHILD_HELPER, CHILD_COUNT };
+enum child_kind { CHILD_GATEWAY, CHILD_SHIM, CHILD_HELPER, CHILD_KEEPER, CHILD_COUNT };
 
-static const char *const child_names[] = { "gateway", "shim", "helper" };
+static const char *const child_names[] = { "gateway", "shim", "helper", "keeper" };
 
 #define RESTART_MAX (10 * NSEC_PER_SEC)
 #define RESTART_FIRST (100 * NSEC_PER_MSEC)
@@ -55,14 +55,16 @@ struct launcher {
 
 static bool wanted(const struct launcher *l, enum child_kind k)
 {
-	return k != CHILD_SHIM || l->cfg->shim;
+	return (k != CHILD_SHIM || l->cfg->shim) && (k != CHILD_KEEPER || l->cfg->keeper);
 }
 
 /* Joins gateway and `other` by a new pair, whichever of the two is new. */
 static void wire(struct launcher *l, enum child_kind other)
 {
 	static const enum chan_kind kinds[] = {
-		[CHILD_SHIM] = CHAN_SHIM, [CHILD_HELPER] = CHAN_HELPER
+		[CHILD_SHIM] = CHAN_SHIM,
+		[CHILD_HELPER] = CHAN_HELPER,
+		[CHILD_KEEPER] = CHAN_KEEPER,
 	};
 	struct child *gw = &l->child[CHILD_GATEWAY], *o = &l->child[other];
 	struct chan_msg to_gw = { .kind = kinds[other] }, to_other = { .kind = CHAN_GATEWAY };
@@ -86,7 +88,8 @@ static void on_channel(struct ev_loop *ev, ev_io *w, int revents);
 
 static _Noreturn void child_body(struct launcher *l, enum child_kind k, int chan)
 {
-	void (*const bodies[])(void *, int) = { l->cfg->gateway, l->cfg->shim, l->cfg->helper };
+	void (*const bodies[])(void *, int) = { l->cfg->gateway, l->cfg->shim, l->cfg->helper,
+						l->cfg->keeper };
 	char title[16];
 
 	/* libev binds a signal to one loop of a process: the child's own loop must find them free */
@@ -131,6 +134,7 @@ static void start_child(struct launcher *l, enum child_kind k)
 	if (k == CHILD_GATEWAY) {
 		wire(l, CHILD_SHIM);
 		wire(l, CHILD_HELPER);
+		wire(l, CHILD_KEEPER);
 	} else {
 		wire(l, k);
 	}
@@ -213,7 +217,8 @@ static void on_message(struct launcher *l, const struct chan_msg *m)
 		start_command(l, m);
 		break;
 	case CHAN_FATAL:
-		stop_with(l, m->code);
+		/* what was once up has lost its place, also where another gateway process learns of it */
+		stop_with(l, l->came_up ? EXIT_REPLACED : m->code);
 		break;
 	case CHAN_CANNOT:
 		/* once the network was there, a start that fails is tried again like any other end */

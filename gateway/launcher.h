@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The launcher: forks gateway, shim and helper, starts the command when the virtual IP is there,
+ * The launcher: forks gateway, shim, helper and keeper, starts the command when the virtual IP is there,
  * passes signals on, reaps (also as PID 1), and starts again what died. It holds no key and reads no
  * byte from the network.
  *
@@ -23,6 +23,7 @@ struct launcher_config {
 	void (*gateway)(void *ctx, int chan);
 	void (*shim)(void *ctx, int chan);
 	void (*helper)(void *ctx, int chan);
+	void (*keeper)(void *ctx, int chan); /* may be NULL */
 };
 
 /* Runs until the end; returns the exit status. */

@@ -21,6 +21,7 @@ static const struct command {
 	{ "up", "join a network, or bring up a WireGuard configuration FILE", cmd_up },
 	{ "status", "what the gateway on this host, or a rendezvous, is doing", cmd_status },
 	{ "ping", "round trips to a member over its virtual address", cmd_ping },
+	{ "accept", "take a member's new key that --pin-members refused", cmd_accept },
 	{ "genkey", "make a private key", cmd_genkey },
 	{ "pubkey", "the public key of the private key on standard input", cmd_pubkey },
 	{ "genpsk", "make a pre-shared key", cmd_genpsk },

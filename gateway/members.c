@@ -2,10 +2,15 @@
 /* The members that the rendezvous tells of, as peers of this node. */
 #include "gateway/node_internal.h"
 
+#include <errno.h>
 #include <sodium.h>
 
 #define SECOND_INITIATOR_WAIT (500 * NSEC_PER_MSEC)
 #define GONE_SILENCE (45 * NSEC_PER_SEC)
+/* How long a key that was replaced is asked whether it still answers: four tries of a handshake. */
+#define FORMER_FOR (17 * NSEC_PER_SEC)
+
+enum { MAX_FORMER = 64, MAX_CONFLICTS = 4 };
 
 struct peer *members_find(struct node *n, member_number number)
 {
@@ -40,18 +45,18 @@ static void drop_former(struct node *n, const uint8_t key[static 32])
 {
 	struct wg_peer *wg = wg_peer_find(n->wg, key);
 	struct peer *p = wg ? wg_peer_user(wg) : NULL;
-	if (p && p->kind == PEER_MEMBER)
+	if (p && (p->kind == PEER_MEMBER || p->kind == PEER_FORMER))
 		peer_free(p);
 }
 
-static void member_add(struct node *n, nsec now, const struct roster_entry *e)
+static struct peer *member_add(struct node *n, nsec now, const struct roster_entry *e)
 {
 	uint8_t key[32];
 	drop_former(n, e->key);
 	struct peer *p = peer_new(n, PEER_MEMBER, e->key);
 	if (!p) {
 		node_drop(n, NULL, DROP_QUEUE_FULL);
-		return;
+		return NULL;
 	}
 	p->entry = *e;
 	p->next_warm = now + WARM_EVERY;
@@ -63,11 +68,20 @@ static void member_add(struct node *n, nsec now, const struct roster_entry *e)
 	if (!p->link || member_routes(n, p) < 0) {
 		node_drop(n, NULL, DROP_QUEUE_FULL);
 		peer_free(p);
-		return;
+		return NULL;
 	}
-	/* both are told of each other at once: one starts, the other only if nothing comes */
-	bool first = memcmp(wg_public_key(n->wg), e->key, 32) < 0;
-	wg_peer_initiate(n->wg, p->wg, now, first ? 0 : SECOND_INITIATOR_WAIT);
+	return p;
+}
+
+void members_restore(struct node *n, nsec now, const struct roster_entry *e,
+		     const struct endpoint *at, size_t count)
+{
+	struct peer *p = member_add(n, now, e);
+	if (!p)
+		return;
+	p->restored = true;
+	/* a path comes first: path_changed() goes on from there */
+	link_introduce(p->link, now, at, count);
 }
 
 /* The pair has another PSK: the outer messages' key follows from it. */
@@ -80,12 +94,79 @@ static void member_keys(struct peer *p, const struct roster_entry *e)
 	sodium_memzero(key, sizeof(key));
 }
 
-void members_set(struct node *n, nsec now, const struct roster_entry *e)
+/* --- another key for an id, or for an address --- */
+
+/*
+ * Where the old key was reached last, directly, it is asked whether it is still there: by a handshake, to
+ * which nothing that was recorded is an answer. A node that was started anew under another key has left
+ * nobody there; an answer means two nodes of one id, or somebody in the middle.
+ */
+static void ask_former(struct node *n, nsec now, const struct remembered *was)
+{
+	struct wg_peer *wg = wg_peer_find(n->wg, was->e.key);
+	struct peer *p = wg ? wg_peer_user(wg) : NULL;
+
+	if (p && (p->kind != PEER_MEMBER || strcmp(p->entry.id, was->e.id) != 0))
+		return; /* it has another id now, and is listed with it */
+	if (p)
+		peer_free(p);
+	if (was->nat == 0 || n->nformer == MAX_FORMER ||
+	    !(p = peer_new(n, PEER_FORMER, was->e.key)))
+		return;
+	n->nformer++;
+	p->entry = was->e;
+	p->path = (struct path){ .remote = was->at[0] };
+	p->former_until = now + FORMER_FOR;
+	wg_peer_set_psk(p->wg, was->e.pair_psk);
+	wg_peer_initiate(n->wg, p->wg, now, 0);
+}
+
+/* Counted each time, told of once for each key. What is known of the old one stands. */
+static void refuse_key(struct node *n, struct remembered *was, const struct roster_entry *e)
+{
+	struct peer *p = members_find(n, was->e.number);
+	node_drop(n, NULL, DROP_MEMBER_KEY);
+	if (p && memcmp(p->entry.key, was->e.key, 32) == 0)
+		p->entry.online =
+			false; /* the rendezvous lists another: it stays while it is heard */
+	if (memcmp(was->refused, e->key, 32) == 0)
+		return;
+	memcpy(was->refused, e->key, 32);
+	node_tell(n, &(struct node_note){ .event = NODE_KEY_REFUSED, .entry = e, .was = &was->e });
+}
+
+/* Remembers the entry; false where it is refused. *was: whose key was another, *count of them. */
+static bool remember(struct node *n, const struct roster_entry *e,
+		     struct remembered was[static MAX_CONFLICTS], size_t *count)
+{
+	struct remembered *r;
+	*count = 0;
+	if (!n->memory)
+		return true;
+	for (size_t i = 0; (r = memory_conflict(n->memory, e, &i)) && *count < MAX_CONFLICTS; i++) {
+		if (n->pin_members) {
+			refuse_key(n, r, e);
+			return false;
+		}
+		was[(*count)++] = *r;
+	}
+	return memory_put(n->memory, e, n->pin_members) || !n->pin_members;
+}
+
+static void member_new(struct node *n, nsec now, const struct roster_entry *e)
+{
+	struct peer *p = member_add(n, now, e);
+	if (!p)
+		return;
+	/* both are told of each other at once: one starts, the other only if nothing comes */
+	bool first = memcmp(wg_public_key(n->wg), e->key, 32) < 0;
+	wg_peer_initiate(n->wg, p->wg, now, first ? 0 : SECOND_INITIATOR_WAIT);
+}
+
+static void member_take(struct node *n, nsec now, const struct roster_entry *e)
 {
 	struct peer *p = members_find(n, e->number);
 
-	if (!n->links)
-		return;
 	if (p && (sodium_memcmp(p->entry.key, e->key, 32) != 0 || p->entry.nroutes != e->nroutes ||
 		  memcmp(p->entry.routes, e->routes, sizeof(e->routes)) != 0)) {
 		peer_free(p);
@@ -95,11 +176,57 @@ void members_set(struct node *n, nsec now, const struct roster_entry *e)
 		if (sodium_memcmp(p->entry.pair_psk, e->pair_psk, 32) != 0)
 			member_keys(p, e);
 		p->entry = *e;
+		p->restored = false;
 	} else {
-		member_add(n, now, e);
+		member_new(n, now, e);
 	}
 	node_tell(n, &(struct node_note){ .event = NODE_ROSTER });
 }
+
+void members_set(struct node *n, nsec now, const struct roster_entry *e)
+{
+	struct remembered was[MAX_CONFLICTS];
+	size_t count;
+
+	if (!n->links || !remember(n, e, was, &count))
+		return;
+	member_take(n, now, e);
+	for (size_t i = 0; i < count; i++)
+		ask_former(n, now, &was[i]);
+	sodium_memzero(was, sizeof(was));
+}
+
+const struct roster_entry *members_instead(struct node *n, const struct roster_entry *was)
+{
+	const struct peer *p = members_find(n, was->number);
+	const struct roster_entry *e = enrol_find(n->join.enrol, was->id);
+	return e || !p ? e : &p->entry;
+}
+
+int node_accept_key(struct node *n, nsec now, const char *id)
+{
+	const struct roster_entry *e = n->join.on ? enrol_find(n->join.enrol, id) : NULL;
+	if (!e)
+		return -ENOENT;
+	if (!n->memory || !memory_accept(n->memory, e))
+		return -EALREADY;
+	members_set(n, now, e);
+	return 0;
+}
+
+/* It was reached there directly: worth remembering. */
+void members_reached(struct node *n, const struct peer *p, const struct path *path)
+{
+	struct remembered *r;
+	if (!n->memory || p->kind != PEER_MEMBER || path->relay || !path->remote.port ||
+	    path->remote.scope)
+		return;
+	r = memory_find(n->memory, p->entry.number, p->entry.key);
+	if (r)
+		memory_reached(n->memory, r, &path->remote);
+}
+
+/* --- members that go --- */
 
 /*
  * The rendezvous does not list it any more. That alone cuts no living link: a rendezvous that was
@@ -108,6 +235,8 @@ void members_set(struct node *n, nsec now, const struct roster_entry *e)
 void members_gone(struct node *n, member_number number)
 {
 	struct peer *p = members_find(n, number);
+	if (n->memory)
+		memory_gone(n->memory, number);
 	if (!p)
 		return;
 	p->entry.online = false;
@@ -126,14 +255,39 @@ static nsec last_heard(const struct peer *p, nsec now)
 	return last;
 }
 
+static bool is_over(const struct peer *p, nsec now)
+{
+	if (p->kind == PEER_FORMER)
+		return now >= p->former_until;
+	return p->kind == PEER_MEMBER && !p->entry.online &&
+	       now - last_heard(p, now) > GONE_SILENCE;
+}
+
 void members_sweep(struct node *n, nsec now)
+{
+	struct enrol_info e;
+	enrol_info(n->join.enrol, &e);
+	for (struct peer *p = n->peers, *next; p; p = next) {
+		next = p->next;
+		/* one of before this start that the whole roster did not show */
+		if (p->restored && e.listed) {
+			p->restored = false;
+			p->entry.online = false;
+		}
+		if (!is_over(p, now))
+			continue;
+		bool member = p->kind == PEER_MEMBER;
+		peer_free(p);
+		if (member)
+			node_tell(n, &(struct node_note){ .event = NODE_ROSTER });
+	}
+}
+
+void members_clear(struct node *n)
 {
 	for (struct peer *p = n->peers, *next; p; p = next) {
 		next = p->next;
-		if (p->kind == PEER_MEMBER && !p->entry.online &&
-		    now - last_heard(p, now) > GONE_SILENCE) {
+		if (p->kind == PEER_MEMBER)
 			peer_free(p);
-			node_tell(n, &(struct node_note){ .event = NODE_ROSTER });
-		}
 	}
 }

@@ -101,6 +101,7 @@ static void path_changed(struct node *n, struct peer *p, nsec now)
 		peer_unstage(p, now);
 	struct path path = { 0 };
 	peer_path(p, &path);
+	members_reached(n, p, &path);
 	mtu_review(p, now);
 	if (path.relay == p->told.relay && endpoint_eq(&path.remote, &p->told.remote))
 		return; /* only our own end of it is another */

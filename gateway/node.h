@@ -13,6 +13,7 @@
 #define WARREN_NODE_H
 
 #include "crypto/wg.h"
+#include "gateway/memory.h"
 #include "punch/enrol.h"
 #include "punch/link.h"
 #include "punch/token.h"
@@ -27,6 +28,7 @@ enum peer_kind {
 	PEER_RENDEZVOUS, /* from the token; no inner address */
 	PEER_MEMBER,	 /* introduced by the rendezvous */
 	PEER_STATIC,	 /* from a WireGuard configuration */
+	PEER_FORMER, /* a member's key before it changed: asked for a while whether it still answers */
 };
 
 enum node_event {
@@ -45,6 +47,8 @@ enum node_event {
 	NODE_SAVE,	   /* node_psk() or node_lease() changed: write the state */
 	NODE_ROSTER,	   /* members changed: tell the shim */
 	NODE_SESSION,	   /* first session with `peer` */
+	NODE_KEY_TWICE, /* the member `entry` of the roster has another key than `was`, which still answers at `path` */
+	NODE_KEY_REFUSED, /* the same, and it is refused (pin_members): node_accept_key() */
 };
 
 struct node_note {
@@ -55,6 +59,7 @@ struct node_note {
 	struct link_mtu mtu;
 	const char *text;
 	bool fatal;
+	const struct roster_entry *entry, *was;
 };
 
 /* Where things go. All are called from within node_*() calls; none may call back into the node. */
@@ -85,8 +90,10 @@ struct node_config {
 		pinned_mtu; /* of each peer's inner side, whatever the path; 0: what fits the path */
 	/* joining: the token, or NULL for a purely static node */
 	const struct token *token;
-	const uint8_t *psk;   /* the member PSK kept in the state, or NULL */
-	member_number number; /* the lease kept in the state, or 0 */
+	const uint8_t *psk;    /* the member PSK kept in the state, or NULL */
+	member_number number;  /* the lease kept in the state, or 0 */
+	struct memory *memory; /* of earlier starts, and for later ones; the caller's. NULL: none */
+	bool pin_members;      /* a member's key that is another than in the memory is refused */
 };
 
 struct node *node_new(const struct node_config *cfg, nsec now);
@@ -116,6 +123,8 @@ void node_pin_mtu(struct node *n, nsec now, uint32_t mtu);
 void node_set_down(struct node *n, nsec now, bool down);
 /* An entry of the socket's error queue; anybody may have made it. */
 void node_too_big(struct node *n, nsec now, const struct udp_too_big *e);
+/* The key that pin_members refused for the member of this id is taken. 0; -ENOENT; -EALREADY: none was refused. */
+int node_accept_key(struct node *n, nsec now, const char *id);
 void node_release(struct node *n, nsec now); /* NODE_RELEASED follows within 2 s */
 
 /* --- static peers --- */
@@ -170,6 +179,7 @@ struct peer *node_peer_after(const struct node *n, const uint8_t key[static 32],
 uint64_t peer_serial(const struct peer *p);
 struct peer *node_peer_find(const struct node *n, const uint8_t key[static 32]); /* or NULL */
 enum peer_kind peer_kind(const struct peer *p);
+bool peer_is_shown(const struct peer *p);		     /* a member or a static one */
 const struct roster_entry *peer_entry(const struct peer *p); /* members alone */
 struct addr peer_ip(const struct peer *p);		     /* members: their address */
 const uint8_t *peer_key(const struct peer *p);

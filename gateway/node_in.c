@@ -58,11 +58,24 @@ static enum drop inner_admit(struct node *n, struct peer *p, uint8_t *ip, size_t
 	return DROP_NONE;
 }
 
+static void first_session(struct node *n, struct peer *p)
+{
+	if (p->kind == PEER_FORMER) {
+		node_tell(n, &(struct node_note){ .event = NODE_KEY_TWICE,
+						  .path = p->path,
+						  .entry = members_instead(n, &p->entry),
+						  .was = &p->entry });
+		return;
+	}
+	node_tell(n, &(struct node_note){ .event = NODE_SESSION, .peer = p });
+	saved_session(n, p);
+}
+
 static void session_seen(struct node *n, struct peer *p, nsec now)
 {
 	if (!p->had_session && wg_can_send(p->wg, now)) {
 		p->had_session = true;
-		node_tell(n, &(struct node_note){ .event = NODE_SESSION, .peer = p });
+		first_session(n, p);
 	}
 	if (p->staged && wg_can_send(p->wg, now))
 		peer_unstage(p, now);
@@ -147,7 +160,7 @@ static void opened(struct node *n, nsec now, const struct wg_packet *pkt, const 
 	}
 	roam(p, now, a);
 	session_seen(n, p, now);
-	if (pkt->len == 0)
+	if (pkt->len == 0 || p->kind == PEER_FORMER)
 		return;
 	if (frame_is_data(text[0]))
 		count_data(p, now, a, pkt->len);

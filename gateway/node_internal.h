@@ -52,7 +52,9 @@ struct peer {
 	struct addr ip, ip6;	   /* members */
 	struct timer timer;	   /* in the node's heap: the soonest of the times below */
 	bool had_session;
-	nsec next_warm; /* members: when to look whether the session is still young */
+	bool restored;	   /* members: from the memory, not listed since this start */
+	nsec former_until; /* PEER_FORMER */
+	nsec next_warm;	   /* members: when to look whether the session is still young */
 	/* MTU and frames (node_mtu.c, node_frame.c) */
 	bool warren;	 /* takes frames */
 	bool partial;	 /* and packets with a partial sum */
@@ -119,6 +121,14 @@ struct join {
 	bool have_relay;
 };
 
+/* A start without a rendezvous (saved.c). */
+struct saved {
+	bool usable;
+	nsec at; /* when the next step is due; NSEC_NEVER: none */
+	struct memory_owner owner;
+	struct lease lease;
+};
+
 struct node {
 	struct node_io io;
 	struct wg *wg;
@@ -134,6 +144,10 @@ struct node {
 	bool udp_gso, down;
 	uint32_t tun_ifindex;
 	struct join join;
+	struct saved saved;
+	struct memory *memory; /* or NULL */
+	bool pin_members;
+	unsigned nformer; /* peers of that kind */
 	struct drops drops;
 	struct heap timers; /* of peers */
 	uint32_t pinned_mtu;
@@ -245,10 +259,25 @@ enum drop join_control(struct node *n, nsec now, const uint8_t *p, size_t len);
 /* The token's first prefix of that family, where leases come from; zeros: none. */
 const struct prefix *join_prefix(const struct token *t, bool v4);
 
+/* The lease's number and addresses are ours from now on: links to others can be made. 0 or -ENOMEM. */
+int join_links(struct node *n, const struct lease *l);
+
+/* saved.c: a start without a rendezvous */
+void saved_init(struct node *n, nsec now, const struct node_config *cfg);
+void saved_tick(struct node *n, nsec now);
+void saved_session(struct node *n, const struct peer *p);
+
 /* members.c: the members that the rendezvous tells of */
 struct peer *members_find(struct node *n, member_number number);
 void members_set(struct node *n, nsec now, const struct roster_entry *e);
 void members_gone(struct node *n, member_number number);
+/* One that is remembered from an earlier start, and where it was reached. */
+void members_restore(struct node *n, nsec now, const struct roster_entry *e,
+		     const struct endpoint *at, size_t count);
+void members_reached(struct node *n, const struct peer *p, const struct path *path);
+void members_clear(struct node *n); /* all go */
+/* Who has the id, or else the number, of this one now; NULL. */
+const struct roster_entry *members_instead(struct node *n, const struct roster_entry *was);
 /* Who is not listed any more and has been silent goes. */
 void members_sweep(struct node *n, nsec now);
 

@@ -44,6 +44,7 @@ void peer_free(struct peer *p)
 	peer_drop_staged(p, DROP_NO_PATH);
 	if (p->link)
 		link_remove(p->link);
+	p->node->nformer -= p->kind == PEER_FORMER;
 	wg_peer_remove(p->node->wg, p->wg);
 	*p->link_in = p->next;
 	*(p->next ? &p->next->link_in : &p->node->peers_end) = p->link_in;
@@ -187,6 +188,11 @@ uint64_t peer_serial(const struct peer *p)
 enum peer_kind peer_kind(const struct peer *p)
 {
 	return p->kind;
+}
+
+bool peer_is_shown(const struct peer *p)
+{
+	return p->kind == PEER_MEMBER || p->kind == PEER_STATIC;
 }
 
 const struct roster_entry *peer_entry(const struct peer *p)

@@ -11,9 +11,10 @@
 #include <sys/types.h>
 
 enum chan_kind {
-	/* launcher → child, with a descriptor: the other end leads to the shim, helper or gateway */
+	/* launcher → child, with a descriptor: the other end leads to shim, helper, keeper or gateway */
 	CHAN_SHIM,
 	CHAN_HELPER,
+	CHAN_KEEPER,
 	CHAN_GATEWAY,
 	CHAN_STOP, /* launcher → gateway: release the lease and end */
 	/* gateway → launcher */
@@ -23,6 +24,9 @@ enum chan_kind {
 	CHAN_CANNOT, /* code: could not start, and ends. Fatal if it never worked before */
 	/* gateway → launcher */
 	CHAN_RELEASED,
+	/* gateway → keeper, with a descriptor: write what is in it. Keeper → gateway, code: 0 or -errno */
+	CHAN_KEEP,
+	CHAN_KEPT,
 };
 
 struct chan_msg {

@@ -290,9 +290,8 @@ static json_t *member_json(const struct proc *p, const struct registrar_member_i
 	return o;
 }
 
-static char *status_text(void *ctx)
+static char *status_text(struct proc *p)
 {
-	struct proc *p = ctx;
 	struct registrar_member_info m[MEMBERS_AT_ONCE];
 	struct relay_counts total = relay_server_total(rdv_relay(p->rdv));
 	const struct drops *d = rdv_drops(p->rdv);
@@ -318,6 +317,11 @@ static char *status_text(void *ctx)
 }
 
 /* --- the loop --- */
+
+static char *ctl_answer(void *ctx, const char *line)
+{
+	return strcmp(line, "status") == 0 ? status_text(ctx) : NULL;
+}
 
 static void save_state(struct proc *p)
 {
@@ -409,7 +413,7 @@ static int set_up(struct proc *p)
 	if (err == 0)
 		err = make_core(p);
 	snprintf(path, sizeof(path), "%s/control.sock", p->cfg->state.dir);
-	if (err == 0 && (err = ctl_open(&p->ctl, p->loop.ev, path, status_text, p)) < 0)
+	if (err == 0 && (err = ctl_open(&p->ctl, p->loop.ev, path, ctl_answer, p)) < 0)
 		log_error("cannot serve the status socket %s: %s", path, strerror(-err));
 	if (err == 0)
 		err = start_store(p);

@@ -176,6 +176,8 @@ void state_remove(const struct state *s)
 	char path[300];
 	state_path(s, path);
 	unlink(path);
+	snprintf(path, sizeof(path), "%s/members", s->dir);
+	unlink(path);
 	rmdir(s->dir);
 }
 

@@ -201,7 +201,7 @@ json_t *gw_status(struct gw *g)
 	json_t *peers = json_array();
 
 	for (struct peer *p = NULL; (p = node_peer_next(g->node, p));)
-		if (peer_kind(p) != PEER_RENDEZVOUS)
+		if (peer_is_shown(p))
 			json_array_append_new(peers, peer_json(p, g->loop.now));
 	json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:o,s:s,s:o,s:o,s:o,s:o,s:o}", "release",
 			      WARREN_VERSION, "state", state_word(g), "worker_id",

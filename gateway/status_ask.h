@@ -4,7 +4,7 @@
 
 #include "gateway/config.h"
 
-/* The JSON text of the gateway or rendezvous that the settings point at; NULL after a line. To be freed. */
-char *status_ask(const struct config *c);
+/* The JSON answer of the gateway or rendezvous that the settings point at; NULL after a line. To be freed. */
+char *status_ask(const struct config *c, const char *question);
 
 #endif

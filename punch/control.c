@@ -369,8 +369,7 @@ size_t ctl_write(const struct ctl_msg *m, uint8_t *out, size_t cap)
 
 /* --- roster pages --- */
 
-/* False for an entry that cannot be used: it says something critical that we do not know. */
-static bool read_entry(struct rd *r, struct roster_entry *e)
+bool ctl_entry_read(struct rd *r, struct roster_entry *e)
 {
 	struct tlv t;
 	memset(e, 0, sizeof(*e));
@@ -410,7 +409,7 @@ bool ctl_next_change(struct ctl_changes *it, struct ctl_change *out)
 		out->gone = false;
 		if (t.type == CTL_GONE)
 			it->gone = t.value;
-		else if (t.type == CTL_ENTRY && read_entry(&t.value, &out->entry))
+		else if (t.type == CTL_ENTRY && ctl_entry_read(&t.value, &out->entry))
 			return true;
 	}
 }
@@ -453,10 +452,8 @@ static void write_trino(struct wr *w, const struct trino_facts *t)
 		wr_tlv(w, CTL_TRINO_COORDINATOR, &(uint8_t){ 1 }, 1);
 }
 
-bool ctl_page_entry(struct ctl_page *pg, const struct roster_entry *e)
+void ctl_entry_write(struct wr *w, const struct roster_entry *e)
 {
-	struct wr before = pg->w, *w = &pg->w;
-	size_t mark = wr_tlv_begin(w, CTL_ENTRY);
 	wr_be32(w, e->number);
 	wr_bytes(w, e->key, 32);
 	wr_bytes(w, e->pair_psk, 32);
@@ -469,7 +466,14 @@ bool ctl_page_entry(struct ctl_page *pg, const struct roster_entry *e)
 		write_routes(w, e->routes, e->nroutes);
 		wr_tlv_end(w, routes);
 	}
-	wr_tlv_end(w, mark);
+}
+
+bool ctl_page_entry(struct ctl_page *pg, const struct roster_entry *e)
+{
+	struct wr before = pg->w;
+	size_t mark = wr_tlv_begin(&pg->w, CTL_ENTRY);
+	ctl_entry_write(&pg->w, e);
+	wr_tlv_end(&pg->w, mark);
 	return page_step(pg, &before);
 }
 

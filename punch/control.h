@@ -42,8 +42,11 @@ enum ctl_type {
 	CTL_RELEASED = 0x48,
 };
 
-/* Flags of ROSTER_PAGE; unknown ones are ignored. */
+/* Flags; unknown ones are ignored. */
 enum {
+	/* of REGISTER: the LEASE is one of before this start, so this is no renewal */
+	CTL_REGISTER_SAVED = 1,
+	/* of ROSTER_PAGE */
 	CTL_PAGE_MORE = 1,  /* entries follow that no page has shown yet */
 	CTL_PAGE_FULL = 2,  /* this sweep shows everybody: who is not in it is gone */
 	CTL_PAGE_PAUSE = 4, /* the last page that comes unasked */
@@ -127,6 +130,13 @@ size_t ctl_write(const struct ctl_msg *m, uint8_t *out, size_t cap);
  * there is no room.
  */
 size_t ctl_pad(uint8_t *p, size_t len, size_t cap);
+
+/*
+ * The value of an ENTRY, which is also how a member keeps what it knows of another (gateway/memory.c).
+ * False for one that cannot be used: it lacks something, or says something critical that we do not know.
+ */
+bool ctl_entry_read(struct rd *r, struct roster_entry *e);
+void ctl_entry_write(struct wr *w, const struct roster_entry *e);
 
 /* The next entry or tombstone of a ROSTER_PAGE that ctl_parse() took; false at the end. */
 struct ctl_change {

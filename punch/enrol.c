@@ -31,6 +31,9 @@ struct enrol *enrol_new(const struct enrol_config *cfg)
 	memcpy(e->key, cfg->key, 32);
 	snprintf(e->id, sizeof(e->id), "%s", cfg->worker_id);
 	snprintf(e->release, sizeof(e->release), "%s", cfg->release ? cfg->release : "");
+	e->saved = cfg->saved != NULL;
+	if (e->saved)
+		e->lease = *cfg->saved;
 	e->connects_next = e->renew_at = e->facts_at = e->silent_at = e->leave_until = NSEC_NEVER;
 	return e;
 }
@@ -198,9 +201,11 @@ static bool poll_register(struct enrol *e, nsec now, struct enrol_output *out)
 	memcpy(m.id, e->id, sizeof(m.id));
 	memcpy(m.release, e->release, sizeof(m.release));
 	memcpy(m.candidates, e->candidates, e->ncandidates * sizeof(m.candidates[0]));
-	/* the lease that we believe to hold: without it we are somebody new */
-	if (e->registered)
+	/* the lease that we believe to hold: without it, or with one of before, we are somebody new */
+	if (e->registered || e->saved)
 		m.has |= CTL_BIT(CTL_LEASE);
+	if (!e->registered && e->saved)
+		m.flags = CTL_REGISTER_SAVED;
 	return enrol_request_due(e, &e->reg, now, &m, out);
 }
 
@@ -315,6 +320,7 @@ void enrol_info(const struct enrol *e, struct enrol_info *out)
 {
 	*out = (struct enrol_info){
 		.registered = e->registered,
+		.listed = e->have.instance != 0,
 		.last_answer = e->last_answer,
 		.rtt = e->rtt,
 		.roster_version = e->have.version,

@@ -20,6 +20,8 @@ struct enrol_config {
 	uint8_t key[32];		 /* our public key: an entry that claims it is ignored */
 	struct prefix prefix4,
 		prefix6; /* from the token: a lease or roster entry outside is refused */
+	/* The lease of an earlier start (number, granted, MAC), shown to a rendezvous that lost it; or NULL. */
+	const struct lease *saved;
 };
 
 struct enrol *enrol_new(const struct enrol_config *cfg);
@@ -69,9 +71,15 @@ struct enrol_output {
 bool enrol_poll(struct enrol *e, nsec now, struct enrol_output *out);
 nsec enrol_deadline(const struct enrol *e);
 
+/* What is left of a roster entry that was kept, after the same look as at a rendezvous' word; false: nothing. */
+bool enrol_admits(const struct enrol *e, struct roster_entry *r);
+/* The member of this id that the rendezvous lists; NULL. Valid until the next call. */
+const struct roster_entry *enrol_find(const struct enrol *e, const char *id);
+
 /* For status: registered, the last answer's time and its round trip, roster version. */
 struct enrol_info {
 	bool registered;
+	bool listed; /* the whole roster was heard since the start */
 	nsec last_answer, rtt;
 	uint64_t roster_version;
 	size_t members;

@@ -87,6 +87,7 @@ struct enrol {
 
 	bool up; /* there was a session */
 	bool registered;
+	bool saved; /* `lease` is of an earlier start, as long as none was granted */
 	bool leaving;
 	bool stopped; /* for good: refused, replaced or released */
 	struct lease lease;

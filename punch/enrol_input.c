@@ -68,6 +68,7 @@ static enum drop input_grant(struct enrol *e, nsec now, const struct ctl_msg *m)
 		       memcmp(e->psk, m->psk, 32) != 0;
 	answered(e, &e->reg, now);
 	e->registered = true;
+	e->saved = false;
 	e->refused_at = 0;
 	e->lease = m->lease;
 	e->observed = m->observed;

@@ -16,6 +16,14 @@ void enrol_roster_free(struct roster *ro)
 	memset(ro, 0, sizeof(*ro));
 }
 
+const struct roster_entry *enrol_find(const struct enrol *e, const char *id)
+{
+	for (size_t i = 0; i < e->roster.n; i++)
+		if (e->roster.v[i].live && strcmp(e->roster.v[i].e.id, id) == 0)
+			return &e->roster.v[i].e;
+	return NULL;
+}
+
 /* Where `number` stands or would stand. */
 static size_t place(const struct roster *ro, member_number number)
 {
@@ -100,8 +108,7 @@ static bool route_valid(const struct enrol *e, const struct prefix *p)
 	       !prefix_contains(p, &e->lease.ip) && !prefix_contains(p, &e->lease.ip6);
 }
 
-/* What is left of the rendezvous' word after we looked at it; false: nothing. */
-static bool entry_valid(const struct enrol *e, struct roster_entry *r)
+bool enrol_admits(const struct enrol *e, struct roster_entry *r)
 {
 	size_t n = 0;
 	if (r->number > e->max || r->number == e->lease.number || memcmp(r->key, e->key, 32) == 0 ||
@@ -127,7 +134,7 @@ static void drop_others_of_key(struct enrol *e, const struct roster_entry *r)
 
 static void put(struct enrol *e, struct roster_entry *r)
 {
-	struct known *k = entry_valid(e, r) ? insert(&e->roster, r->number) : NULL;
+	struct known *k = enrol_admits(e, r) ? insert(&e->roster, r->number) : NULL;
 	if (!k)
 		return;
 	bool same = k->live && memcmp(&k->e, r, sizeof(*r)) == 0;

@@ -264,12 +264,12 @@ static enum drop dispatch(struct registrar *r, nsec now, const uint8_t key[stati
 	}
 }
 
-/* A replaced key that does not know it yet; one that starts anew shows no lease. */
+/* A replaced key that does not know it yet; one that starts anew is no member yet. */
 static bool told_former(struct registrar *r, nsec now, const uint8_t key[static 32],
 			const struct ctl_msg *m)
 {
 	struct former *f = registrar_former_find(r, key);
-	bool fresh = m->type == CTL_REGISTER && !(m->has & CTL_BIT(CTL_LEASE));
+	bool fresh = m->type == CTL_REGISTER && !registrar_holds(m);
 	if (!f || fresh)
 		return false;
 	registrar_former_tell(r, now, f);

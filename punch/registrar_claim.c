@@ -205,10 +205,15 @@ void registrar_claim_activate(struct registrar *r, nsec now, struct slot *s, boo
 	registrar_todo(r, s, TODO_GRANT);
 }
 
+bool registrar_holds(const struct ctl_msg *m)
+{
+	return m->has & CTL_BIT(CTL_LEASE) && !(m->flags & CTL_REGISTER_SAVED);
+}
+
 /* A REGISTER that a newer one has overtaken on the way must not bring old facts back. */
 static bool overtaken(const struct slot *s, const struct ctl_msg *m)
 {
-	return (s->registered || s->released) && m->has & CTL_BIT(CTL_LEASE) &&
+	return (s->registered || s->released) && registrar_holds(m) &&
 	       (int32_t)(m->request - s->request) < 0;
 }
 

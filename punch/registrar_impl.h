@@ -229,6 +229,8 @@ void registrar_table_free(struct registrar *r);
 void registrar_claim_init(struct registrar *r);
 void registrar_claim_register(struct registrar *r, nsec now, const uint8_t key[static 32],
 			      const struct endpoint *from, const struct ctl_msg *m);
+/* A REGISTER of a process that has a lease already, and not only from a start before. */
+bool registrar_holds(const struct ctl_msg *m);
 void registrar_claim_release(struct registrar *r, nsec now, struct slot *s, uint32_t request);
 /* A sign of life of the slot's key. */
 void registrar_claim_heard(struct registrar *r, nsec now, struct slot *s);

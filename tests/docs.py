@@ -180,7 +180,8 @@ def table_numbers(part):
 def wire(root):
     where = "docs/protocol.md"
     page = read(root, where)
-    control, token, state = (read(root, p) for p in ("punch/control.h", "punch/token.c", "gateway/state.c"))
+    control, token, state, memory = (
+        read(root, p) for p in ("punch/control.h", "punch/token.c", "gateway/state.c", "gateway/memory.c"))
     said = section(page, "Control messages")
     messages, fields = said.split("Fields, as TLVs", 1)
     checks = [
@@ -188,6 +189,8 @@ def wire(root):
         ("field", fields, enum_numbers(control, "CTL_WORKER_ID = ", "CTL_")),
         ("token field", section(page, "Token"), enum_numbers(token, "FIELD_NETWORK = ", "FIELD_")),
         ("state field", section(page, "State file"), enum_numbers(state, "STATE_PRIVATE_KEY = ", "STATE_")),
+        ("members field", section(page, "Members file"),
+         {name: number for name, number in enum_numbers(memory, "MEMORY_OWNER = ", "MEMORY_").items()}),
     ]
     for what, part, code in checks:
         docs = table_numbers(part)

@@ -67,6 +67,7 @@ struct sim_host {
 	uint8_t psk[32];
 	member_number number;
 	int64_t floor, last_sent;
+	struct memory memory;
 	/* of this life */
 	bool up, released, wants_stop;
 	nsec resolve_at, restart_at;

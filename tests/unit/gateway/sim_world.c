@@ -81,8 +81,10 @@ void sim_init(struct sim *s, uint64_t seed)
 
 void sim_free(struct sim *s)
 {
-	for (unsigned i = 0; i < s->nhosts; i++)
+	for (unsigned i = 0; i < s->nhosts; i++) {
 		node_free(s->hosts[i].node);
+		memory_free(&s->hosts[i].memory);
+	}
 	rdv_free(s->rdv);
 	traffic_free(s);
 	net_free(&s->net);
@@ -218,6 +220,12 @@ static void on_note(void *ctx, const struct node_note *n)
 	case NODE_PATH_CHANGED:
 		on_path(h, n->peer);
 		break;
+	case NODE_KEY_TWICE:
+		sim_fail(h->sim, "%s finds the old key of %s alive", h->id, n->was->id);
+		break;
+	case NODE_KEY_REFUSED:
+		sim_fail(h->sim, "%s refuses a key unasked", h->id);
+		break;
 	case NODE_ROUTE_ADD:
 	case NODE_ROUTE_REMOVE:
 	case NODE_ROSTER:
@@ -254,6 +262,7 @@ static void forget_state(struct sim_host *h)
 	h->has_psk = false;
 	h->number = 0;
 	h->floor = 0;
+	memory_free(&h->memory);
 }
 
 void sim_start(struct sim_host *h, enum restart how)
@@ -285,6 +294,7 @@ void sim_start(struct sim_host *h, enum restart how)
 	h->floor = (int64_t)cfg.boot + TIMESTAMP_RESERVE;
 	cfg.psk = h->has_psk ? h->psk : NULL;
 	cfg.number = h->number;
+	cfg.memory = &h->memory;
 	h->node = node_new(&cfg, s->now);
 	assert(h->node);
 	node_set_wall(h->node, h->wall);

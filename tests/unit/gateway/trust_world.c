@@ -161,10 +161,15 @@ static void node_writes(void *ctx, const struct gro_write *w)
 static void node_says(void *ctx, const struct node_note *note)
 {
 	struct host *h = ctx;
+	if (note->event == NODE_SAVE)
+		memcpy(h->w->psk[h - h->w->hosts], node_lease(h->node)->psk, 32);
 	h->up |= note->event == NODE_UP;
 	h->refused |= note->event == NODE_REFUSED;
 	h->fatal |= note->event == NODE_REFUSED && note->fatal;
 	h->replaced |= note->event == NODE_REPLACED;
+	h->lease_changed |= note->event == NODE_LEASE_CHANGED;
+	h->keys_twice += note->event == NODE_KEY_TWICE;
+	h->keys_refused += note->event == NODE_KEY_REFUSED;
 	if (note->text)
 		snprintf(h->text, sizeof(h->text), "%s", note->text);
 }
@@ -188,7 +193,10 @@ struct host *world_node(struct world *w, unsigned i, const char *id, uint8_t key
 		.max_peers = 16,
 		.boot = (uint64_t)(WORLD_WALL + w->now),
 		.token = &w->token,
-		.psk = psk
+		.psk = psk || !w->remembers || !w->memory[i].lease.number ? psk : w->psk[i],
+		.memory = w->remembers ? &w->memory[i] : NULL,
+		.number = w->remembers ? w->memory[i].lease.number : 0,
+		.pin_members = w->pins
 	};
 	memset(cfg.private_key, key, 32);
 	cfg.private_key[0] &= 248;
@@ -262,6 +270,8 @@ void world_free(struct world *w)
 {
 	for (unsigned i = 0; i < WORLD_NODES; i++)
 		world_stop(&w->hosts[i]);
+	for (unsigned i = 0; i < WORLD_NODES; i++)
+		memory_free(&w->memory[i]);
 	rdv_free(w->rdv);
 	for (unsigned i = 0; i < w->count; i++)
 		free(w->queue[(w->first + i) % WORLD_QUEUE]);

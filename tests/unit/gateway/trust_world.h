@@ -34,7 +34,8 @@ struct host {
 	char id[WORKER_ID_LEN];
 	bool unplugged; /* nothing gets in or out */
 	/* what it said */
-	bool up, refused, fatal, replaced;
+	bool up, refused, fatal, replaced, lease_changed;
+	unsigned keys_twice, keys_refused;
 	char text[256];
 	unsigned packets; /* that its TUN got */
 	uint8_t last[WORLD_MTU];
@@ -52,6 +53,10 @@ struct world {
 	struct lease_record rows[WORLD_LEASES];
 	uint64_t stored;
 	bool slow_store; /* nothing is committed for now */
+	/* what nodes remember from one start to the next, where `remembers` */
+	bool remembers, pins;
+	struct memory memory[WORLD_NODES];
+	uint8_t psk[WORLD_NODES][32];
 	unsigned first, count;
 	struct datagram *queue[WORLD_QUEUE];
 	/* sees each datagram on its way; false takes it out */

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The gateway's state directory: the identity file, which it writes itself, rarely and in a moment; and
+ * the members file, which grows with the network and is written by the keeper.
+ */
+#include "gateway/gw.h"
+#include "gateway/keeper.h"
+#include "gateway/proc.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A failed save is not tried in each turn. */
+#define SAVE_AGAIN (5 * NSEC_PER_SEC)
+/* Members come together, at a start and after an outage. */
+#define KEEP_FIRST (5 * NSEC_PER_SEC)
+#define KEEP_EVERY (60 * NSEC_PER_SEC)
+
+enum { LAST_ANSWER_MS = 2000, KEY_TEXT_LEN = 45 };
+
+/* --- identity --- */
+
+bool gw_state_save(struct gw *g)
+{
+	struct state *s = &g->cfg->state;
+	const struct node_lease_info *l = node_lease(g->node);
+
+	s->port = g->udp.port;
+	if (l->up) {
+		s->number = l->lease.number;
+		memcpy(s->psk, l->psk, 32);
+		s->has_psk = true;
+	}
+	int err = state_save(s);
+	if (err < 0)
+		log_warn("cannot write the state in %s: %s", s->dir, strerror(-err));
+	return err == 0;
+}
+
+/* What may be sent as TAI64N before the next save is reserved ahead, so a crash repeats none. */
+static void reserve_timestamps(struct gw *g)
+{
+	struct state *s = &g->cfg->state;
+	nsec now = g->loop.now;
+	int64_t before = s->timestamp;
+
+	if (now < g->next_reserve ||
+	    !state_reserve(s, now, now + g->loop.wall_offset, wg_timestamp_last(node_wg(g->node))))
+		return;
+	if (!gw_state_save(g)) { /* nothing is reserved */
+		s->timestamp = before;
+		g->next_reserve = now + SAVE_AGAIN;
+	}
+}
+
+/* --- members --- */
+
+static void members_path(const struct gw *g, char out[static 300])
+{
+	snprintf(out, 300, "%s/" MEMBERS_FILE, g->cfg->state.dir);
+}
+
+static int read_all(int fd, uint8_t *p, size_t len)
+{
+	for (size_t at = 0; at < len;) {
+		ssize_t n = read(fd, p + at, len - at);
+		if (n <= 0)
+			return n < 0 ? -errno : -EBADMSG;
+		at += (size_t)n;
+	}
+	return 0;
+}
+
+/* 0 also where there is none. */
+static int read_members(struct memory *m, const char *path)
+{
+	struct stat st;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	int err = fstat(fd, &st) < 0 ? -errno : 0;
+	if (err == 0 && (!S_ISREG(st.st_mode) || st.st_size <= 0 || st.st_size > MEMORY_FILE_MAX))
+		err = -EBADMSG;
+	size_t len = err == 0 ? (size_t)st.st_size : 0;
+	uint8_t *bytes = err == 0 ? malloc(len) : NULL;
+	if (err == 0)
+		err = bytes ? read_all(fd, bytes, len) : -ENOMEM;
+	if (err == 0)
+		err = memory_decode(m, bytes, len);
+	if (bytes)
+		sodium_memzero(bytes, len);
+	free(bytes);
+	close(fd);
+	return err;
+}
+
+static const char *members_error(int err)
+{
+	return err == -EBADMSG ? "damaged, or of a newer release" : strerror(-err);
+}
+
+static int load_members(struct gw *g)
+{
+	char path[300];
+
+	members_path(g, path);
+	int err = read_members(&g->memory, path);
+	if (err == 0)
+		return 0;
+	if (g->cfg->pin_members) {
+		log_error("%s cannot be read (%s), and with --pin-members the keys in it are what "
+			  "others are known by: move it away, and this node learns the keys anew",
+			  path, members_error(err));
+		return err;
+	}
+	log_warn("%s is not used (%s): keys of members are learned anew, and without a rendezvous "
+		 "this node does not start",
+		 path, members_error(err));
+	return 0;
+}
+
+/*
+ * The state as it is now: a gateway that is started again finds what the one before has saved, not
+ * what the launcher read at its own start.
+ */
+int gw_state_load(struct gw *g)
+{
+	char dir[sizeof(g->cfg->state.dir)];
+	struct state *s = &g->cfg->state;
+	bool ephemeral = s->ephemeral;
+
+	snprintf(dir, sizeof(dir), "%s", s->dir);
+	int err = state_load(s, dir);
+	if (err < 0)
+		log_error("cannot read the state in %s: %s", dir, strerror(-err));
+	s->ephemeral = ephemeral;
+	if (g->cfg->own_key)
+		memcpy(s->private_key, g->cfg->private_key, 32);
+	g->next_keep = g->loop.now + KEEP_FIRST;
+	if (err == 0 && g->cfg->joining)
+		err = load_members(g);
+	return err;
+}
+
+/* The bytes as a file in memory, for the keeper. -1 with errno. */
+static int memory_file(const uint8_t *bytes, size_t len)
+{
+	int fd = memfd_create("members", MFD_CLOEXEC);
+	for (size_t at = 0; fd >= 0 && at < len;) {
+		ssize_t n = write(fd, bytes + at, len - at);
+		if (n <= 0) {
+			close(fd);
+			return -1;
+		}
+		at += (size_t)n;
+	}
+	return fd;
+}
+
+static uint8_t *encode(const struct memory *m, size_t *room, size_t *len)
+{
+	*room = memory_room(m);
+	uint8_t *bytes = malloc(*room);
+	*len = bytes ? memory_encode(m, bytes, *room) : 0;
+	return bytes;
+}
+
+static void wipe_free(uint8_t *bytes, size_t room)
+{
+	if (bytes)
+		sodium_memzero(bytes, room);
+	free(bytes);
+}
+
+static void keep_members(struct gw *g, nsec now)
+{
+	struct chan_msg m = { .kind = CHAN_KEEP };
+	size_t room, len;
+
+	if (!g->memory.changed || g->keeping || g->keeper_fd < 0 || now < g->next_keep)
+		return;
+	g->next_keep = now + KEEP_EVERY;
+	uint8_t *bytes = encode(&g->memory, &room, &len);
+	int fd = len ? memory_file(bytes, len) : -1;
+	wipe_free(bytes, room);
+	if (fd < 0) {
+		log_warn("cannot hand over what is remembered of members: %s", strerror(errno));
+		return;
+	}
+	if (chan_send(g->keeper_fd, &m, fd) == 0) {
+		g->keeping = true;
+		g->memory.changed = false;
+	}
+	close(fd);
+}
+
+void gw_state_kept(struct gw *g, int err)
+{
+	char path[300];
+
+	if (g->keeping && err < 0) {
+		members_path(g, path);
+		g->memory.changed = true;
+		if (err != -EPIPE) /* the keeper ended: the next one does it */
+			log_warn("cannot write %s: %s", path, strerror(-err));
+	}
+	g->keeping = false;
+}
+
+/* Whatever the keeper has under way comes first: it must not put the older one in place of ours. */
+static void await_keeper(struct gw *g)
+{
+	struct pollfd p = { .fd = g->keeper_fd, .events = POLLIN };
+	struct chan_msg m;
+	int fd = -1;
+
+	if (!g->keeping || poll(&p, 1, LAST_ANSWER_MS) <= 0)
+		return;
+	int got = chan_recv(g->keeper_fd, &m, &fd);
+	if (fd >= 0)
+		close(fd);
+	gw_state_kept(g, got > 0 ? m.code : -EPIPE);
+}
+
+static void save_members(struct gw *g)
+{
+	char path[300];
+	size_t room, len;
+
+	await_keeper(g);
+	if (!g->memory.changed || g->keeping)
+		return;
+	members_path(g, path);
+	uint8_t *bytes = encode(&g->memory, &room, &len);
+	int err = len ? file_replace(path, bytes, len) : -ENOMEM;
+	wipe_free(bytes, room);
+	if (err < 0)
+		log_warn("cannot write %s: %s", path, strerror(-err));
+}
+
+/* --- both --- */
+
+void gw_state_turn(struct gw *g, nsec now)
+{
+	reserve_timestamps(g);
+	keep_members(g, now);
+}
+
+nsec gw_state_deadline(const struct gw *g)
+{
+	return g->memory.changed && !g->keeping && g->keeper_fd >= 0 ? g->next_keep : NSEC_NEVER;
+}
+
+void gw_state_end(struct gw *g)
+{
+	state_settle(&g->cfg->state, g->loop.now, wg_timestamp_last(node_wg(g->node)));
+	gw_state_save(g);
+	if (g->cfg->joining)
+		save_members(g);
+}
+
+/* --- a member's key that is another --- */
+
+static const char *key_text(const uint8_t key[static 32], char out[static KEY_TEXT_LEN])
+{
+	return sodium_bin2base64(out, KEY_TEXT_LEN, key, 32, sodium_base64_VARIANT_ORIGINAL);
+}
+
+void gw_state_key(struct gw *g, const struct node_note *n)
+{
+	char old[KEY_TEXT_LEN], fresh[KEY_TEXT_LEN], at[ENDPOINT_STRLEN];
+	static struct log_limit limit = { .every = NSEC_PER_SEC };
+	unsigned left_out;
+
+	if (!n->entry || !log_allowed(&limit, g->loop.now, &left_out))
+		return;
+	key_text(n->was->key, old);
+	key_text(n->entry->key, fresh);
+	if (n->event == NODE_KEY_REFUSED)
+		log_warn("%s: the rendezvous names the key %s for it, and %s is remembered for %s: "
+			 "refused (--pin-members). If that is meant, `warren accept %s` takes the "
+			 "new key",
+			 n->entry->id, fresh, old, n->was->id, n->entry->id);
+	else
+		log_warn(
+			"%s: the rendezvous names the key %s for it, while the one of before, %s, "
+			"still answers at %s: two nodes use this worker id, or the rendezvous puts "
+			"somebody between. --pin-members refuses such a change",
+			n->entry->id, fresh, old, endpoint_str(&n->path.remote, at));
+}

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What members remember of each other: keys that change, and starts without a rendezvous. Whole nodes,
+ * no kernel; a rendezvous that lies is one whose rows were changed.
+ */
+#include "trust_world.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <string.h>
+
+#define SEC NSEC_PER_SEC
+
+static bool talk(struct world *w, struct host *a, struct host *b)
+{
+	unsigned before = b->packets;
+	world_send(a, world_ip(a), world_ip(b));
+	world_run(w, 3 * SEC);
+	return b->packets == before + 1;
+}
+
+static struct world *remembering(struct host **a, struct host **b)
+{
+	struct world *w = world_new();
+	w->remembers = true;
+	*a = world_node(w, 0, "a", 1, NULL);
+	*b = world_node(w, 1, "b", 2, NULL);
+	world_run(w, 5 * SEC);
+	assert_true((*a)->up && (*b)->up);
+	assert_true(talk(w, *a, *b));
+	return w;
+}
+
+static void key_of(uint8_t first, uint8_t pub[static 32])
+{
+	uint8_t priv[32];
+	memset(priv, first, 32);
+	wg_key_clamp(priv);
+	wg_key_public(priv, pub);
+}
+
+/* The rendezvous starts anew and holds that this id is another key's. */
+static void rendezvous_lies(struct world *w, const char *id, uint8_t key)
+{
+	for (unsigned i = 0; i < WORLD_LEASES; i++)
+		if (w->rows[i].number && strcmp(w->rows[i].id, id) == 0)
+			key_of(key, w->rows[i].key);
+	world_rendezvous(w);
+}
+
+static bool has_key(const struct host *h, const char *id, uint8_t key)
+{
+	uint8_t pub[32];
+	struct peer *p = world_peer(h, id);
+	key_of(key, pub);
+	return p && memcmp(peer_key(p), pub, 32) == 0;
+}
+
+/* --- keys that change --- */
+
+static void test_middle_is_noticed(void **state)
+{
+	struct host *a, *b;
+	struct world *w = remembering(&a, &b);
+	(void)state;
+	rendezvous_lies(w, "b", 3);
+	world_node(w, 2, "b", 3, NULL);
+	world_run(w, 40 * SEC);
+	assert_true(has_key(a, "b", 3)); /* a rendezvous is believed, but not in silence */
+	assert_int_equal(a->keys_twice, 1);
+	assert_int_equal(a->keys_refused, 0);
+	/* and the one of before is not kept for ever */
+	world_run(w, 20 * SEC);
+	uint8_t old[32];
+	key_of(2, old);
+	assert_null(node_peer_find(a->node, old));
+	world_free(w);
+}
+
+/* A container that lost its key: nobody answers with the one of before, so there is nothing to say. */
+static void test_new_start_is_ordinary(void **state)
+{
+	struct host *a, *b;
+	struct world *w = remembering(&a, &b);
+	(void)state;
+	world_stop(b);
+	memory_free(&w->memory[1]);
+	world_run(w, SEC);
+	b = world_node(w, 1, "b", 3, NULL);
+	world_run(w, 40 * SEC);
+	assert_true(b->up && has_key(a, "b", 3) && talk(w, a, b));
+	assert_int_equal(a->keys_twice + a->keys_refused, 0);
+	world_free(w);
+}
+
+/* The change is noticed as well when this node was off meanwhile. */
+static void test_memory_outlives_a_start(void **state)
+{
+	struct host *a, *b;
+	struct world *w = remembering(&a, &b);
+	(void)state;
+	world_stop(a);
+	rendezvous_lies(w, "b", 3);
+	world_node(w, 2, "b", 3, NULL);
+	world_run(w, 5 * SEC);
+	a = world_node(w, 0, "a", 1, NULL);
+	world_run(w, 10 * SEC);
+	assert_true(a->up && has_key(a, "b", 3));
+	assert_int_equal(a->keys_twice, 1);
+	world_free(w);
+}
+
+/* Also an address that goes to another id, with its key still in use, is a change. */
+static void test_address_of_another(void **state)
+{
+	struct host *a, *b;
+	struct world *w = remembering(&a, &b);
+	member_number number = node_lease(b->node)->lease.number;
+	(void)state;
+	key_of(3, w->rows[number].key);
+	snprintf(w->rows[number].id, sizeof(w->rows[number].id), "x");
+	world_rendezvous(w);
+	world_node(w, 2, "x", 3, NULL);
+	world_run(w, 60 * SEC);
+	assert_true(has_key(a, "x", 3));
+	assert_int_equal(a->keys_twice, 1);
+	world_free(w);
+}
+
+static void test_pinned_key_stays(void **state)
+{
+	struct host *a, *b, *evil;
+	struct world *w;
+	(void)state;
+	w = world_new();
+	w->remembers = w->pins = true;
+	a = world_node(w, 0, "a", 1, NULL);
+	b = world_node(w, 1, "b", 2, NULL);
+	world_run(w, 5 * SEC);
+	rendezvous_lies(w, "b", 3);
+	evil = world_node(w, 2, "b", 3, NULL);
+	world_run(w, 60 * SEC);
+	assert_true(evil->up && has_key(a, "b", 2));
+	assert_true(world_drops(a, DROP_MEMBER_KEY) >= 1);
+	assert_int_equal(a->keys_refused, 1); /* in words once, however often it is told */
+	assert_int_equal(a->keys_twice, 0);
+	/* the old link lives on, and the other's packets are nobody's */
+	assert_true(talk(w, a, b));
+	assert_false(talk(w, evil, a));
+	/* after a start as well: nobody at all then, for its own key the rendezvous does not introduce */
+	w->memory[0].v[0].refused[0] ^= 1; /* which the file does not hold */
+	a = world_node(w, 0, "a", 1, NULL);
+	world_run(w, 10 * SEC);
+	assert_true(a->up);
+	assert_null(world_peer(a, "b"));
+	assert_int_equal(a->keys_refused, 1);
+	/* on purpose */
+	assert_int_equal(node_accept_key(a->node, w->now, "c"), -ENOENT);
+	assert_int_equal(node_accept_key(a->node, w->now, "b"), 0);
+	assert_int_equal(node_accept_key(a->node, w->now, "b"), -EALREADY);
+	world_run(w, 3 * SEC);
+	assert_true(has_key(a, "b", 3));
+	world_free(w);
+}
+
+/* --- no rendezvous --- */
+
+static void rendezvous_dies(struct world *w)
+{
+	rdv_free(w->rdv);
+	w->rdv = NULL;
+}
+
+static void test_restart_without_rendezvous(void **state)
+{
+	struct host *a, *b;
+	struct world *w = remembering(&a, &b);
+	struct addr ip = world_ip(a), again;
+	(void)state;
+	rendezvous_dies(w);
+	world_run(w, 5 * SEC);
+	a = world_node(w, 0, "a", 1, NULL);
+	world_run(w, 4 * SEC);
+	assert_false(a->up); /* a rendezvous has its time to answer */
+	world_run(w, 3 * SEC);
+	assert_true(a->up);
+	again = world_ip(a);
+	assert_true(addr_eq(&ip, &again));
+	assert_true(talk(w, a, b) && talk(w, b, a));
+	/* minutes later still */
+	world_run(w, 300 * SEC);
+	assert_true(talk(w, a, b) && talk(w, b, a));
+	/* and it is a member as any other when the rendezvous is back */
+	world_rendezvous(w);
+	world_run(w, 40 * SEC);
+	assert_false(a->refused || a->replaced || a->lease_changed);
+	struct enrol_info e;
+	node_enrol_info(a->node, &e);
+	assert_true(e.registered && talk(w, a, b));
+	world_free(w);
+}
+
+/* All of them at once, as after a power cut. */
+static void test_all_restart_without_rendezvous(void **state)
+{
+	struct host *a, *b;
+	struct world *w = remembering(&a, &b);
+	(void)state;
+	rendezvous_dies(w);
+	world_stop(b);
+	a = world_node(w, 0, "a", 1, NULL);
+	world_run(w, 3 * SEC);
+	b = world_node(w, 1, "b", 2, NULL);
+	world_run(w, 10 * SEC);
+	assert_true(a->up && b->up && talk(w, a, b));
+	world_free(w);
+}
+
+static void test_alone_without_rendezvous(void **state)
+{
+	struct host *a, *b;
+	struct world *w = remembering(&a, &b);
+	(void)state;
+	rendezvous_dies(w);
+	world_stop(b);
+	a = world_node(w, 0, "a", 1, NULL);
+	world_run(w, 15 * SEC);
+	assert_false(a->up);
+	world_run(w, 7 * SEC);
+	assert_true(a->up);
+	b = world_node(w, 1, "b", 2, NULL);
+	world_run(w, 10 * SEC);
+	assert_true(b->up);
+	/* a tries b's last endpoint with growing pauses */
+	world_run(w, 60 * SEC);
+	assert_true(talk(w, a, b));
+	world_free(w);
+}
+
+/* Lease and PSKs of another key, of another id, of another network are of no use. */
+static void test_memory_of_another(void **state)
+{
+	struct host *a, *b;
+	struct world *w = remembering(&a, &b);
+	(void)state;
+	rendezvous_dies(w);
+	a = world_node(w, 0, "a", 9, NULL);
+	world_run(w, 30 * SEC);
+	assert_false(a->up);
+	a = world_node(w, 0, "other", 1, NULL);
+	world_run(w, 30 * SEC);
+	assert_false(a->up);
+	w->token.key[0] ^= 1;
+	a = world_node(w, 0, "a", 1, NULL);
+	world_run(w, 30 * SEC);
+	assert_false(a->up);
+	w->token.key[0] ^= 1;
+	a = world_node(w, 0, "a", 1, NULL);
+	world_run(w, 30 * SEC);
+	assert_true(a->up);
+	world_free(w);
+}
+
+/* Its place was taken while no rendezvous was there: it learns that from the first that is. */
+static void test_taken_meanwhile(void **state)
+{
+	struct host *a, *b;
+	struct world *w = remembering(&a, &b);
+	(void)state;
+	rendezvous_dies(w);
+	a = world_node(w, 0, "a", 1, NULL);
+	world_run(w, 10 * SEC);
+	assert_true(a->up);
+	rendezvous_lies(w, "a", 5);
+	world_node(w, 3, "a", 5, NULL);
+	world_run(w, 40 * SEC);
+	assert_true(a->fatal || a->replaced);
+	world_free(w);
+}
+
+/* A rendezvous that lost its leases and not its secret gives the address back to who shows the lease. */
+static void test_lease_is_shown_after_a_start(void **state)
+{
+	struct host *a, *b;
+	struct world *w = remembering(&a, &b);
+	struct addr ip = world_ip(b), again;
+	(void)state;
+	world_stop(a);
+	world_stop(b);
+	memset(w->rows, 0, sizeof(w->rows));
+	world_rendezvous(w);
+	b = world_node(w, 1, "b", 2, NULL); /* the smallest free number would be a's */
+	world_run(w, 5 * SEC);
+	assert_true(b->up);
+	again = world_ip(b);
+	assert_true(addr_eq(&ip, &again));
+	world_free(w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_middle_is_noticed),
+		cmocka_unit_test(test_new_start_is_ordinary),
+		cmocka_unit_test(test_memory_outlives_a_start),
+		cmocka_unit_test(test_address_of_another),
+		cmocka_unit_test(test_pinned_key_stays),
+		cmocka_unit_test(test_restart_without_rendezvous),
+		cmocka_unit_test(test_all_restart_without_rendezvous),
+		cmocka_unit_test(test_alone_without_rendezvous),
+		cmocka_unit_test(test_memory_of_another),
+		cmocka_unit_test(test_taken_meanwhile),
+		cmocka_unit_test(test_lease_is_shown_after_a_start),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
