@@ -81,6 +81,14 @@ static void session_seen(struct node *n, struct peer *p, nsec now)
 		peer_unstage(p, now);
 }
 
+/* Whoever began it: the rendezvous does where it waits for an answer of a process before this one. */
+static void session_new(struct node *n, struct peer *p, nsec now)
+{
+	mtu_session_new(p, now);
+	if (p->kind == PEER_RENDEZVOUS)
+		join_session_up(n, now);
+}
+
 /*
  * Out of the tunnel come the datagrams of a static peer that another one carries. One that is carried by
  * itself would make its inner address its outer one; of members nothing comes that way.
@@ -151,7 +159,7 @@ static void opened(struct node *n, nsec now, const struct wg_packet *pkt, const 
 	struct iovec whole = { 0 };
 
 	if (p && pkt->confirmed)
-		mtu_session_new(p, now);
+		session_new(n, p, now);
 	if (why == DROP_NONE && p && carries_itself(p, a))
 		why = DROP_OUTER_INSIDE;
 	if (why != DROP_NONE || !p) {
@@ -246,9 +254,7 @@ static void handshake(struct node *n, nsec now, struct link *via, const struct a
 	if (msg[0] == WG_INITIATION)
 		mtu_initiated(p, now, reply.mark == WARREN_MARK);
 	if (reply.session_up)
-		mtu_session_new(p, now);
-	if (reply.session_up && p->kind == PEER_RENDEZVOUS)
-		join_session_up(n, now);
+		session_new(n, p, now);
 	session_seen(n, p, now);
 }
 

@@ -416,6 +416,39 @@ static void test_flood_of_strangers(void **state)
 	world_free(w);
 }
 
+static bool lose_initiations(struct world *w, struct datagram *d)
+{
+	return !(is_initiation(d) && endpoint_eq(&d->to, &w->rdv_at));
+}
+
+/*
+ * The rendezvous has told a process that was killed something, and asks for an answer by a handshake of its
+ * own. The next process takes the session that comes of it for what it is, and registers.
+ */
+static void test_rendezvous_begins_the_session(void **state)
+{
+	struct world *w = world_new();
+	struct host *a = world_node(w, 0, "a", 1, NULL);
+	uint8_t psk[32];
+	(void)state;
+	world_run(w, 3 * NSEC_PER_SEC);
+	assert_true(a->up);
+	memcpy(psk, node_lease(a->node)->psk, 32);
+	world_stop(a);
+	struct host *b = world_node(w, 1, "b", 2, NULL);
+	world_run(w, 3 * NSEC_PER_SEC);
+	assert_true(b->up);
+	w->tap = lose_initiations;
+	a = world_node(w, 0, "a", 1, psk);
+	for (unsigned s = 0;
+	     s < 40 && !wg_can_send(wg_peer_find(node_wg(a->node), w->token.key), w->now); s++)
+		world_run(w, NSEC_PER_SEC);
+	assert_true(wg_can_send(wg_peer_find(node_wg(a->node), w->token.key), w->now));
+	world_run(w, NSEC_PER_SEC);
+	assert_true(a->up);
+	world_free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -434,6 +467,7 @@ int main(void)
 		cmocka_unit_test(test_rendezvous_stays_where_its_name_says),
 		cmocka_unit_test(test_stranger_gets_a_cookie_alone),
 		cmocka_unit_test(test_flood_of_strangers),
+		cmocka_unit_test(test_rendezvous_begins_the_session),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
