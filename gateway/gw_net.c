@@ -153,6 +153,9 @@ int gw_net_open(struct gw *g)
 
 void gw_net_close(struct gw *g)
 {
+	/* the command goes on while a gateway that lost its interface, or cannot start, is started anew */
+	if (g->kernel && !g->releasing)
+		kernel_stay_closed(g->kernel, g->up);
 	if (g->kernel)
 		kernel_routes_free(g->kernel);
 	g->kernel = NULL;

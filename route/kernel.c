@@ -152,9 +152,17 @@ static void remove_address(void *ctx, const struct prefix *p, void *owner)
 
 static void remove_unreachable(void *ctx, const struct prefix *p, void *owner)
 {
+	struct kernel_routes *k = ctx;
 	struct route_spec s = route_unreachable(p);
-	(void)owner;
-	(void)route_send(ctx, RTM_DELROUTE, 0, &s);
+	if (k->stay_all || (k->stay_adopted && owner == &k->stay_adopted))
+		return;
+	(void)route_send(k, RTM_DELROUTE, 0, &s);
+}
+
+void kernel_stay_closed(struct kernel_routes *k, bool all)
+{
+	k->stay_adopted = true;
+	k->stay_all = all;
 }
 
 void kernel_routes_free(struct kernel_routes *k)

@@ -21,7 +21,7 @@ struct kernel_routes; /* one netlink socket, and the list of what we made */
 
 /* 0 or -errno. `ifindex` of our TUN; 0 where there is none yet (only the checks below work then). */
 int kernel_routes_new(struct kernel_routes **out, unsigned ifindex);
-/* Removes all that was made through it (unreachable routes too) and frees it. */
+/* Removes all that was made through it (unreachable routes too, but see below) and frees it. */
 void kernel_routes_free(struct kernel_routes *k);
 
 /*
@@ -65,6 +65,11 @@ void kernel_clean_rules(struct kernel_routes *k);
  * SIGKILL; the next start adopts it, kernel_routes_free() removes it.
  */
 int kernel_unreachable_set(struct kernel_routes *k, const struct prefix *p);
+/*
+ * This end is not a clean one, and another start may follow it: kernel_routes_free() leaves the unreachable
+ * routes that were adopted, or all of them.
+ */
+void kernel_stay_closed(struct kernel_routes *k, bool all);
 
 /*
  * Leftovers of a process that was killed: our unreachable routes (all those of ROUTE_PROTOCOL without a device)

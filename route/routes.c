@@ -189,15 +189,15 @@ int kernel_unreachable_set(struct kernel_routes *k, const struct prefix *p)
 {
 	struct route_spec s = route_unreachable(p);
 	bool held = route_table_exact(k->unreachables, p);
-	int err = route_table_set(k->unreachables, p, k);
+	int err = held ? 0 : route_table_set(k->unreachables, p, k);
 	if (err < 0)
 		return err;
 	err = route_send(k, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &s);
 	if (err == -EEXIST) {
 		struct holder h = { .k = k, .dst = *p };
 		int listed = rtnl_dump(k, RTM_GETROUTE, see_holder, &h);
-		if (listed == 0 && h.our_unreachable)
-			err = 0; /* of an earlier start: ours from now on */
+		if (listed == 0 && h.our_unreachable) /* of an earlier start: ours from now on */
+			err = held ? 0 : route_table_set(k->unreachables, p, &k->stay_adopted);
 	}
 	if (err < 0 && !held)
 		route_table_remove(k->unreachables, p, k);

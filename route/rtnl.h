@@ -26,8 +26,9 @@ struct kernel_routes {
 	struct full_tunnel {
 		uint32_t table, marked_at, main_at;
 	} full[2];
-	/* what we made and did not remove: prefix → this struct */
+	/* what we made and did not remove: prefix → this struct, or for what was adopted → stay_adopted */
 	struct route_table *addresses, *routes, *unreachables;
+	bool stay_adopted, stay_all; /* kernel_stay_closed() */
 	/* what the host has, for kernel_way() */
 	struct host_address {
 		unsigned ifindex;

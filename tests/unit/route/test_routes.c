@@ -322,6 +322,41 @@ static void unreachable_of_others(void **ignored)
 	assert_int_equal(s.protocol, RTPROT_STATIC);
 }
 
+static void end(bool clean, bool all)
+{
+	if (!clean)
+		kernel_stay_closed(b.k, all);
+	kernel_routes_free(b.k);
+	assert_int_equal(kernel_routes_new(&b.k, b.tun), 0);
+}
+
+/* An end that is not a clean one leaves closed what an earlier start had closed, or everything. */
+static void stay_closed(void **ignored)
+{
+	(void)ignored;
+	for (int all = 0; all < 2; all++) {
+		assert_int_equal(close_off("10.77.0.0/16"), 0);
+		end(false, false);
+		assert_int_equal(lab_routes_of(ROUTE_PROTOCOL), 0);
+		assert_int_equal(close_off("10.77.0.0/16"), 0);
+		end(false, true);
+		assert_int_equal(lab_routes("10.77.0.0/16", NULL), 1);
+
+		for (int twice = 0; twice < 2; twice++) {
+			assert_int_equal(close_off("10.77.0.0/16"), 0);
+			assert_int_equal(close_off("fd77::/48"), 0);
+		}
+		end(false, all);
+		assert_int_equal(lab_routes("10.77.0.0/16", NULL), 1);
+		assert_int_equal(lab_routes("fd77::/48", NULL), all);
+
+		assert_int_equal(close_off("10.77.0.0/16"), 0);
+		assert_int_equal(close_off("fd77::/48"), 0);
+		end(true, false);
+		assert_int_equal(lab_routes_of(ROUTE_PROTOCOL), 0);
+	}
+}
+
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -339,6 +374,7 @@ static int run(void)
 		IN_LAB(unreachable),
 		IN_LAB(unreachable_and_route_of_one_address),
 		IN_LAB(unreachable_of_others),
+		IN_LAB(stay_closed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
