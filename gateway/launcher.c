@@ -17,7 +17,8 @@ enum child_kind { CHILD_GATEWAY, CHILD_SHIM, CHILD_HELPER, CHILD_KEEPER, CHILD_C
 
 static const char *const child_names[] = { "gateway", "shim", "helper", "keeper" };
 
-#define RESTART_MAX (10 * NSEC_PER_SEC)
+/* However often one has died: another is there within a second. */
+#define RESTART_MAX (500 * NSEC_PER_MSEC)
 #define RESTART_FIRST (100 * NSEC_PER_MSEC)
 #define SETTLED (30 * NSEC_PER_SEC) /* ran so long: the next restart is quick again */
 #define STOP_TIME (5 * NSEC_PER_SEC)
