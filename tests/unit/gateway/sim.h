@@ -71,6 +71,7 @@ struct sim_host {
 	/* of this life */
 	bool up, released, wants_stop;
 	nsec resolve_at, restart_at;
+	nsec frozen; /* until when its process has no time; long past: it runs */
 	unsigned sessions;
 	char text[200];
 	member_number owns; /* the id's number, for ever; 0: not known yet */
@@ -89,7 +90,7 @@ struct sim {
 	struct rdv *rdv;
 	uint8_t rdv_key[32];
 	struct token token;
-	nsec rdv_wall;
+	nsec rdv_wall, rdv_frozen;
 	struct drops rdv_drops_told;
 	void (*rdv_tap)(const struct udp_tx *tx); /* sees what the rendezvous sends; may be NULL */
 	/* the store's process */

@@ -36,6 +36,7 @@ void case_hostile(struct sim *s);
 void case_spoofed(struct sim *s);
 void case_another_id(struct sim *s);
 void case_full_disk(struct sim *s);
+void case_frozen(struct sim *s);
 void case_everything(struct sim *s);
 
 /* n hosts, each behind a NAT of its own; a fifth of them share a LAN with the one before. */

@@ -217,10 +217,53 @@ void case_full_disk(struct sim *s)
 	sim_run(s, 2 * SEC);
 }
 
+/*
+ * A process gets no time for a while, and finds all that came meanwhile at once. Nodes come and go while it is
+ * the rendezvous'.
+ */
+void case_frozen(struct sim *s)
+{
+	bool early = net_pick(&s->net, 2);
+	if (early) {
+		cast(s, 2 + net_pick(&s->net, 5));
+		start_all(s);
+	} else {
+		grown_up(s, 2 + net_pick(&s->net, 5));
+	}
+	for (unsigned i = 1 + net_pick(&s->net, 3); sim_ok(s) && i; i--) {
+		nsec until = s->now + (nsec)net_pick(&s->net, 15000) * MSEC;
+		traffic_storm(s, SEC);
+		sim_log(s, "the rendezvous is frozen");
+		s->rdv_frozen = until;
+		for (unsigned k = net_pick(&s->net, 5); sim_ok(s) && k; k--) {
+			struct sim_host *h = &s->hosts[net_pick(&s->net, s->nhosts)];
+			if (net_pick(&s->net, 3) == 0)
+				h->frozen = s->now + (nsec)net_pick(&s->net, 4000) * MSEC;
+			else
+				sim_start(h, START_SAME);
+			live(s, (nsec)net_pick(&s->net, 3000) * MSEC);
+		}
+		live(s, nsec_max(until - s->now, 0) + 4 * SEC);
+		traffic_settle(s, SETTLE);
+		traffic_calm(s, 0);
+		live(s, 5 * SEC);
+	}
+	sim_run(s, 2 * SEC);
+}
+
+/* Its clock is set, at any time, to any. */
+static void step_clock(struct sim_host *h)
+{
+	h->wall += ((nsec)net_pick(&h->sim->net, 7200) - 3600) * SEC;
+	sim_log(h->sim, "the clock of %s is set", h->id);
+	if (h->node)
+		node_set_wall(h->node, h->wall);
+}
+
 static void accident(struct sim *s)
 {
 	struct sim_host *h = &s->hosts[net_pick(&s->net, s->nhosts)];
-	switch (net_pick(&s->net, 7)) {
+	switch (net_pick(&s->net, 10)) {
 	case 0:
 		weather(s);
 		break;
@@ -244,6 +287,15 @@ static void accident(struct sim *s)
 	case 6:
 		net_rebind(&s->net, (unsigned)s->net.hosts[h->index].site);
 		break;
+	case 7:
+		h->frozen = s->now + (nsec)net_pick(&s->net, 4000) * MSEC;
+		break;
+	case 8:
+		s->rdv_frozen = s->now + (nsec)net_pick(&s->net, 10000) * MSEC;
+		break;
+	case 9:
+		step_clock(h);
+		break;
 	}
 }
 
@@ -259,8 +311,11 @@ void case_everything(struct sim *s)
 		live(s, (nsec)net_pick(&s->net, 3000) * MSEC);
 	}
 	clear_sky(s);
-	for (unsigned i = 0; i < s->nhosts; i++)
+	sim_run(s, nsec_max(s->rdv_frozen - s->now, 0));
+	for (unsigned i = 0; i < s->nhosts; i++) {
 		s->net.hosts[i].cut = false;
+		sim_run(s, nsec_max(s->hosts[i].frozen - s->now, 0));
+	}
 	if (!s->rdv)
 		sim_rdv_start(s);
 	traffic_settle(s, SETTLE_RENDEZVOUS);

@@ -125,7 +125,9 @@ static struct datagram *copy_of(const struct endpoint *from, const struct endpoi
 {
 	struct datagram *p = malloc(sizeof(*p) + len);
 	assert(p);
-	*p = (struct datagram){ .from = *from, .to = *to, .from_site = site, .len = (uint32_t)len };
+	*p = (struct datagram){
+		.from = *from, .to = *to, .from_site = site, .waits = -1, .len = (uint32_t)len
+	};
 	memcpy(p->bytes, bytes, len);
 	return p;
 }
@@ -337,14 +339,22 @@ int net_arrived(struct net *n, nsec now, struct datagram **out)
 {
 	while (net_deadline(n) <= now) {
 		struct datagram *p = pop(n);
-		int h = destination(n, now, p);
-		if (h >= 0 && fits(n, p, h)) {
+		int h = p->waits < 0 ? destination(n, now, p) : p->waits;
+		if (h >= 0 && (p->waits >= 0 || fits(n, p, h))) {
 			*out = p;
 			return h;
 		}
 		free(p);
 	}
 	return -1;
+}
+
+void net_hold(struct net *n, struct datagram *p, int who, nsec until)
+{
+	p->waits = who;
+	p->at = until;
+	p->order = n->order++;
+	push(n, p);
 }
 
 bool nats_can_meet(enum nat_kind a, enum nat_kind b)

@@ -57,6 +57,7 @@ struct datagram {
 	uint64_t order;
 	struct endpoint from, to;
 	int from_site; /* −1: the rendezvous or the attacker */
+	int waits;     /* it has arrived: in this one's socket; −1: it is on its way */
 	uint32_t len;
 	uint8_t bytes[];
 };
@@ -104,6 +105,8 @@ void net_inject(struct net *n, nsec now, const struct endpoint *from, const stru
 nsec net_deadline(const struct net *n);
 /* The next datagram that arrives somewhere: whose it is, or −1 when none is due. The caller frees it. */
 int net_arrived(struct net *n, nsec now, struct datagram **out);
+/* It waits in the socket of `who`, who does not read until then. */
+void net_hold(struct net *n, struct datagram *p, int who, nsec until);
 
 bool nats_can_meet(enum nat_kind a, enum nat_kind b);
 

@@ -30,6 +30,7 @@ static const struct sim_case cases[] = {
 	{ "spoofed", case_spoofed },
 	{ "another id", case_another_id },
 	{ "full disk", case_full_disk },
+	{ "frozen", case_frozen },
 	{ "everything", case_everything },
 	{ "narrow paths", case_narrow },
 };

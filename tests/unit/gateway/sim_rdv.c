@@ -34,7 +34,7 @@ static void store_apply(struct sim *s, const struct store_request *req)
 
 void sim_store_turn(struct sim *s)
 {
-	while (s->npending && s->pending[0].at <= s->now) {
+	while (s->npending && s->pending[0].at <= s->now && s->rdv_frozen <= s->now) {
 		struct store_request req = s->pending[0].req;
 		memmove(s->pending, s->pending + 1, --s->npending * sizeof(s->pending[0]));
 		if (!s->store_fails)
@@ -74,6 +74,7 @@ void sim_rdv_stop(struct sim *s)
 {
 	rdv_free(s->rdv);
 	s->rdv = NULL;
+	s->rdv_frozen = 0;
 	memset(&s->rdv_drops_told, 0, sizeof(s->rdv_drops_told));
 	unsigned keep = s->npending ? net_pick(&s->net, s->npending + 1) : 0;
 	for (unsigned i = 0; i < keep; i++)

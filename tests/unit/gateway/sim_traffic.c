@@ -144,7 +144,8 @@ uint32_t traffic_forge(const struct addr *src, const struct addr *dst, uint8_t *
 
 static bool ready(struct sim_host *from, struct sim_host *to)
 {
-	return from->up && from->node && to->owns && sim_peer(from, to);
+	return from->up && from->node && from->frozen <= from->sim->now && to->owns &&
+	       sim_peer(from, to);
 }
 
 bool traffic_udp(struct sim_host *from, struct sim_host *to)

@@ -246,6 +246,7 @@ void sim_stop(struct sim_host *h)
 	node_free(h->node);
 	h->node = NULL;
 	h->up = h->released = h->wants_stop = false;
+	h->frozen = 0;
 	h->resolve_at = h->restart_at = NSEC_NEVER;
 	h->sessions = 0;
 	memset(&h->drops_told, 0, sizeof(h->drops_told));
@@ -359,12 +360,22 @@ static void batch_add(struct sim *s, struct batch *b, unsigned who, const struct
 	b->count++;
 }
 
+static nsec frozen_until(const struct sim *s, unsigned who)
+{
+	return who == AT_RENDEZVOUS ? s->rdv_frozen : s->hosts[who].frozen;
+}
+
 static void receive(struct sim *s, bool *heard)
 {
 	struct batch b = { 0 };
 	struct datagram *p;
 	int who;
 	while ((who = net_arrived(&s->net, s->now, &p)) >= 0) {
+		nsec until = frozen_until(s, (unsigned)who);
+		if (until > s->now) {
+			net_hold(&s->net, p, who, until);
+			continue;
+		}
 		batch_add(s, &b, (unsigned)who, p, heard);
 		free(p);
 	}
@@ -382,7 +393,7 @@ static void resolve(struct sim_host *h)
 void sim_tick_host(struct sim_host *h)
 {
 	struct sim *s = h->sim;
-	if (!h->node)
+	if (!h->node || h->frozen > s->now)
 		return;
 	if (h->resolve_at <= s->now)
 		resolve(h);
@@ -396,14 +407,16 @@ void sim_tick_host(struct sim_host *h)
 
 static nsec host_deadline(const struct sim_host *h)
 {
-	return h->node ? nsec_min(h->resolve_at, node_deadline(h->node)) : h->restart_at;
+	nsec at = h->node ? nsec_min(h->resolve_at, node_deadline(h->node)) : h->restart_at;
+	return nsec_max(at, h->frozen);
 }
 
 static nsec next_event(const struct sim *s)
 {
-	nsec at = nsec_min(net_deadline(&s->net), s->rdv ? rdv_deadline(s->rdv) : NSEC_NEVER);
+	nsec at = s->rdv ? nsec_max(rdv_deadline(s->rdv), s->rdv_frozen) : NSEC_NEVER;
+	at = nsec_min(at, net_deadline(&s->net));
 	if (s->npending)
-		at = nsec_min(at, s->pending[0].at);
+		at = nsec_min(at, nsec_max(s->pending[0].at, s->rdv_frozen));
 	for (unsigned i = 0; i < s->nhosts; i++)
 		at = nsec_min(at, host_deadline(&s->hosts[i]));
 	return at;
@@ -422,7 +435,7 @@ static void turn(struct sim *s)
 		if (h->node && (heard[i] || host_deadline(h) <= s->now))
 			sim_tick_host(h);
 	}
-	if (s->rdv)
+	if (s->rdv && s->rdv_frozen <= s->now)
 		rdv_tick(s->rdv, s->now);
 	if (s->verbose)
 		log_all_drops(s);
