@@ -125,6 +125,8 @@ void join_session_up(struct node *n, nsec now)
 {
 	n->join.tries = 0;
 	n->join.retry_at = NSEC_NEVER;
+	choose_psk(
+		&n->join); /* whichever it was that the two met with: the next handshake is under our own */
 	enrol_session_up(n->join.enrol, now);
 }
 

@@ -336,6 +336,21 @@ static void handshake(struct rdv *r, const struct path *from, const uint8_t *msg
 		send_to(r, from, reply.bytes, reply.len, WG_HANDSHAKE_TOS);
 }
 
+/*
+ * A member of before our start relays as if nothing had been, and would notice at its next renewal, 20 s later.
+ * Until then nobody who joins hears of it: so it is told by a handshake.
+ */
+static void tell_of_start(struct rdv *r, member_number number, const struct path *from)
+{
+	for (struct client *c = r->clients; number && c; c = c->next) {
+		if (registrar_number(r->registrar, wg_peer_public(c->wg)) != number ||
+		    wg_can_send(c->wg, r->now))
+			continue;
+		c->at = *from;
+		wg_peer_initiate(r->wg, c->wg, r->now, 0);
+	}
+}
+
 static void datagram(struct rdv *r, const struct path *from, uint8_t *p, size_t len)
 {
 	enum drop why = DROP_NONE;
@@ -356,6 +371,7 @@ static void datagram(struct rdv *r, const struct path *from, uint8_t *p, size_t 
 		why = relay_server_forward(r->relay, r->now, &from->remote, p, len, &to);
 		if (why == DROP_NONE)
 			relay_out(r, &to, p, (uint32_t)len);
+		tell_of_start(r, relay_server_found(r->relay), from);
 		break;
 	case OUTER_NONE:
 		break;

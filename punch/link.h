@@ -217,6 +217,8 @@ void relay_server_limit(struct relay_server *s, uint64_t bytes_per_second, uint6
  */
 enum drop relay_server_forward(struct relay_server *s, nsec now, const struct endpoint *from,
 			       uint8_t *p, size_t len, struct endpoint *to);
+/* Of a member whose address the last message was the first to tell: its number; else 0. Once. */
+uint32_t relay_server_found(struct relay_server *s);
 struct relay_counts {
 	uint64_t packets, bytes; /* datagrams forwarded, without relay headers */
 };

@@ -37,6 +37,7 @@ struct relay_member {
 
 struct relay_server {
 	uint32_t max, count, mask;
+	uint32_t found;
 	uint64_t floor; /* no counter towards anybody was ever this great: where new ones begin */
 	uint64_t rate, burst;
 	struct relay_counts total;
@@ -166,8 +167,9 @@ static nsec cost_of(const struct relay_server *s, uint64_t bytes)
 }
 
 /* The message is its sender's own and new: learns where that is now. */
-static enum drop accept_sender(struct relay_member *m, const struct endpoint *from,
-			       const uint8_t *p, size_t len, const struct relay_msg *msg)
+static enum drop accept_sender(struct relay_server *s, struct relay_member *m,
+			       const struct endpoint *from, const uint8_t *p, size_t len,
+			       const struct relay_msg *msg)
 {
 	uint64_t before = m->window.greatest;
 	if (!relay_mac_ok(p, len, m->key))
@@ -176,6 +178,8 @@ static enum drop accept_sender(struct relay_member *m, const struct endpoint *fr
 		return DROP_RELAY_REPLAY;
 	/* A late one, still within the window, may come from where the member no longer is. */
 	if (m->window.greatest != before) {
+		if (!m->has_address)
+			s->found = m->number;
 		m->at = *from;
 		m->has_address = true;
 	}
@@ -192,7 +196,7 @@ enum drop relay_server_forward(struct relay_server *s, nsec now, const struct en
 	struct relay_member *src = *slot_of(s, msg.source);
 	if (!src)
 		return DROP_RELAY_UNKNOWN_MEMBER;
-	why = accept_sender(src, from, p, len, &msg);
+	why = accept_sender(s, src, from, p, len, &msg);
 	if (why)
 		return why;
 	if (msg.destination == msg.source || p[RELAY_HEADER_LEN] == OUTER_TYPE_RELAY)
@@ -216,6 +220,13 @@ enum drop relay_server_forward(struct relay_server *s, nsec now, const struct en
 	s->total.packets++;
 	s->total.bytes += inner;
 	return DROP_NONE;
+}
+
+uint32_t relay_server_found(struct relay_server *s)
+{
+	uint32_t number = s->found;
+	s->found = 0;
+	return number;
 }
 
 struct relay_counts relay_server_total(const struct relay_server *s)

@@ -146,7 +146,7 @@ void case_rdv_restarts(struct sim *s)
 		sim_rdv_start(s);
 		traffic_settle(s, SETTLE);
 		/* until all have found out, the relay may not know where a member is */
-		live(s, SETTLE_RENDEZVOUS);
+		live(s, SETTLE);
 		traffic_calm(s, 0);
 		live(s, (nsec)net_pick(&s->net, 40) * SEC);
 	}
@@ -156,7 +156,7 @@ void case_rdv_restarts(struct sim *s)
 	if (net_pick(&s->net, 2))
 		sim_rdv_start(s);
 	sim_start(h, START_SAME);
-	traffic_settle(s, SETTLE_RENDEZVOUS);
+	traffic_settle(s, SETTLE);
 	traffic_calm(s, 0);
 	live(s, 5 * SEC);
 	sim_run(s, 2 * SEC);

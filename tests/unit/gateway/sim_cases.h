@@ -8,8 +8,8 @@
 /* So long it takes at most that all pairs talk after the last fault. */
 #define SETTLE (10 * SEC)
 /*
- * Where the rendezvous was started anew, and others meanwhile: it lists those who have registered
- * since. They find out by their next renewal (20 s), 3 s of silence and a handshake or two.
+ * Where the rendezvous was started anew: it lists those who have registered since. Who relays something hears
+ * of the start at once; who knew nobody finds out by its next renewal (20 s), 3 s of silence and a handshake or two.
  */
 #define SETTLE_RENDEZVOUS (35 * SEC)
 

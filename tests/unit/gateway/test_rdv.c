@@ -240,6 +240,29 @@ static void test_members_come_back(void **state)
 	assert_true(sim_ok(&s));
 }
 
+/* Who relays something after a start of the rendezvous hears of it at once, and so registers. */
+static void test_members_hear_of_a_start(void **state)
+{
+	size_t online;
+	(void)state;
+	s.rdv_tap = NULL;
+	for (unsigned i = 0; i < NODES; i++) {
+		/* the last session came to be under the other secret */
+		struct join *j = &s.hosts[i].node->join;
+		wg_peer_set_psk(j->rendezvous->wg, s.token.admission);
+		join_session_up(s.hosts[i].node, s.now);
+	}
+	sim_run(&s, 5 * SEC); /* the renewals of 20 s are far away */
+	sim_rdv_start(&s);
+	registrar_count(rdv_registrar(s.rdv), &online);
+	assert_int_equal(online, 0);
+	for (unsigned i = 0; i < NODES; i++)
+		assert_true(traffic_udp(&s.hosts[i], &s.hosts[(i + 1) % NODES]));
+	sim_run(&s, SEC);
+	registrar_count(rdv_registrar(s.rdv), &online);
+	assert_int_equal(online, NODES);
+}
+
 /* A packet that found no path waits for one, though there is a session. */
 static void test_path_comes_back(void **state)
 {
@@ -290,6 +313,7 @@ int main(void)
 		T(test_truncated),
 		T(test_relays_at_once_after_a_restart),
 		T(test_members_come_back),
+		T(test_members_hear_of_a_start),
 		T(test_path_comes_back),
 		T(test_load),
 	};
