@@ -258,6 +258,12 @@ static int read_static(struct app *a, const char *path)
 	if (a->conf.skipped[0])
 		log_info("%s: not acted on: %s", path, a->conf.skipped);
 	a->gw.static_conf = &a->conf;
+	if (a->conf.mtu >
+	    FRAGMENT_PACKET_MAX) { /* what wg-quick(8) takes; larger is not put together */
+		log_info("%s: the MTU is %d, not %u: that is the most", path, FRAGMENT_PACKET_MAX,
+			 a->conf.mtu);
+		a->conf.mtu = FRAGMENT_PACKET_MAX;
+	}
 	if (!a->gw.mtu)
 		a->gw.mtu = a->conf.mtu;
 	if (a->conf.listen_port && !a->gw.port)

@@ -150,8 +150,8 @@ static bool interface_line(struct wgconf *c, const char *key, char *v)
 	if (strcasecmp(key, "Table") == 0)
 		return table(c, v);
 	if (strcasecmp(key, "MTU") == 0) {
-		if (!number(v, 9000, &n) || n < 576)
-			return refuse(c, "MTU is not from 576 to 9000: %s", v);
+		if (!number(v, UINT16_MAX, &n) || n < 576)
+			return refuse(c, "MTU is not from 576 to 65535: %s", v);
 		c->mtu = (uint32_t)n;
 		return true;
 	}

@@ -175,13 +175,14 @@ halves() {
 rough() {
 	local i list=''
 	for i in $(seq 300); do list+="10.66.$((i / 250)).$((i % 250))/32, "; done
-	file r 10.7.0.5/24 s 203.0.113.1:9 "$list 10.67.0.0/16"
+	file r 10.7.0.5/24 s 203.0.113.1:9 "$list 10.67.0.0/16" 'MTU = 34736'
 	serves r 5
 	printf '[Peer]\nPublicKey = %s\nEndpoint = 203.0.113.63:51820\nAllowedIPs = %s 10.7.0.1/32\n' "$(wg_pub s)" "$list" >>"$LAB_DIR/r.conf"
 	printf '[Peer]\nPublicKey = %s\nAllowedIPs = 10.7.0.5/32\n' "$(wg_pub r)" >>"$LAB_DIR/r.conf"
 	up r WARREN_STATE=/proc/nowhere
 	check "a key twice, 300 prefixes in a line, a state that cannot be written, our own key" reach r 10.7.0.1
 	check "the last section's prefixes alone" test "$(wg_field r warren0 allowed-ips s | wc -w)" = 301
+	check "a larger MTU than there is: the largest" test "$(lab_in r cat /sys/class/net/warren0/mtu)" = 9000
 	lab_stop "${UP[r]}"
 }
 

@@ -152,8 +152,8 @@ static void test_refusals(void **state)
 		{ I "ListenPort =", "line 2: ListenPort is no port: " },
 		{ I "ListenPort = 12x", "line 2: ListenPort is no port: 12x" },
 		{ I "FwMark = red", "line 2: FwMark is no number: red" },
-		{ I "MTU = 575", "line 2: MTU is not from 576 to 9000: 575" },
-		{ I "MTU = 9001", "line 2: MTU is not from 576 to 9000: 9001" },
+		{ I "MTU = 575", "line 2: MTU is not from 576 to 65535: 575" },
+		{ I "MTU = 65536", "line 2: MTU is not from 576 to 65535: 65536" },
 		{ I "Address = 10.0.0.300/24",
 		  "line 2: Address is no address with a prefix length: 10.0.0.300/24" },
 		{ I "Address = 10.0.0.1/33",
@@ -288,7 +288,7 @@ static void test_file(void **state)
 	assert_int_equal(write(fd, text, sizeof(text) - 1), sizeof(text) - 1);
 	wgconf_init(&c);
 	assert_false(wgconf_read(&c, path));
-	assert_string_equal(c.error, "line 3: MTU is not from 576 to 9000: 9");
+	assert_string_equal(c.error, "line 3: MTU is not from 576 to 65535: 9");
 	wgconf_free(&c);
 	assert_int_equal(ftruncate(fd, sizeof(text) - 1 - 6), 0);
 	close(fd);
