@@ -383,11 +383,6 @@ static void too_big_static(struct peer *p, nsec now, const struct udp_too_big *e
 	mtu_review(p, now);
 }
 
-static bool is_relay(const struct node *n, const struct endpoint *e)
-{
-	return n->join.on && endpoint_eq(e, &n->join.rendezvous->path.remote);
-}
-
 /* This host's word needs no quote; it has no port either (udp_errors()). */
 static void too_big_local(struct node *n, nsec now, const struct udp_too_big *e)
 {
@@ -408,9 +403,8 @@ static void too_big_local(struct node *n, nsec now, const struct udp_too_big *e)
 /* The quote must be the beginning of a message that we sent of late, to where it says. */
 static void too_big_quoted(struct node *n, nsec now, const struct udp_too_big *e)
 {
-	struct link *l = n->links && is_relay(n, &e->to)
-				 ? links_quoted(n->links, e->quote, e->quoted)
-				 : NULL;
+	struct link *l =
+		n->links ? links_quoted(n->links, &e->to, e->quote, e->quoted) : NULL;
 	if (l)
 		link_too_big(l, now, &e->to, true, e->mtu);
 	if (l || e->quoted < WG_DATA_HEADER_LEN)

@@ -89,7 +89,8 @@ static bool seal_run(struct run *r, nsec now, struct udp_tx *tx)
 					      .padded = r->padded[i] };
 	if (wg_seal(p->node->wg, p->wg, now, pkts, r->count) == DROP_NONE) {
 		for (uint32_t i = 0; r->path.relay && i < r->count; i++)
-			link_relay_header(p->link, r->buf + i * r->stride, pkts[i].len);
+			link_relay_header(p->link, &r->path.remote, r->buf + i * r->stride,
+					  pkts[i].len);
 		*tx = tx_of(p, &r->path, r->buf, r->used, r->stride);
 		tx->single = !mtu_batches(p);
 		tx->may_fragment |= beyond_fragments(r);
@@ -391,7 +392,7 @@ static void send_scratch(struct node *n, const struct peer *p, struct link *l,
 
 	if (path->relay) {
 		buf -= RELAY_HEADER_LEN;
-		link_relay_header(l, buf, len);
+		link_relay_header(l, &path->remote, buf, len);
 		len += RELAY_HEADER_LEN;
 	}
 	struct udp_tx tx = tx_of(p, path, buf, (uint32_t)len, (uint32_t)len);
@@ -443,7 +444,7 @@ void out_reply(struct node *n, const struct peer *p, struct link *via, const str
 	uint8_t *buf = n->reply_bytes + n->reply_used;
 	memcpy(buf + head, msg, len);
 	if (a->relayed)
-		link_relay_header(via, buf, len);
+		link_relay_header(via, &path.remote, buf, len);
 	n->reply_used += size;
 	struct udp_tx tx = tx_of(p, &path, buf, size, size);
 	tx.tos = WG_HANDSHAKE_TOS;

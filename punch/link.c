@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The set of links: made, found, told of relays, introductions and changes of the network. */
+/* The set of links: made, found, told of introductions and changes of the network. */
 #include "punch/link_core.h"
 
 #include <sodium.h>
@@ -20,7 +20,9 @@ struct links *links_new(const struct links_config *cfg)
 	ls->cfg = *cfg;
 	ls->mask = size - 1;
 	ls->relay_tx = cfg->boot;
-	ls->relay_window = (struct replay){ .words = RELAY_REPLAY_WORDS, .ring = ls->relay_ring };
+	for (unsigned i = 0; i < MAX_RELAYS; i++)
+		ls->relays[i].window =
+			(struct replay){ .words = RELAY_REPLAY_WORDS, .ring = ls->relays[i].ring };
 	ls->ready_last = &ls->ready_first;
 	return ls;
 }
@@ -43,7 +45,7 @@ void links_free(struct links *ls)
 			link_free(l);
 		}
 	}
-	sodium_memzero(ls->relay_key, sizeof(ls->relay_key));
+	sodium_memzero(ls->relays, sizeof(ls->relays));
 	free(ls);
 }
 
@@ -71,20 +73,6 @@ const struct path *link_path(const struct link *l)
 	return l->chosen == NO_SLOT ? NULL : &l->current;
 }
 
-/* (Re)sets the relay's slot of a link to the relay in use, and asks over it whether it works. */
-static void point_at_relay(struct link *l, nsec now)
-{
-	const struct links *ls = l->all;
-	struct slot *s = &l->slots[SLOT_RELAY];
-	link_forget_pending(l, s);
-	slot_set(s, &(struct slot){ .path = { .relay = true, .remote = ls->relay },
-				    .used = ls->has_relay,
-				    .round = UINT8_MAX,
-				    .next = ls->has_relay ? now : NSEC_NEVER,
-				    .added = now });
-	link_choose(l, now);
-}
-
 struct link *link_add(struct links *ls, nsec now, uint32_t number,
 		      const uint8_t key[static OUTER_KEY_LEN], void *user)
 {
@@ -101,6 +89,7 @@ struct link *link_add(struct links *ls, nsec now, uint32_t number,
 	l->tx_counter = ls->counter_floor;
 	l->window = (struct replay){ .words = OUTER_REPLAY_WORDS, .ring = l->ring };
 	l->chosen = NO_SLOT;
+	l->relay = ls->good_relay;
 	l->want_at = now;
 	l->refresh_at = NSEC_NEVER;
 	l->look_at = NSEC_NEVER;
@@ -110,7 +99,7 @@ struct link *link_add(struct links *ls, nsec now, uint32_t number,
 		l->slots[i].next = NSEC_NEVER;
 	*at = l;
 	ls->count++;
-	point_at_relay(l, now);
+	link_point_at_relay(l, now);
 	return l;
 }
 
@@ -129,6 +118,13 @@ void link_set_key(struct link *l, const uint8_t key[static OUTER_KEY_LEN])
 		if (l->slots[i].proven)
 			link_unprove(l, l->all->latest, &l->slots[i]);
 	link_probe_all(l, l->all->latest);
+}
+
+static void for_each(struct links *ls, nsec now, void (*fn)(struct link *l, nsec now))
+{
+	for (uint32_t i = 0; i <= ls->mask; i++)
+		for (struct link *l = ls->table[i]; l; l = l->hash_next)
+			fn(l, now);
 }
 
 static void leave_ready_list(struct links *ls, struct link *l)
@@ -165,47 +161,6 @@ void link_remove(struct link *l)
 	if (l->tx_counter > ls->counter_floor)
 		ls->counter_floor = l->tx_counter;
 	link_free(l);
-}
-
-static void for_each(struct links *ls, nsec now, void (*fn)(struct link *l, nsec now))
-{
-	for (uint32_t i = 0; i <= ls->mask; i++)
-		for (struct link *l = ls->table[i]; l; l = l->hash_next)
-			fn(l, now);
-}
-
-void links_set_relay(struct links *ls, nsec now, uint32_t number, const struct endpoint *relay,
-		     const uint8_t key[static RELAY_KEY_LEN])
-{
-	if (!relay) {
-		if (!ls->has_relay)
-			return;
-		ls->has_relay = false;
-		for_each(ls, now, point_at_relay);
-		return;
-	}
-	bool same =
-		number == ls->relay_number && sodium_memcmp(key, ls->relay_key, RELAY_KEY_LEN) == 0;
-	if (ls->has_relay && same && endpoint_eq(relay, &ls->relay))
-		return;
-	if (!same) {
-		memset(ls->relay_ring, 0, sizeof(ls->relay_ring));
-		ls->relay_window.greatest = 0;
-	}
-	ls->has_relay = true;
-	ls->relay_number = number;
-	ls->relay = *relay;
-	memcpy(ls->relay_key, key, RELAY_KEY_LEN);
-	for_each(ls, now, point_at_relay);
-}
-
-void link_relay_header(struct link *l, uint8_t *p, size_t len)
-{
-	struct links *ls = l->all;
-	struct relay_msg m = { .destination = l->number,
-			       .source = ls->cfg.self,
-			       .counter = ls->relay_tx++ };
-	relay_write(p, len, &m, ls->relay_key);
 }
 
 void link_introduce(struct link *l, nsec now, const struct endpoint *c, size_t n)

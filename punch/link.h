@@ -23,6 +23,8 @@
 #include "punch/outer.h"
 #include "punch/pmtu.h"
 
+enum { MAX_RELAYS = 4 };
+
 struct links; /* all links of one node; owns them */
 struct link;
 
@@ -62,11 +64,12 @@ struct links *links_new(const struct links_config *cfg);
 void links_free(struct links *ls);
 
 /*
- * The relay that we use, or none (endpoint NULL). Its key is made from the session keys of sender
- * and relay (wg_peer_derive(…, "warren relay")), first 16 bytes; `number` is the relay's member number. Setting the same again is cheap; the
- * counters go on.
+ * Relay number `i` of MAX_RELAYS, or none there (endpoint NULL). Its key is made from the session keys
+ * of sender and relay (wg_peer_derive(…, "warren relay")), first 16 bytes. Setting the same again is
+ * cheap; the counters go on. A link uses one of them at a time, and the next one when that does not
+ * answer; it takes messages from all of them.
  */
-void links_set_relay(struct links *ls, nsec now, uint32_t number, const struct endpoint *relay,
+void links_set_relay(struct links *ls, nsec now, unsigned i, const struct endpoint *relay,
 		     const uint8_t key[static RELAY_KEY_LEN]);
 
 /* NULL when full. `key`: wg_peer_derive(…, "warren outer"). `user` comes back in events. */
@@ -110,8 +113,9 @@ void link_probe_ack(struct link *l, nsec now, const struct frame_ack *ack);
 void link_too_big(struct link *l, nsec now, const struct endpoint *to, bool relayed, uint32_t mtu);
 /* This host says of itself that no more than `mtu` leaves towards that address. */
 void links_local_mtu(struct links *ls, nsec now, const struct addr *to, uint32_t mtu);
-/* The link to which the relay message that begins with these bytes was sent of late; else NULL. */
-struct link *links_quoted(struct links *ls, const uint8_t *quote, size_t len);
+/* The link to which the relay message that begins with these bytes was sent of late by that relay; else NULL. */
+struct link *links_quoted(struct links *ls, const struct endpoint *relay, const uint8_t *quote,
+			  size_t len);
 
 /* Bytes of an IP packet around the WireGuard message on this path: IP, UDP and relay header. */
 uint32_t path_around(const struct path *p);
@@ -121,8 +125,8 @@ uint32_t path_around(const struct path *p);
  */
 uint32_t path_floor(const struct path *p);
 
-/* Writes a relay header for `len` bytes of datagram that stand at p + RELAY_HEADER_LEN. */
-void link_relay_header(struct link *l, uint8_t *p, size_t len);
+/* Writes a header for the relay at `relay`, for `len` bytes of datagram that stand at p + RELAY_HEADER_LEN. */
+void link_relay_header(struct link *l, const struct endpoint *relay, uint8_t *p, size_t len);
 
 /*
  * A ping or a pong, from `from` to our address `local` on `ifindex`; `relayed`: it came inside a
@@ -132,7 +136,7 @@ enum drop links_input(struct links *ls, nsec now, const struct endpoint *from,
 		      const struct addr *local, uint32_t ifindex, bool relayed, const uint8_t *p,
 		      size_t len);
 /*
- * A relay message from `from`: checks it (only from the relay that we use, MAC, counter, known source)
+ * A relay message from `from`: checks it (only from a relay of ours, MAC, counter, known source)
  * and gives the datagram in it; its source link in *l.
  */
 enum drop links_unwrap(struct links *ls, nsec now, const struct endpoint *from, uint8_t *p,

@@ -30,8 +30,8 @@ enum {
  *  probing   `round` < PROBE_ROUNDS: pings go out at the times of the schedule, answered or not.
  *  proven    answered a fresh transaction id. `tries` counts pings of the current heartbeat that
  *            are unanswered; at MAX_TRIES it falls back to waiting.
- * The relay's slot is never probing, and carries data in each state; there `dead` says that its
- * last heartbeat failed.
+ * The relay's slot is never probing, and carries data in each state; there `dead` says that the last
+ * heartbeat over each of the relays failed.
  */
 struct slot {
 	struct path path;
@@ -63,6 +63,8 @@ struct link {
 	uint32_t number;
 	void *user;
 	uint8_t key[OUTER_KEY_LEN];
+	unsigned relay;		/* which one its relay's slot is about */
+	unsigned relays_failed; /* in a row */
 
 	/* what we send, what we heard */
 	uint64_t tx_counter, peer_boot;
@@ -106,25 +108,29 @@ struct observation {
 	nsec when;
 };
 
+struct relay_hop {
+	bool used;
+	struct endpoint at;
+	uint8_t key[RELAY_KEY_LEN];
+	struct replay window; /* of what comes from it */
+	uint64_t ring[RELAY_REPLAY_WORDS];
+	struct local_way way; /* as asked at that time */
+	nsec way_asked;
+};
+
 struct links {
 	struct links_config cfg;
 	uint32_t count, mask;
 	struct heap heap;
 	nsec latest; /* the last time that we were told, for link_set_key(), which is told none */
 	struct link *ready_first, **ready_last;
-	struct bucket probes;	    /* of all links together */
-	struct local_way relay_way; /* as asked at that time */
-	nsec relay_way_asked;
+	struct bucket probes;	/* of all links together */
 	struct bucket search;	/* bytes of path MTU probes, of all links together */
 	uint64_t counter_floor; /* no link's counter was ever this great */
 
-	bool has_relay;
-	uint32_t relay_number;
-	struct endpoint relay;
-	uint8_t relay_key[RELAY_KEY_LEN];
-	uint64_t relay_tx;
-	struct replay relay_window;
-	uint64_t relay_ring[RELAY_REPLAY_WORDS];
+	struct relay_hop relays[MAX_RELAYS];
+	unsigned good_relay; /* the one that last answered for some link */
+	uint64_t relay_tx;   /* one sequence over all of them */
 
 	unsigned pong_first, pong_count;
 	struct pong pongs[PONG_QUEUE];
@@ -134,6 +140,15 @@ struct links {
 
 	struct link *table[]; /* mask + 1 of them */
 };
+
+/* link_relay.c: the relays, and which one a link uses */
+struct relay_hop *links_relay_at(struct links *ls, const struct endpoint *at); /* or NULL */
+/* (Re)sets the relay's slot to the relay in use, and asks over it whether it works. */
+void link_point_at_relay(struct link *l, nsec now);
+void link_relay_failed(struct link *l, nsec now);   /* the next one's turn */
+void link_relay_answered(struct link *l);
+/* The relay at `path`, or the one in use where that is gone: `path` says which. NULL: none. */
+const struct relay_hop *link_relay_for(const struct link *l, struct path *path);
 
 /* link_path.c: candidates, proof, choice */
 bool endpoint_probeable(const struct endpoint *e);

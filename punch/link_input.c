@@ -165,28 +165,3 @@ enum drop links_input(struct links *ls, nsec now, const struct endpoint *from,
 		return why;
 	return m.type == OUTER_TYPE_PING ? on_ping(l, now, &a, &m) : on_pong(l, now, &a, &m);
 }
-
-enum drop links_unwrap(struct links *ls, nsec now, const struct endpoint *from, uint8_t *p,
-		       size_t len, struct link **l, uint8_t **inner, size_t *innerlen)
-{
-	struct relay_msg m;
-	enum drop why = relay_peek(p, len, &m);
-	(void)now;
-	if (why)
-		return why;
-	if (!ls->has_relay || !endpoint_eq(from, &ls->relay))
-		return DROP_RELAY_REFUSED;
-	if (!relay_mac_ok(p, len, ls->relay_key))
-		return DROP_RELAY_BAD_MAC;
-	/* Also our own message, sent back to us: its destination is another. */
-	if (m.destination != ls->cfg.self || p[RELAY_HEADER_LEN] == OUTER_TYPE_RELAY)
-		return DROP_RELAY_REFUSED;
-	if (!replay_accept(&ls->relay_window, m.counter))
-		return DROP_RELAY_REPLAY;
-	*l = link_find(ls, m.source);
-	if (!*l)
-		return DROP_RELAY_UNKNOWN_MEMBER;
-	*inner = p + RELAY_HEADER_LEN;
-	*innerlen = len - RELAY_HEADER_LEN;
-	return DROP_NONE;
-}

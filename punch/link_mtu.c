@@ -70,16 +70,17 @@ static struct local_way ask_way(const struct links *ls, const struct addr *remot
 	return local_way_of(ls->cfg.local_way, ls->cfg.ctx, remote);
 }
 
-/* The kernel is asked once for the relay, which all links have, however many search it now. */
+/* The kernel is asked once for a relay, which all links have, however many search it now. */
 static struct local_way local_way(struct links *ls, nsec now, const struct slot *s)
 {
-	if (!s->path.relay)
+	struct relay_hop *r = s->path.relay ? links_relay_at(ls, &s->path.remote) : NULL;
+	if (!r)
 		return ask_way(ls, &s->path.remote.addr);
-	if (ls->relay_way_asked != now || !ls->relay_way.mtu) {
-		ls->relay_way = ask_way(ls, &ls->relay.addr);
-		ls->relay_way_asked = now;
+	if (r->way_asked != now || !r->way.mtu) {
+		r->way = ask_way(ls, &r->at.addr);
+		r->way_asked = now;
 	}
-	return ls->relay_way;
+	return r->way;
 }
 
 /* A new name each time: an answer to what another search asked is not one to this. */
@@ -174,7 +175,7 @@ void link_probe_ack(struct link *l, nsec now, const struct frame_ack *ack)
 void link_too_big(struct link *l, nsec now, const struct endpoint *to, bool relayed, uint32_t mtu)
 {
 	struct slot *s = relayed ? &l->slots[SLOT_RELAY] : link_slot_at(l, to);
-	if (!s || !searching(s))
+	if (!s || !searching(s) || !endpoint_eq(&s->path.remote, to))
 		return;
 	pmtu_too_big(s->mtu, now, mtu);
 	link_ready(l);
@@ -199,13 +200,15 @@ void links_local_mtu(struct links *ls, nsec now, const struct addr *to, uint32_t
 	}
 }
 
-struct link *links_quoted(struct links *ls, const uint8_t *quote, size_t len)
+struct link *links_quoted(struct links *ls, const struct endpoint *relay, const uint8_t *quote,
+			  size_t len)
 {
 	/* so many relay messages may have left since: more than a second's worth */
 	enum { OF_LATE = 1 << 20 };
 	struct relay_msg m;
 
-	if (!ls->has_relay || len < RELAY_HEADER_LEN || relay_peek(quote, len, &m) != DROP_NONE)
+	if (!links_relay_at(ls, relay) || len < RELAY_HEADER_LEN ||
+	    relay_peek(quote, len, &m) != DROP_NONE)
 		return NULL;
 	bool ours = m.source == ls->cfg.self && m.counter < ls->relay_tx &&
 		    ls->relay_tx - m.counter <= OF_LATE;

@@ -80,8 +80,7 @@ static struct slot *slot_to_fill(struct link *l)
 
 struct slot *link_add_candidate(struct link *l, nsec now, const struct endpoint *remote)
 {
-	const struct links *ls = l->all;
-	if (!endpoint_probeable(remote) || (ls->has_relay && endpoint_eq(remote, &ls->relay)))
+	if (!endpoint_probeable(remote) || links_relay_at(l->all, remote))
 		return NULL;
 	struct slot *s = slot_to_fill(l);
 	if (!s)
@@ -239,6 +238,8 @@ void link_answered(struct link *l, nsec now, struct slot *s, const struct pendin
 	s->loss = (uint8_t)(s->loss - (s->loss + 15) / 16);
 	s->answered++;
 	s->last_answer = now;
+	if (s->path.relay)
+		link_relay_answered(l);
 	s->proven = true;
 	s->dead = false;
 	s->tries = 0;

@@ -86,20 +86,17 @@ static void no_longer_ready(struct links *ls, struct link *l)
 static bool write_datagram(struct link *l, const struct outer_msg *m, const struct path *path,
 			   struct link_output *out)
 {
-	struct links *ls = l->all;
 	size_t at = path->relay ? RELAY_HEADER_LEN : 0;
-	if (path->relay && !ls->has_relay)
+	out->path = *path;
+	if (path->relay && !link_relay_for(l, &out->path))
 		return false;
 	size_t n = outer_write(m, l->key, out->bytes + at, OUTER_MAX);
 	if (!n)
 		return false;
 	if (path->relay)
-		link_relay_header(l, out->bytes, n);
+		link_relay_header(l, &out->path.remote, out->bytes, n);
 	out->event = LINK_SEND;
 	out->link = l;
-	out->path = *path;
-	if (path->relay)
-		out->path.remote = ls->relay;
 	out->len = at + n;
 	return true;
 }
@@ -143,11 +140,7 @@ static void beat_failed(struct link *l, nsec now, struct slot *s)
 		link_unprove(l, now, s);
 		return;
 	}
-	s->proven = false;
-	s->dead = true;
-	s->tries = 0;
-	s->next = now + links_spread(link_pace(l, s, now));
-	link_choose(l, now);
+	link_relay_failed(l, now);
 }
 
 static void schedule_next(struct slot *s, nsec now, bool beat)

@@ -102,7 +102,7 @@ static void relay(struct rd *r)
 		return;
 	memset(bytes, 0, sizeof(bytes));
 	rd_bytes(r, bytes + RELAY_HEADER_LEN, size_min(len - RELAY_HEADER_LEN, r->left));
-	link_relay_header(l, bytes, len - RELAY_HEADER_LEN);
+	link_relay_header(l, &s.net.rendezvous, bytes, len - RELAY_HEADER_LEN);
 	to_rdv(s.net.hosts[LIAR].inside, bytes, len, len);
 }
 

@@ -65,7 +65,7 @@ static void relayed(struct sim_host *from, struct sim_host *to, uint8_t *p, uint
 	struct link *l = link_find(node_links(from->node), to->owns);
 	memset(p, 0x5a, len);
 	memcpy(p + RELAY_HEADER_LEN, (const uint8_t[]){ 4, 0, 0, 0 }, 4);
-	link_relay_header(l, p, len - RELAY_HEADER_LEN);
+	link_relay_header(l, &s.net.rendezvous, p, len - RELAY_HEADER_LEN);
 }
 
 /* Where the rendezvous sees host `i`. */

@@ -206,7 +206,7 @@ void node_data(unsigned i)
 			n->peers[j].last_direct = sim.now;
 		p[RELAY_HEADER_LEN + 4] = (uint8_t)i;
 		if (path->relay)
-			link_relay_header(l, p, DATA_LEN);
+			link_relay_header(l, &path->remote, p, DATA_LEN);
 		size_t skip = path->relay ? 0 : RELAY_HEADER_LEN;
 		node_send(i, &path->remote, p + skip, sizeof(p) - skip);
 	}

@@ -297,13 +297,13 @@ static void test_unwrap(void **state)
 	assert_int_equal(unwrap(PEER, SELF, 103, r, 4), DROP_NONE); /* none of it used up 103 */
 	assert_int_equal(unwrap(PEER, SELF, 103 + 40000, r, 4), DROP_NONE);
 	assert_int_equal(unwrap(PEER, SELF, 104, r, 4), DROP_RELAY_REPLAY);
-	/* another address of the same relay goes on with the window; another key or number does not */
+	/* another address of the same relay goes on with the window; another key does not */
 	struct endpoint e = ep("203.0.113.2:7777");
 	links_set_relay(t.ls, t.now, RELAY, &e, relay_key);
 	assert_int_equal(unwrap(PEER, SELF, 104, "203.0.113.2:7777", 4), DROP_RELAY_REPLAY);
 	links_set_relay(t.ls, t.now, RELAY, &e, other);
 	assert_int_equal(unwrap(PEER, SELF, 105, "203.0.113.2:7777", 4), DROP_RELAY_BAD_MAC);
-	links_set_relay(t.ls, t.now, 50, &e, relay_key);
+	links_set_relay(t.ls, t.now, RELAY, &e, relay_key);
 	assert_int_equal(unwrap(PEER, SELF, 104, "203.0.113.2:7777", 4), DROP_NONE);
 }
 
@@ -311,12 +311,13 @@ static void test_relay_counter(void **state)
 {
 	(void)state;
 	uint8_t p[RELAY_HEADER_LEN + 20] = { 0 };
+	struct endpoint e = ep("203.0.113.1:7777");
 	struct relay_msg a, b;
 	struct link *other = link_add(t.ls, t.now, 3, outer_key, NULL);
 	set_relay();
-	link_relay_header(t.l, p, 20);
+	link_relay_header(t.l, &e, p, 20);
 	assert_int_equal(relay_peek(p, sizeof(p), &a), DROP_NONE);
-	link_relay_header(other, p, 20);
+	link_relay_header(other, &e, p, 20);
 	assert_int_equal(relay_peek(p, sizeof(p), &b), DROP_NONE);
 	assert_true(a.counter >= BOOT && b.counter == a.counter + 1 && b.destination == 3);
 }

@@ -10,17 +10,19 @@ enum { MANY = 1000 };
 
 static struct link *quoted(const uint8_t *q, size_t len)
 {
-	return links_quoted(t.ls, q, len);
+	struct endpoint e = ep("203.0.113.1:7777");
+	return links_quoted(t.ls, &e, q, len);
 }
 
 static void test_quotes(void **state)
 {
 	uint8_t q[RELAY_HEADER_LEN + 40] = { 0 }, bad[sizeof(q)];
+	struct endpoint e = ep("203.0.113.1:7777");
 	(void)state;
-	link_relay_header(t.l, q, 40); /* under no relay */
+	link_relay_header(t.l, &e, q, 40); /* under no relay */
 	assert_null(quoted(q, sizeof(q)));
 	set_relay();
-	link_relay_header(t.l, q, 40);
+	link_relay_header(t.l, &e, q, 40);
 	assert_ptr_equal(quoted(q, sizeof(q)), t.l);
 	for (size_t len = 0; len <= RELAY_HEADER_LEN; len++)
 		assert_null(quoted(q, len));
@@ -36,7 +38,7 @@ static void test_quotes(void **state)
 		assert_null(quoted(bad, sizeof(bad)));
 	}
 	for (uint32_t i = 0; i < 1 << 20; i++)
-		link_relay_header(t.l, bad, 40);
+		link_relay_header(t.l, &e, bad, 40);
 	assert_null(quoted(q, sizeof(q))); /* too long ago */
 	assert_ptr_equal(quoted(bad, sizeof(bad)), t.l);
 	link_remove(t.l);
