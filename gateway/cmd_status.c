@@ -184,10 +184,10 @@ static void print_gateway(const json_t *o)
 	printf("%s  %s%s%s on %s, %s (warren %s, %s)\n", str(o, "worker_id"), str(o, "state"),
 	       r ? " in network " : "", r ? str(o, "network") : "", str(o, "interface"),
 	       str(o, "ip"), str(o, "release"), str(o, "aead"));
-	if (r)
-		printf("rendezvous %s: %s, %s\n", str(r, "endpoint"),
-		       json_is_true(json_object_get(r, "registered")) ? "registered" : "no answer",
-		       ms_text(r, "rtt_ms", rtt));
+	json_array_foreach((json_t *)(uintptr_t)r, i, p)
+		printf("rendezvous %s: %s, %s\n", str(p, "endpoint"),
+		       json_is_true(json_object_get(p, "registered")) ? "registered" : "no answer",
+		       ms_text(p, "rtt_ms", rtt));
 	if (json_is_integer(json_object_get(o, "mtu_pinned")))
 		printf("inner MTU pinned to %lld: what does not fit a path is cut\n",
 		       num(o, "mtu_pinned"));

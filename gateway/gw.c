@@ -151,8 +151,6 @@ static void batches_again(struct gw *g, nsec now)
 
 static void housekeeping(struct gw *g, nsec now)
 {
-	struct enrol_info e;
-
 	g->next_housekeeping = now + (g->moved ? HOUSEKEEPING_MOVED : HOUSEKEEPING);
 	cpu_meter_sample(&g->cpu, now, loop_cpu_used());
 	if (g->moved)
@@ -160,16 +158,8 @@ static void housekeeping(struct gw *g, nsec now)
 	g->loop.wall_offset = loop_wall_offset();
 	node_set_wall(g->node, g->loop.wall_offset);
 	batches_again(g, now);
-	node_enrol_info(g->node, &e);
-	if (g->cfg->joining && !e.registered && e.last_answer == 0 && g->refused_limit) {
-		const struct token_rendezvous *r = &g->cfg->token.rendezvous[0];
-		unsigned left_out;
-		if (log_allowed(g->refused_limit, now, &left_out))
-			log_warn("no answer from the rendezvous of %s at %s port %u yet, "
-				 "trying on: is it running, does UDP reach it, is the "
-				 "token its own?",
-				 g->cfg->token.network, r->host, r->udp_port);
-	}
+	if (g->cfg->joining && g->refused_limit)
+		gw_warn_unanswered(g);
 }
 
 static void turn(void *ctx, nsec now)

@@ -76,10 +76,9 @@ struct gw {
 	uint32_t own_mtu; /* bare: the interface's, as was last seen */
 	bool moved;	  /* the TUN is in another network namespace, of which nothing is heard */
 	nsec next_housekeeping, next_roster, next_reserve, next_gso;
-	/* name look-ups under way, one per rendezvous of the token */
-	uint32_t resolve_id, resolve_left;
-	struct endpoint resolved[RESOLVE_MAX];
-	size_t nresolved;
+	/* name look-ups under way, a bit for each host of the token; their ids begin at resolve_id */
+	uint32_t resolve_id, resolving;
+	bool resolve_any; /* one of them was answered with an address */
 	/* static peers' endpoints that are names, and full tunnels ([IPv4]) */
 	struct gw_name *names;
 	size_t nnames;
@@ -163,6 +162,7 @@ void gw_cannot(struct gw *g, int code); /* the same where it may work at another
 void gw_tell_up(struct gw *g);
 void gw_tell_released(struct gw *g);
 void gw_resolve(struct gw *g);
+void gw_warn_unanswered(struct gw *g); /* if no rendezvous has ever answered, now and then */
 void gw_shim_roster(struct gw *g);
 /* Once a turn: a thousand questions at once get one answer, and do not hold up the data path. */
 void gw_shim_turn(struct gw *g);

@@ -54,35 +54,56 @@ void gw_resolve(struct gw *g)
 
 	if (g->helper_fd < 0)
 		return; /* asked again in a moment: see on_helper_fd() */
-	g->resolve_id++;
-	g->resolve_left = 0;
-	g->nresolved = 0;
-	for (size_t i = 0; i < t->nrendezvous; i++) {
-		q.id = g->resolve_id;
+	g->resolve_id += TOKEN_MAX_RENDEZVOUS;
+	g->resolving = 0;
+	g->resolve_any = false;
+	for (uint32_t i = 0; i < t->nrendezvous; i++) {
+		q.id = g->resolve_id + i;
 		q.port = t->rendezvous[i].udp_port;
 		snprintf(q.host, sizeof(q.host), "%s", t->rendezvous[i].host);
 		if (send(g->helper_fd, &q, sizeof(q), MSG_NOSIGNAL) == sizeof(q))
-			g->resolve_left++;
+			g->resolving |= 1u << i;
 	}
 }
 
 static void on_answer(struct gw *g, const struct resolve_answer *a)
 {
+	struct endpoint at[RESOLVE_MAX];
+	size_t n = 0;
+
 	if (gw_static_answer(g, a))
 		return;
-	if (a->id != g->resolve_id || g->resolve_left == 0 || a->count > RESOLVE_MAX)
+	uint32_t host = a->id - g->resolve_id;
+	if (host >= TOKEN_MAX_RENDEZVOUS || !(g->resolving & 1u << host) || a->count > RESOLVE_MAX)
 		return;
-	g->resolve_left--;
-	for (uint32_t i = 0; i < a->count && g->nresolved < RESOLVE_MAX; i++)
+	g->resolving &= ~(1u << host);
+	for (uint32_t i = 0; i < a->count; i++)
 		if (g->udp.v6 || addr_is_v4(&a->at[i].addr))
-			g->resolved[g->nresolved++] = a->at[i];
-	if (g->resolve_left)
-		return;
-	if (g->nresolved == 0)
+			at[n++] = a->at[i];
+	g->resolve_any |= n > 0;
+	if (g->resolving == 0 && !g->resolve_any)
 		log_warn("no address for the rendezvous' name %s: trying again; see to this host's "
 			 "name servers, or name an address in the rendezvous' --public",
-			 g->cfg->token.rendezvous[0].host);
-	node_resolved(g->node, g->loop.now, g->resolved, g->nresolved);
+			 g->cfg->token.rendezvous[host].host);
+	node_resolved(g->node, g->loop.now, host, at, n);
+}
+
+void gw_warn_unanswered(struct gw *g)
+{
+	const struct token_rendezvous *r = &g->cfg->token.rendezvous[0];
+	unsigned count = node_rendezvous_count(g->node), left_out;
+	struct enrol_info e;
+
+	for (unsigned i = 0; i < count; i++) {
+		node_enrol_info(g->node, i, &e);
+		if (e.last_answer)
+			return;
+	}
+	if (log_allowed(g->refused_limit, g->loop.now, &left_out))
+		log_warn("no answer from %s of %s at %s port %u%s yet, trying on: is it running, "
+			 "does UDP reach it, is the token its own?",
+			 count > 1 ? "any rendezvous" : "the rendezvous", g->cfg->token.network,
+			 r->host, r->udp_port, count > 1 ? " and the others" : "");
 }
 
 static void drop_fd(struct gw *g, ev_io *io, int *fd)

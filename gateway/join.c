@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Joining: the session with the rendezvous, the lease it grants, and the members it tells of.
+ * Joining: the lease, and what each rendezvous of the token says of the others (contact.c).
  *
- * The PSK of that session is the admission secret for a key that the rendezvous does not know, and
- * the member's own PSK from the first grant on. Either side may have lost what the other kept (a
- * database, a state directory), so both are tried in turn; so are the addresses of its name.
+ * A node is registered with all of them at the same time. The lease comes from one: whoever has a
+ * session first is asked, the others only when it does not grant it. From then on each is shown it,
+ * under its MAC, so that each lists this node, introduces it and relays for it. So every rendezvous
+ * knows everybody who can reach it, and they need not know of each other.
  */
 #include "gateway/node_internal.h"
 #include "punch/control.h"
@@ -12,13 +13,15 @@
 #include <errno.h>
 #include <sodium.h>
 
-enum { RENDEZVOUS_NUMBER = 0 };
-#define TRY_EVERY (3 * NSEC_PER_SEC)
-#define MISMATCH_EVERY (200 * NSEC_PER_MSEC)
-/* Responders take an initiation of a peer every 20 ms: near the rendezvous the answer is sooner here. */
-#define MISMATCH_RETRY (50 * NSEC_PER_MSEC)
 #define RESOLVE_EVERY (300 * NSEC_PER_SEC)
+#define RESOLVE_AGAIN (5 * NSEC_PER_SEC)
 #define RESOLVE_FIRST_RETRY (2 * NSEC_PER_SEC)
+#define SWEEP_EVERY (3 * NSEC_PER_SEC)
+/* For so long the one that was asked for a lease is waited for alone. */
+#define CLAIM_ALONE NSEC_PER_SEC
+/* What a rendezvous listed holds no longer when it was silent for so long, and another was not. */
+#define LISTED_FOR (60 * NSEC_PER_SEC)
+#define ANSWERS (25 * NSEC_PER_SEC)
 
 const struct prefix *join_prefix(const struct token *t, bool v4)
 {
@@ -29,17 +32,22 @@ const struct prefix *join_prefix(const struct token *t, bool v4)
 	return &none;
 }
 
-/* The PSK that the next handshake is tried with. */
-static void choose_psk(struct join *j)
+static int contact_start(struct node *n, nsec now, struct contact *c, const struct enrol_config *ec,
+			 const uint8_t key[static 32])
 {
-	bool own = j->own_psk && (j->tries / 2) % 2 == 0;
-	wg_peer_set_psk(j->rendezvous->wg, own ? j->lease.psk : j->token.admission);
+	c->enrol = enrol_new(ec);
+	c->peer = peer_new(n, PEER_RENDEZVOUS, key);
+	if (!c->enrol || !c->peer)
+		return -ENOMEM;
+	contact_init(c, now);
+	return 0;
 }
 
 int join_start(struct node *n, nsec now, const struct node_config *cfg)
 {
 	struct join *j = &n->join;
 	struct enrol_config ec = { .worker_id = cfg->worker_id, .release = cfg->release };
+	int err = 0;
 
 	j->token = *cfg->token;
 	ec.prefix4 = *join_prefix(&j->token, true);
@@ -47,142 +55,77 @@ int join_start(struct node *n, nsec now, const struct node_config *cfg)
 	memcpy(ec.key, wg_public_key(n->wg), 32);
 	saved_init(n, now, cfg);
 	ec.saved = n->saved.usable ? &n->saved.lease : NULL;
-	j->enrol = enrol_new(&ec);
-	j->rendezvous = peer_new(n, PEER_RENDEZVOUS, j->token.key);
-	if (!j->enrol || !j->rendezvous)
-		return -ENOMEM;
-	j->on = true;
 	j->lease.lease.number = cfg->number;
 	if (cfg->psk) {
 		memcpy(j->lease.psk, cfg->psk, 32);
 		j->own_psk = true;
 	}
-	choose_psk(j);
-	j->next_resolve = now;
-	j->next_try = now;
-	j->retry_at = NSEC_NEVER;
+	j->n = token_count(&j->token);
+	ec.several = j->n > 1;
+	for (unsigned i = 0; err == 0 && i < j->n; i++)
+		err = contact_start(n, now, &j->c[i], &ec, token_key(&j->token, i));
+	if (err < 0)
+		return err;
+	j->on = true;
+	j->next_resolve = j->next_sweep = now;
+	j->next_claim = NSEC_NEVER;
 	return 0;
 }
 
 void join_stop(struct node *n)
 {
-	enrol_free(n->join.enrol);
+	for (unsigned i = 0; i < TOKEN_MAX_RENDEZVOUS; i++)
+		enrol_free(n->join.c[i].enrol);
 	token_wipe(&n->join.token);
 	sodium_memzero(n->join.lease.psk, sizeof(n->join.lease.psk));
 	n->join.on = false;
 }
 
-static void use_relay(struct node *n, nsec now)
+struct contact *join_contact(const struct peer *p)
+{
+	struct join *j = &p->node->join;
+	for (unsigned i = 0; i < j->n; i++)
+		if (j->c[i].peer == p)
+			return &j->c[i];
+	return NULL;
+}
+
+void join_resolve(struct node *n, nsec now)
 {
 	struct join *j = &n->join;
-	uint8_t key[32];
-
-	if (!n->links || !j->own_psk || j->rendezvous->path.remote.port == 0)
-		return;
-	/* the key belongs to the member's own PSK, whichever one the session was tried with */
-	wg_peer_set_psk(j->rendezvous->wg, j->lease.psk);
-	wg_peer_derive(j->rendezvous->wg, "warren relay", key);
-	choose_psk(j);
-	links_set_relay(n->links, now, RENDEZVOUS_NUMBER, &j->rendezvous->path.remote, key);
-	sodium_memzero(key, sizeof(key));
+	j->next_resolve = nsec_min(j->next_resolve, nsec_max(now, j->resolved + RESOLVE_AGAIN));
 }
 
-static void use_address(struct node *n, nsec now, size_t i)
+enum drop join_control(const struct peer *p, nsec now, const uint8_t *f, size_t len)
 {
-	struct join *j = &n->join;
-	j->current = i % j->count;
-	if (endpoint_eq(&j->rendezvous->path.remote, &j->at[j->current]))
-		return;
-	peer_set_path(j->rendezvous, now, &(struct path){ .remote = j->at[j->current] });
-	use_relay(n, now);
-}
-
-void node_resolved(struct node *n, nsec now, const struct endpoint *e, size_t count)
-{
-	struct join *j = &n->join;
-	struct endpoint *in_use = &j->rendezvous->path.remote;
-
-	if (!j->on || count == 0)
-		return;
-	j->count = size_min(count, ARRAY_SIZE(j->at));
-	memcpy(j->at, e, j->count * sizeof(*e));
-	/* stay with the one that works, as long as its name still says so */
-	size_t keep = 0;
-	for (size_t i = 0; i < j->count; i++)
-		if (endpoint_eq(&j->at[i], in_use))
-			keep = i;
-	use_address(n, now, keep);
-	if (!wg_can_send(j->rendezvous->wg, now))
-		wg_peer_initiate(n->wg, j->rendezvous->wg, now, 0);
-}
-
-const struct endpoint *node_rendezvous(const struct node *n)
-{
-	return n->join.on && n->join.count ? &n->join.rendezvous->path.remote : NULL;
-}
-
-void join_session_up(struct node *n, nsec now)
-{
-	n->join.tries = 0;
-	n->join.retry_at = NSEC_NEVER;
-	choose_psk(
-		&n->join); /* whichever it was that the two met with: the next handshake is under our own */
-	enrol_session_up(n->join.enrol, now);
-}
-
-/* No session yet: the next PSK, and every second time the next address, looked up anew. */
-static void try_next(struct node *n, nsec now)
-{
-	struct join *j = &n->join;
-
-	j->next_try = now + TRY_EVERY;
-	if (j->count == 0)
-		return; /* nowhere to send to: node_resolved() starts it */
-	j->tries++;
-	choose_psk(j);
-	if (j->tries % 2 == 0) {
-		use_address(n, now, j->current + 1);
-		j->next_resolve = nsec_min(j->next_resolve, now);
-	}
-	wg_peer_initiate(n->wg, j->rendezvous->wg, now, 0);
-}
-
-/*
- * The rendezvous answered under another PSK than the one we tried: it may have lost what we kept, or
- * we what it kept. It takes its two in turn; we try each of ours twice, so they meet.
- */
-void join_mismatch(struct node *n, nsec now)
-{
-	struct join *j = &n->join;
-	/* a session of before its restart, over which it is silent now, is none */
-	bool works = wg_can_send(j->rendezvous->wg, now) && j->tries == 0;
-	if (!j->on || !j->own_psk || works || j->retry_at != NSEC_NEVER)
-		return;
-	j->retry_at = nsec_max(now + MISMATCH_RETRY, j->next_mismatch);
-	j->next_mismatch = j->retry_at + MISMATCH_EVERY;
-}
-
-static void retry(struct node *n, nsec now)
-{
-	struct join *j = &n->join;
-	j->retry_at = NSEC_NEVER;
-	j->next_try = now + TRY_EVERY;
-	j->tries++;
-	choose_psk(j);
-	wg_peer_restart(n->wg, j->rendezvous->wg, now);
-}
-
-void join_gave_up(struct node *n, nsec now)
-{
-	n->join.next_try = now;
-}
-
-enum drop join_control(struct node *n, nsec now, const uint8_t *p, size_t len)
-{
-	return enrol_input(n->join.enrol, now, p, len);
+	return enrol_input(join_contact(p)->enrol, now, f, len);
 }
 
 /* --- the lease --- */
+
+/* The next one that is asked for a lease. */
+static void claim_next(struct join *j, nsec now)
+{
+	for (unsigned i = 0; i < j->n; i++) {
+		struct contact *c = &j->c[i];
+		if (!c->session || c->claiming)
+			continue;
+		c->claiming = true;
+		enrol_claim(c->enrol, now);
+		j->next_claim = now + CLAIM_ALONE;
+		return;
+	}
+	j->next_claim = NSEC_NEVER; /* all that are there were asked; join_session_up() goes on */
+}
+
+void join_session_up(struct peer *p, nsec now, const struct endpoint *from)
+{
+	struct join *j = &p->node->join;
+
+	contact_session_up(join_contact(p), now, from);
+	if (!j->granted && j->next_claim == NSEC_NEVER)
+		claim_next(j, now);
+}
 
 /* What members may send to us: our addresses, and what the operator put behind us. */
 static void set_own(struct node *n, const struct lease *l)
@@ -221,8 +164,17 @@ static void remember_lease(struct node *n, const struct lease *l)
 		memory_lease(n->memory, &n->saved.owner, l);
 }
 
-static void granted(struct node *n, nsec now, const struct enrol_output *out)
+/* The others are shown what one has granted. */
+static void show(struct join *j, nsec now, const struct contact *by)
 {
+	for (unsigned i = 0; i < j->n; i++)
+		if (&j->c[i] != by)
+			enrol_show(j->c[i].enrol, now, &j->lease.lease);
+}
+
+static void granted(struct contact *c, nsec now, const struct enrol_output *out)
+{
+	struct node *n = c->peer->node;
 	struct join *j = &n->join;
 	bool psk_new = !j->own_psk || sodium_memcmp(j->lease.psk, out->psk, 32) != 0;
 	bool first = !j->lease.up, moved = j->lease.lease.number != out->lease.number;
@@ -242,12 +194,15 @@ static void granted(struct node *n, nsec now, const struct enrol_output *out)
 						  .text = "out of memory" });
 		return;
 	}
-	if (psk_new || !j->have_relay) {
-		use_relay(n, now);
-		j->have_relay = true;
+	if (psk_new || !c->granted) {
+		c->granted = c->own_first = true;
+		contact_use_relay(c, now);
 	}
 	j->lease.up = true;
+	j->granted = true;
+	j->next_claim = NSEC_NEVER;
 	remember_lease(n, &out->lease);
+	show(j, now, c);
 	if (psk_new || moved)
 		node_tell(n, &(struct node_note){ .event = NODE_SAVE });
 	if (first)
@@ -261,9 +216,48 @@ static void introduced(struct node *n, nsec now, const struct enrol_output *out)
 		link_introduce(p->link, now, out->candidates, out->ncandidates);
 }
 
-static void refused(struct node *n, const struct enrol_output *out, enum node_event event)
+/* Somebody holds our id: one who has started already was replaced. Else another may have a lease for us. */
+static void refused(struct node *n, nsec now, const struct enrol_output *out)
 {
-	node_tell(n, &(struct node_note){ .event = event, .text = out->text, .fatal = out->fatal });
+	struct join *j = &n->join;
+	bool replaced = out->event == ENROL_REPLACED || (out->taken && out->fatal && j->lease.up);
+
+	node_tell(n, &(struct node_note){ .event = replaced ? NODE_REPLACED : NODE_REFUSED,
+					  .text = out->text,
+					  .fatal = out->fatal });
+	if (!j->granted && j->next_claim != NSEC_NEVER)
+		j->next_claim = now;
+}
+
+static void released(struct node *n, struct contact *c)
+{
+	bool all = true;
+
+	c->released = true;
+	for (unsigned i = 0; i < n->join.n; i++)
+		all &= n->join.c[i].released;
+	if (all)
+		node_tell(n, &(struct node_note){ .event = NODE_RELEASED });
+}
+
+/* One lists it no more; another may. */
+static void unlisted(struct node *n, nsec now, member_number number)
+{
+	for (unsigned i = 0; i < n->join.n; i++) {
+		const struct roster_entry *e = enrol_member(n->join.c[i].enrol, number);
+		if (e) {
+			members_set(n, now, e);
+			return;
+		}
+	}
+	members_gone(n, number);
+}
+
+void join_connect(struct node *n, nsec now, member_number number)
+{
+	for (unsigned i = 0; i < n->join.n; i++)
+		if (enrol_member(n->join.c[i].enrol, number))
+			enrol_connect(n->join.c[i].enrol, now, number);
 }
 
 static bool send_control(struct peer *r, nsec now, uint8_t *payload, size_t len)
@@ -272,45 +266,81 @@ static bool send_control(struct peer *r, nsec now, uint8_t *payload, size_t len)
 	return out_frame(r, now, &r->path, payload, len, len);
 }
 
-static void handle(struct node *n, nsec now, struct enrol_output *out)
+static void handle(struct contact *c, nsec now, struct enrol_output *out)
 {
-	struct peer *r = n->join.rendezvous;
+	struct node *n = c->peer->node;
 
 	switch (out->event) {
 	case ENROL_SEND:
-		if (!send_control(r, now, out->bytes, out->len))
-			wg_peer_initiate(n->wg, r->wg, now, 0);
+		if (!send_control(c->peer, now, out->bytes, out->len))
+			wg_peer_initiate(n->wg, c->peer->wg, now, 0);
 		break;
 	case ENROL_GRANTED:
-		granted(n, now, out);
+		granted(c, now, out);
 		break;
 	case ENROL_REFUSED:
-		refused(n, out, NODE_REFUSED);
-		break;
 	case ENROL_REPLACED:
-		refused(n, out, NODE_REPLACED);
+		refused(n, now, out);
 		break;
 	case ENROL_MEMBER:
 		members_set(n, now, &out->entry);
 		break;
 	case ENROL_MEMBER_GONE:
-		members_gone(n, out->number);
+		unlisted(n, now, out->number);
 		break;
 	case ENROL_INTRODUCED:
 		introduced(n, now, out);
 		break;
 	case ENROL_OBSERVED:
-		n->join.observed = out->observed;
+		c->observed = out->observed;
 		break;
 	case ENROL_SILENT:
-		try_next(n, now);
+		contact_silent(c, now);
 		break;
 	case ENROL_RELEASED:
-		node_tell(n, &(struct node_note){ .event = NODE_RELEASED });
+		released(n, c);
 		break;
 	}
 	sodium_memzero(out->psk, sizeof(out->psk));
 	sodium_memzero(out->entry.pair_psk, sizeof(out->entry.pair_psk));
+}
+
+const struct roster_entry *join_find(const struct node *n, const char *id)
+{
+	const struct roster_entry *e = NULL;
+	for (unsigned i = 0; !e && i < n->join.n; i++)
+		e = enrol_find(n->join.c[i].enrol, id);
+	return e;
+}
+
+struct enrol_info join_info(const struct node *n)
+{
+	struct enrol_info all = { 0 }, one;
+	for (unsigned i = 0; i < n->join.n; i++) {
+		enrol_info(n->join.c[i].enrol, &one);
+		all.registered |= one.registered;
+		all.listed |= one.listed;
+		all.last_answer = nsec_max(all.last_answer, one.last_answer);
+	}
+	return all;
+}
+
+static nsec unheard_for(const struct contact *c, nsec now)
+{
+	struct enrol_info info;
+	enrol_info(c->enrol, &info);
+	return info.last_answer ? now - info.last_answer : NSEC_NEVER;
+}
+
+/* A rendezvous that died does not say who has gone since. While all are silent, nobody is gone. */
+static void forget_silent(struct join *j, nsec now)
+{
+	bool any = false;
+	for (unsigned i = 0; i < j->n; i++)
+		any |= unheard_for(&j->c[i], now) <= ANSWERS;
+	for (unsigned i = 0; any && i < j->n; i++)
+		if (unheard_for(&j->c[i], now) > LISTED_FOR)
+			enrol_forget_roster(j->c[i].enrol);
 }
 
 void join_tick(struct node *n, nsec now)
@@ -321,20 +351,25 @@ void join_tick(struct node *n, nsec now)
 	if (!j->on)
 		return;
 	if (now >= j->next_resolve) {
-		j->next_resolve = now + (j->count ? RESOLVE_EVERY : RESOLVE_FIRST_RETRY);
+		bool known = true;
+		for (size_t i = 0; i < j->token.nrendezvous; i++)
+			known &= j->host[i].n > 0;
+		j->resolved = now;
+		j->next_resolve = now + (known ? RESOLVE_EVERY : RESOLVE_FIRST_RETRY);
 		node_tell(n, &(struct node_note){ .event = NODE_RESOLVE });
 	}
-	if (now >= j->next_try) {
-		if (wg_can_send(j->rendezvous->wg, now))
-			j->next_try = now + TRY_EVERY;
-		else
-			try_next(n, now);
+	if (now >= j->next_claim)
+		claim_next(j, now);
+	if (now >= j->next_sweep) {
+		j->next_sweep = now + SWEEP_EVERY;
+		forget_silent(j, now);
 		members_sweep(n, now);
 	}
-	if (now >= j->retry_at)
-		retry(n, now);
-	while (enrol_poll(j->enrol, now, &out))
-		handle(n, now, &out);
+	for (unsigned i = 0; i < j->n; i++) {
+		contact_tick(&j->c[i], now);
+		while (enrol_poll(j->c[i].enrol, now, &out))
+			handle(&j->c[i], now, &out);
+	}
 	saved_tick(n, now);
 }
 
@@ -343,33 +378,47 @@ nsec join_deadline(const struct node *n)
 	const struct join *j = &n->join;
 	if (!j->on)
 		return NSEC_NEVER;
-	nsec at = nsec_min(nsec_min(j->next_resolve, j->next_try), j->retry_at);
-	return nsec_min(nsec_min(at, n->saved.at), enrol_deadline(j->enrol));
+	nsec at = nsec_min(nsec_min(j->next_resolve, j->next_sweep), j->next_claim);
+	for (unsigned i = 0; i < j->n; i++)
+		at = nsec_min(at, contact_deadline(&j->c[i]));
+	return nsec_min(at, n->saved.at);
 }
 
 void node_set_candidates(struct node *n, nsec now, const struct endpoint *c, size_t count)
 {
-	if (n->join.on)
-		enrol_set_candidates(n->join.enrol, now, c, count);
+	for (unsigned i = 0; i < n->join.n; i++)
+		enrol_set_candidates(n->join.c[i].enrol, now, c, count);
 }
 
 void node_set_trino(struct node *n, nsec now, const struct trino_facts *f)
 {
-	if (n->join.on)
-		enrol_set_trino(n->join.enrol, now, f);
+	for (unsigned i = 0; i < n->join.n; i++)
+		enrol_set_trino(n->join.c[i].enrol, now, f);
 }
 
 void node_release(struct node *n, nsec now)
 {
-	if (n->join.on)
-		enrol_release(n->join.enrol, now);
-	else
+	for (unsigned i = 0; i < n->join.n; i++)
+		enrol_release(n->join.c[i].enrol, now);
+	if (!n->join.on)
 		node_tell(n, &(struct node_note){ .event = NODE_RELEASED });
 }
 
-void node_enrol_info(const struct node *n, struct enrol_info *out)
+unsigned node_rendezvous_count(const struct node *n)
+{
+	return n->join.on ? n->join.n : 0;
+}
+
+const struct endpoint *node_rendezvous(const struct node *n, unsigned i)
+{
+	const struct contact *c = &n->join.c[i];
+	return n->join.on && i < n->join.n && c->peer->path.remote.port ? &c->peer->path.remote
+									: NULL;
+}
+
+void node_enrol_info(const struct node *n, unsigned i, struct enrol_info *out)
 {
 	*out = (struct enrol_info){ 0 };
-	if (n->join.on)
-		enrol_info(n->join.enrol, out);
+	if (n->join.on && i < n->join.n)
+		enrol_info(n->join.c[i].enrol, out);
 }

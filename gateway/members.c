@@ -199,13 +199,13 @@ void members_set(struct node *n, nsec now, const struct roster_entry *e)
 const struct roster_entry *members_instead(struct node *n, const struct roster_entry *was)
 {
 	const struct peer *p = members_find(n, was->number);
-	const struct roster_entry *e = enrol_find(n->join.enrol, was->id);
+	const struct roster_entry *e = join_find(n, was->id);
 	return e || !p ? e : &p->entry;
 }
 
 int node_accept_key(struct node *n, nsec now, const char *id)
 {
-	const struct roster_entry *e = n->join.on ? enrol_find(n->join.enrol, id) : NULL;
+	const struct roster_entry *e = n->join.on ? join_find(n, id) : NULL;
 	if (!e)
 		return -ENOENT;
 	if (!n->memory || !memory_accept(n->memory, e))
@@ -265,8 +265,7 @@ static bool is_over(const struct peer *p, nsec now)
 
 void members_sweep(struct node *n, nsec now)
 {
-	struct enrol_info e;
-	enrol_info(n->join.enrol, &e);
+	const struct enrol_info e = join_info(n);
 	for (struct peer *p = n->peers, *next; p; p = next) {
 		next = p->next;
 		/* one of before this start that the whole roster did not show */

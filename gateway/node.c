@@ -82,13 +82,16 @@ static void poll_wg(struct node *n, nsec now)
 	struct wg_output out;
 	while (wg_poll(n->wg, now, &out)) {
 		struct peer *p = wg_peer_user(out.peer);
-		if (out.event == WG_EVENT_SEND) {
+		bool rendezvous = p->kind == PEER_RENDEZVOUS;
+		if (out.event != WG_EVENT_SEND) {
+			peer_drop_staged(p, DROP_STAGED_EXPIRED);
+			if (rendezvous)
+				contact_gave_up(join_contact(p), now);
+		} else if (rendezvous) {
+			contact_message(join_contact(p), now, out.bytes, out.len, out.handshake);
+		} else {
 			out_message(p, out.bytes, out.len, out.handshake);
-			continue;
 		}
-		peer_drop_staged(p, DROP_STAGED_EXPIRED);
-		if (p->kind == PEER_RENDEZVOUS)
-			join_gave_up(n, now);
 	}
 }
 
@@ -133,7 +136,7 @@ static void poll_links(struct node *n, nsec now)
 			mtu_link_event(now, &out);
 			break;
 		case LINK_WANT_INTRODUCTION:
-			enrol_connect(n->join.enrol, now, p->entry.number);
+			join_connect(n, now, p->entry.number);
 			break;
 		case LINK_OBSERVED:
 			break; /* the rendezvous sees the same mapping; others are of no use to a third */

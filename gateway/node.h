@@ -25,7 +25,7 @@ struct node;
 struct peer;
 
 enum peer_kind {
-	PEER_RENDEZVOUS, /* from the token; no inner address */
+	PEER_RENDEZVOUS, /* one of the token; no inner address */
 	PEER_MEMBER,	 /* introduced by the rendezvous */
 	PEER_STATIC,	 /* from a WireGuard configuration */
 	PEER_FORMER, /* a member's key before it changed: asked for a while whether it still answers */
@@ -112,8 +112,8 @@ void node_tick(struct node *n, nsec now);
 nsec node_deadline(const struct node *n);
 
 void node_set_wall(struct node *n, nsec offset);
-/* The rendezvous' addresses, in the order to try. */
-void node_resolved(struct node *n, nsec now, const struct endpoint *e, size_t count);
+/* The addresses of the token's host number `host`. */
+void node_resolved(struct node *n, nsec now, unsigned host, const struct endpoint *e, size_t count);
 void node_set_candidates(struct node *n, nsec now, const struct endpoint *c, size_t count);
 void node_set_trino(struct node *n, nsec now, const struct trino_facts *f);
 void node_network_changed(struct node *n, nsec now);
@@ -162,8 +162,11 @@ struct wg *node_wg(struct node *n);
 struct links *node_links(struct node *n);
 const struct drops *node_drops(const struct node *n);
 struct drops *node_drops_edit(struct node *n); /* the edges count theirs here too */
-void node_enrol_info(const struct node *n, struct enrol_info *out);
-const struct endpoint *node_rendezvous(const struct node *n); /* in use now; NULL */
+unsigned node_rendezvous_count(
+	const struct node *n); /* of the token; each has a number from 0 on */
+void node_enrol_info(const struct node *n, unsigned i, struct enrol_info *out);
+const struct endpoint *node_rendezvous(const struct node *n,
+				       unsigned i); /* where it is now; NULL */
 
 struct peer_stats {
 	uint64_t tx_bytes, rx_bytes; /* of datagrams of inner data */

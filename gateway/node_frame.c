@@ -102,7 +102,7 @@ enum drop frame_input(struct node *n, struct peer *p, nsec now, bool relayed, co
 
 	whole->iov_base = NULL;
 	if (f[0] == CTL_FIRST_BYTE)
-		return rendezvous ? join_control(n, now, f, len) : DROP_FRAME_UNEXPECTED;
+		return rendezvous ? join_control(p, now, f, len) : DROP_FRAME_UNEXPECTED;
 	if (f[0] == FRAME_HELLO)
 		return rendezvous ? DROP_FRAME_UNEXPECTED : hello(p, now, f, len);
 	/*

@@ -82,11 +82,11 @@ static void session_seen(struct node *n, struct peer *p, nsec now)
 }
 
 /* Whoever began it: the rendezvous does where it waits for an answer of a process before this one. */
-static void session_new(struct node *n, struct peer *p, nsec now)
+static void session_new(struct peer *p, nsec now, const struct arrival *a)
 {
 	mtu_session_new(p, now);
 	if (p->kind == PEER_RENDEZVOUS)
-		join_session_up(n, now);
+		join_session_up(p, now, &a->from);
 }
 
 /*
@@ -159,7 +159,7 @@ static void opened(struct node *n, nsec now, const struct wg_packet *pkt, const 
 	struct iovec whole = { 0 };
 
 	if (p && pkt->confirmed)
-		session_new(n, p, now);
+		session_new(p, now, a);
 	if (why == DROP_NONE && p && carries_itself(p, a))
 		why = DROP_OUTER_INSIDE;
 	if (why != DROP_NONE || !p) {
@@ -238,9 +238,9 @@ static void handshake(struct node *n, nsec now, struct link *via, const struct a
 		return;
 	}
 	/* a member's wrong answer must not disturb what we have with the rendezvous */
-	if (reply.mismatch &&
-	    ((struct peer *)wg_peer_user(reply.mismatch))->kind == PEER_RENDEZVOUS)
-		join_mismatch(n, now);
+	struct peer *mismatch = reply.mismatch ? wg_peer_user(reply.mismatch) : NULL;
+	if (mismatch && mismatch->kind == PEER_RENDEZVOUS)
+		contact_mismatch(join_contact(mismatch), now);
 	if (why != DROP_NONE) {
 		node_drop(n, p, why);
 		n->bad_handshakes++;
@@ -254,7 +254,7 @@ static void handshake(struct node *n, nsec now, struct link *via, const struct a
 	if (msg[0] == WG_INITIATION)
 		mtu_initiated(p, now, reply.mark == WARREN_MARK);
 	if (reply.session_up)
-		session_new(n, p, now);
+		session_new(p, now, a);
 	session_seen(n, p, now);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The node's own view of itself, shared by node*.c, peer.c, join.c and members.c alone. */
+/* The node's own view of itself, shared by node*.c, peer.c, join.c, contact.c and members.c alone. */
 #ifndef WARREN_NODE_INTERNAL_H
 #define WARREN_NODE_INTERNAL_H
 
@@ -105,20 +105,44 @@ struct arrival {
 	bool inside; /* it came out of our own tunnel */
 };
 
+/* One rendezvous of the token. */
+struct contact {
+	struct peer *peer;
+	struct enrol *enrol;
+	bool own_first; /* it probably knows us: our own PSK is tried before the admission secret */
+	bool session;	/* there was one */
+	bool claiming;	/* was asked for a lease */
+	bool granted;	/* has granted ours, so that it relays for us */
+	bool released;
+	unsigned tries, unanswered; /* handshakes since the last session; since the last answer */
+	nsec next_try, next_mismatch, retry_at;
+	nsec back_at, back_wait; /* another address than the first is in use: when that is tried */
+	bool back;		 /* the next handshake goes there */
+	/* the last message of a handshake, until it has gone to the other addresses too */
+	uint8_t held[WG_MESSAGE_MAX];
+	size_t held_len;
+	nsec held_at;
+	struct endpoint observed;
+};
+
+enum { HOST_ADDRS = 4 };
+
+struct host {
+	struct endpoint at[HOST_ADDRS];
+	size_t n; /* 0: not looked up yet */
+};
+
 struct join {
 	bool on;
 	struct token token;
-	struct enrol *enrol;
-	struct peer *rendezvous;
-	struct endpoint at[8];
-	size_t count, current;
-	bool own_psk;	/* we hold a member PSK, in lease.psk */
-	unsigned tries; /* handshakes since the last session */
-	nsec next_try, next_resolve, next_mismatch, retry_at;
+	struct contact c[TOKEN_MAX_RENDEZVOUS];
+	unsigned n;
+	struct host host[TOKEN_MAX_RENDEZVOUS]; /* by the token's order */
+	bool own_psk;				/* we hold a member PSK, in lease.psk */
+	bool granted;				/* by one of them, since the start */
 	struct node_lease_info lease;
-	struct endpoint local[MAX_CANDIDATES], observed;
-	size_t nlocal;
-	bool have_relay;
+	nsec next_resolve, resolved, next_sweep;
+	nsec next_claim; /* when another one is asked for a lease too */
 };
 
 /* A start without a rendezvous (saved.c). */
@@ -252,10 +276,18 @@ int join_start(struct node *n, nsec now, const struct node_config *cfg);
 void join_stop(struct node *n);
 void join_tick(struct node *n, nsec now);
 nsec join_deadline(const struct node *n);
-void join_session_up(struct node *n, nsec now);
-void join_mismatch(struct node *n, nsec now);
-void join_gave_up(struct node *n, nsec now);
-enum drop join_control(struct node *n, nsec now, const uint8_t *p, size_t len);
+/* Of a peer that is a rendezvous. */
+struct contact *join_contact(const struct peer *p);
+void join_session_up(struct peer *p, nsec now, const struct endpoint *from);
+enum drop join_control(const struct peer *p, nsec now, const uint8_t *f, size_t len);
+/* The names are looked up again, soon. */
+void join_resolve(struct node *n, nsec now);
+/* Asks whoever lists that member to introduce us to it. */
+void join_connect(struct node *n, nsec now, member_number number);
+/* The member of this id that one of them lists; NULL. Valid until the next call. */
+const struct roster_entry *join_find(const struct node *n, const char *id);
+/* Of all of them together: `registered` and `listed` with any, the last answer of all. */
+struct enrol_info join_info(const struct node *n);
 /* The token's first prefix of that family, where leases come from; zeros: none. */
 const struct prefix *join_prefix(const struct token *t, bool v4);
 
@@ -266,6 +298,20 @@ int join_links(struct node *n, const struct lease *l);
 void saved_init(struct node *n, nsec now, const struct node_config *cfg);
 void saved_tick(struct node *n, nsec now);
 void saved_session(struct node *n, const struct peer *p);
+
+/* contact.c: one rendezvous */
+void contact_init(struct contact *c, nsec now);
+void contact_choose_psk(struct contact *c);
+void contact_use_relay(struct contact *c, nsec now);
+/* A message of the session with it. */
+void contact_message(struct contact *c, nsec now, const uint8_t *msg, size_t len, bool handshake);
+void contact_session_up(struct contact *c, nsec now, const struct endpoint *from);
+void contact_silent(struct contact *c,
+		    nsec now); /* it does not answer, though there is a session */
+void contact_mismatch(struct contact *c, nsec now); /* its answer was under another PSK */
+void contact_gave_up(struct contact *c, nsec now);
+void contact_tick(struct contact *c, nsec now);
+nsec contact_deadline(const struct contact *c);
 
 /* members.c: the members that the rendezvous tells of */
 struct peer *members_find(struct node *n, member_number number);

@@ -403,8 +403,7 @@ static void too_big_local(struct node *n, nsec now, const struct udp_too_big *e)
 /* The quote must be the beginning of a message that we sent of late, to where it says. */
 static void too_big_quoted(struct node *n, nsec now, const struct udp_too_big *e)
 {
-	struct link *l =
-		n->links ? links_quoted(n->links, &e->to, e->quote, e->quoted) : NULL;
+	struct link *l = n->links ? links_quoted(n->links, &e->to, e->quote, e->quoted) : NULL;
 	if (l)
 		link_too_big(l, now, &e->to, true, e->mtu);
 	if (l || e->quoted < WG_DATA_HEADER_LEN)

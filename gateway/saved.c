@@ -47,7 +47,7 @@ static void restore_members(struct node *n, nsec now)
 	for (size_t i = 0; i < m->n; i++) {
 		struct roster_entry e = m->v[i].e;
 		e.online = true;
-		if (m->v[i].listed && enrol_admits(n->join.enrol, &e))
+		if (m->v[i].listed && enrol_admits(n->join.c[0].enrol, &e))
 			members_restore(n, now, &e, m->v[i].at, m->v[i].nat);
 		sodium_memzero(&e, sizeof(e));
 	}
@@ -63,12 +63,10 @@ static void come_up(struct node *n)
 void saved_tick(struct node *n, nsec now)
 {
 	struct saved *s = &n->saved;
-	struct enrol_info e;
 
 	if (now < s->at)
 		return;
-	enrol_info(n->join.enrol, &e);
-	if (e.last_answer || n->join.lease.up) {
+	if (join_info(n).last_answer || n->join.lease.up) {
 		s->at = NSEC_NEVER;
 		return;
 	}

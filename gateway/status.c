@@ -149,17 +149,25 @@ static json_t *peer_json(const struct peer *p, nsec now)
 	return o;
 }
 
-static json_t *rendezvous_json(struct gw *g)
+static json_t *rendezvous_json(struct gw *g, unsigned i)
 {
-	const struct endpoint *at = node_rendezvous(g->node);
+	const struct endpoint *at = node_rendezvous(g->node, i);
 	struct enrol_info e;
 
-	node_enrol_info(g->node, &e);
+	node_enrol_info(g->node, i, &e);
 	return json_pack(
 		"{s:o,s:b,s:o,s:I,s:o}", "endpoint", at ? endpoint_text(at) : json_null(),
 		"registered", e.registered, "rtt_ms", e.rtt ? json_real(ms(e.rtt)) : json_null(),
 		"roster_version", (json_int_t)e.roster_version, "last_answer_s",
 		e.last_answer ? json_real(ms(g->loop.now - e.last_answer) / 1000) : json_null());
+}
+
+static json_t *all_rendezvous_json(struct gw *g)
+{
+	json_t *list = json_array();
+	for (unsigned i = 0; i < node_rendezvous_count(g->node); i++)
+		json_array_append_new(list, rendezvous_json(g, i));
+	return list;
 }
 
 static const char *state_word(const struct gw *g)
@@ -211,7 +219,7 @@ json_t *gw_status(struct gw *g)
 			      "peers", peers, "drops", drops_json(node_drops(g->node)));
 	if (g->cfg->joining) {
 		json_object_set_new(o, "network", json_string(g->cfg->token.network));
-		json_object_set_new(o, "rendezvous", rendezvous_json(g));
+		json_object_set_new(o, "rendezvous", all_rendezvous_json(g));
 	}
 	json_object_set_new(o, "ip", g->up ? addr_text(&l->ip) : json_null());
 	json_object_set_new(o, "ip6", g->up ? addr_text(&l->ip6) : json_null());

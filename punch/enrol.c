@@ -28,6 +28,8 @@ struct enrol *enrol_new(const struct enrol_config *cfg)
 	e->prefix4 = cfg->prefix4;
 	e->prefix6 = cfg->prefix6;
 	e->max = max;
+	e->several = cfg->several;
+	e->claiming = !cfg->several;
 	memcpy(e->key, cfg->key, 32);
 	snprintf(e->id, sizeof(e->id), "%s", cfg->worker_id);
 	snprintf(e->release, sizeof(e->release), "%s", cfg->release ? cfg->release : "");
@@ -116,14 +118,36 @@ void enrol_session_up(struct enrol *e, nsec now)
 		e->leave.next = now;
 		return;
 	}
-	enrol_register(e, now);
+	if (e->claiming || e->holds)
+		enrol_register(e, now);
 	enrol_roster_restart(e, now);
+}
+
+void enrol_claim(struct enrol *e, nsec now)
+{
+	bool first = !e->claiming;
+	e->claiming = true;
+	if (first && e->up && !e->stopped && !e->leaving && !e->holds)
+		enrol_register(e, now);
+}
+
+/* The later grant of one number is the one that holds; a rendezvous says so to the other through us. */
+void enrol_show(struct enrol *e, nsec now, const struct lease *l)
+{
+	bool known = e->holds && e->lease.number == l->number && e->lease.granted >= l->granted;
+	if (e->stopped || e->leaving || known)
+		return;
+	e->lease = *l;
+	e->holds = true;
+	e->saved = false;
+	if (e->up)
+		enrol_register(e, now);
 }
 
 /* Facts changed: said at once, but not more often than twice a second. */
 static void facts_changed(struct enrol *e, nsec now)
 {
-	if (e->up && !e->stopped && !e->leaving)
+	if (e->up && !e->stopped && !e->leaving && (e->claiming || e->holds))
 		e->facts_at = nsec_max(now, e->reg_made + FACTS_EVERY);
 }
 
@@ -202,9 +226,9 @@ static bool poll_register(struct enrol *e, nsec now, struct enrol_output *out)
 	memcpy(m.release, e->release, sizeof(m.release));
 	memcpy(m.candidates, e->candidates, e->ncandidates * sizeof(m.candidates[0]));
 	/* the lease that we believe to hold: without it, or with one of before, we are somebody new */
-	if (e->registered || e->saved)
+	if (e->holds || e->saved)
 		m.has |= CTL_BIT(CTL_LEASE);
-	if (!e->registered && e->saved)
+	if (!e->holds && e->saved)
 		m.flags = CTL_REGISTER_SAVED;
 	return enrol_request_due(e, &e->reg, now, &m, out);
 }
@@ -254,6 +278,7 @@ static void fill_lease(const struct enrol *e, struct enrol_output *out)
 static void fill_text(const struct enrol *e, struct enrol_output *out)
 {
 	out->fatal = e->fatal;
+	out->taken = e->refused_code == CTL_REFUSED_TAKEN;
 	snprintf(out->text, sizeof(out->text), "%s", e->text);
 }
 

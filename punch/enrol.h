@@ -22,13 +22,22 @@ struct enrol_config {
 		prefix6; /* from the token: a lease or roster entry outside is refused */
 	/* The lease of an earlier start (number, granted, MAC), shown to a rendezvous that lost it; or NULL. */
 	const struct lease *saved;
+	/*
+	 * One of several rendezvous of the network: it is asked for a lease only by enrol_claim(), and
+	 * that it has no room or speaks another version is not the end.
+	 */
+	bool several;
 };
 
 struct enrol *enrol_new(const struct enrol_config *cfg);
 void enrol_free(struct enrol *e);
 
-/* A (new) session with the rendezvous is up: register on it now. */
+/* A (new) session with the rendezvous is up: register on it now, if there is a lease or one may be asked for. */
 void enrol_session_up(struct enrol *e, nsec now);
+/* `several`: ask for a lease from now on. */
+void enrol_claim(struct enrol *e, nsec now);
+/* The lease that we hold, by the word of another rendezvous: this one is shown it. */
+void enrol_show(struct enrol *e, nsec now, const struct lease *l);
 /* Our candidates or our Trino's facts: registered anew when they changed, at most twice a second. */
 void enrol_set_candidates(struct enrol *e, nsec now, const struct endpoint *c, size_t n);
 void enrol_set_trino(struct enrol *e, nsec now, const struct trino_facts *f);
@@ -60,7 +69,7 @@ struct enrol_output {
 	struct lease lease;
 	uint8_t psk[32];
 	struct endpoint observed;
-	bool fatal;
+	bool fatal, taken; /* taken: another node holds the id */
 	char text[200];
 	struct roster_entry entry;
 	member_number number;
@@ -69,6 +78,10 @@ struct enrol_output {
 };
 
 bool enrol_poll(struct enrol *e, nsec now, struct enrol_output *out);
+/* Whom it lists under this number now; NULL: nobody. Valid until the next call. */
+const struct roster_entry *enrol_member(const struct enrol *e, member_number number);
+/* It has been silent for long, and others have not: what it listed is gone, and asked for anew when it is back. */
+void enrol_forget_roster(struct enrol *e);
 nsec enrol_deadline(const struct enrol *e);
 
 /* What is left of a roster entry that was kept, after the same look as at a rendezvous' word; false: nothing. */

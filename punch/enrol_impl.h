@@ -85,7 +85,9 @@ struct enrol {
 	size_t ncandidates;
 	struct trino_facts trino;
 
-	bool up; /* there was a session */
+	bool several, claiming; /* asks for a lease that it does not hold */
+	bool holds;		/* `lease` is ours, whoever granted it */
+	bool up;		/* there was a session */
 	bool registered;
 	bool saved; /* `lease` is of an earlier start, as long as none was granted */
 	bool leaving;

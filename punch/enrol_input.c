@@ -67,7 +67,7 @@ static enum drop input_grant(struct enrol *e, nsec now, const struct ctl_msg *m)
 		       memcmp(e->lease.routes, m->lease.routes, sizeof(e->lease.routes)) != 0 ||
 		       memcmp(e->psk, m->psk, 32) != 0;
 	answered(e, &e->reg, now);
-	e->registered = true;
+	e->registered = e->holds = true;
 	e->saved = false;
 	e->refused_at = 0;
 	e->lease = m->lease;
@@ -95,14 +95,17 @@ static enum drop input_refuse(struct enrol *e, nsec now, const struct ctl_msg *m
 		answered(e, &e->reg, now);
 		e->reg.next = now + (m->code == CTL_REFUSED_STORE ? RETRY_STORE : RETRY_WAIT);
 	}
-	refused(e, now, m->code, m->fatal && !e->leaving);
+	bool fatal =
+		m->fatal && !e->leaving &&
+		!(e->several && (m->code == CTL_REFUSED_FULL || m->code == CTL_REFUSED_VERSION));
+	refused(e, now, m->code, fatal);
 	return DROP_NONE;
 }
 
 static enum drop input_replaced(struct enrol *e, const struct ctl_msg *m)
 {
 	/* without a lease it means a process before us: our own claim is on its way */
-	if (!e->registered)
+	if (!e->holds)
 		return DROP_FRAME_UNEXPECTED;
 	memcpy(e->text, m->text, sizeof(e->text));
 	e->fatal = true;
@@ -172,7 +175,7 @@ static void other_version(struct enrol *e, nsec now, const struct ctl_msg *m)
 			 "the rendezvous speaks control version %u, this node version %u: update "
 			 "the %s",
 			 m->version, CTL_VERSION, m->version > CTL_VERSION ? "node" : "rendezvous");
-	refused(e, now, CTL_REFUSED_VERSION, !e->registered && !e->leaving);
+	refused(e, now, CTL_REFUSED_VERSION, !e->registered && !e->leaving && !e->several);
 }
 
 enum drop enrol_input(struct enrol *e, nsec now, const uint8_t *p, size_t len)

@@ -159,6 +159,20 @@ static void apply(struct enrol *e, const struct ctl_msg *m)
 	}
 }
 
+const struct roster_entry *enrol_member(const struct enrol *e, member_number number)
+{
+	const struct known *k = enrol_roster_find(e, number);
+	return k ? &k->e : NULL;
+}
+
+void enrol_forget_roster(struct enrol *e)
+{
+	for (size_t i = 0; i < e->roster.n; i++)
+		set_gone(e, &e->roster.v[i]);
+	e->have = (struct ctl_roster){ 0 };
+	e->get.active = false; /* the next answer begins a whole sweep */
+}
+
 /* --- sweeps --- */
 
 static bool roster_eq(const struct ctl_roster *a, const struct ctl_roster *b)

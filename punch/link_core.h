@@ -145,7 +145,7 @@ struct links {
 struct relay_hop *links_relay_at(struct links *ls, const struct endpoint *at); /* or NULL */
 /* (Re)sets the relay's slot to the relay in use, and asks over it whether it works. */
 void link_point_at_relay(struct link *l, nsec now);
-void link_relay_failed(struct link *l, nsec now);   /* the next one's turn */
+void link_relay_failed(struct link *l, nsec now); /* the next one's turn */
 void link_relay_answered(struct link *l);
 /* The relay at `path`, or the one in use where that is gone: `path` says which. NULL: none. */
 const struct relay_hop *link_relay_for(const struct link *l, struct path *path);

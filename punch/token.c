@@ -25,6 +25,8 @@ enum field {
 	FIELD_ADMISSION = 6,  /* [32] */
 	FIELD_EXPIRES = 7,    /* be64 seconds since 1970 */
 	FIELD_ONLY_FOR = 8,   /* text */
+	/* 9 is for what admits */
+	FIELD_MORE_KEYS = 10, /* [32] for the second RENDEZVOUS, and each further one */
 	FIELD_END,
 };
 
@@ -67,6 +69,21 @@ static bool token_prefix_valid(const struct prefix *p)
 	return addr_eq(&canonical.addr, &p->addr);
 }
 
+/* One each, and no two the same. */
+static bool keys_valid(const struct token *t)
+{
+	if (t->nmore_keys && t->nmore_keys + 1 != t->nrendezvous)
+		return false;
+	for (unsigned i = 0; i < token_count(t); i++) {
+		if (sodium_is_zero(token_key(t, i), 32))
+			return false;
+		for (unsigned k = 0; k < i; k++)
+			if (memcmp(token_key(t, i), token_key(t, k), 32) == 0)
+				return false;
+	}
+	return true;
+}
+
 static bool token_valid(const struct token *t)
 {
 	if (!network_name_valid(t->network) || t->nprefixes == 0 ||
@@ -81,7 +98,7 @@ static bool token_valid(const struct token *t)
 			return false;
 	if (t->only_for[0] && !worker_id_valid(t->only_for))
 		return false;
-	return !sodium_is_zero(t->key, 32) && !sodium_is_zero(t->admission, 32);
+	return keys_valid(t) && !sodium_is_zero(t->admission, 32);
 }
 
 /* --- reading --- */
@@ -130,6 +147,15 @@ static bool read_secret(struct rd *r, uint8_t out[static 32])
 	return rd_done(r);
 }
 
+static bool read_more_keys(struct rd *r, struct token *t)
+{
+	t->nmore_keys = r->left / 32;
+	if (t->nmore_keys == 0 || t->nmore_keys > ARRAY_SIZE(t->more_keys))
+		return false;
+	rd_bytes(r, t->more_keys, t->nmore_keys * 32);
+	return rd_done(r);
+}
+
 static bool read_field(struct tlv *f, struct token *t)
 {
 	struct rd *r = &f->value;
@@ -150,6 +176,8 @@ static bool read_field(struct tlv *f, struct token *t)
 		return read_expires(r, t);
 	case FIELD_ONLY_FOR:
 		return read_text(r, t->only_for, sizeof(t->only_for));
+	case FIELD_MORE_KEYS:
+		return read_more_keys(r, t);
 	case FIELD_END:
 		break;
 	}
@@ -161,7 +189,7 @@ static enum token_error read_fields(struct rd *r, struct token *t)
 	unsigned seen = 0;
 	struct tlv f;
 	while (rd_tlv(r, &f)) {
-		if (f.type == 0 || f.type >= FIELD_END) {
+		if (f.type == 0 || f.type == 9 || f.type >= FIELD_END) {
 			if (f.critical)
 				return TOKEN_CRITICAL;
 			continue;
@@ -312,6 +340,8 @@ static void write_binary(struct wr *w, const struct token *t)
 	}
 	if (t->only_for[0])
 		wr_tlv(w, FIELD_ONLY_FOR, t->only_for, strlen(t->only_for));
+	if (t->nmore_keys)
+		wr_tlv(w, FIELD_MORE_KEYS, t->more_keys, t->nmore_keys * 32);
 }
 
 static size_t write_text(const struct wr *w, char *out, size_t cap)
@@ -337,6 +367,16 @@ size_t token_write(const struct token *t, char *out, size_t cap)
 	size_t n = write_text(&w, out, cap);
 	sodium_memzero(bin, sizeof(bin));
 	return n;
+}
+
+unsigned token_count(const struct token *t)
+{
+	return 1 + (unsigned)t->nmore_keys;
+}
+
+const uint8_t *token_key(const struct token *t, unsigned i)
+{
+	return i == 0 ? t->key : t->more_keys[i - 1];
 }
 
 void token_fingerprint(const struct token *t, char out[static TOKEN_FINGERPRINT_LEN])

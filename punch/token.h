@@ -30,7 +30,13 @@ struct token {
 	size_t nprefixes;
 	struct token_rendezvous rendezvous[TOKEN_MAX_RENDEZVOUS];
 	size_t nrendezvous;
-	uint8_t key[32];	/* the rendezvous' static X25519 key */
+	uint8_t key[32]; /* the (first) rendezvous' static X25519 key */
+	/*
+	 * With more of them rendezvous[i] is the one of key i, the first of which is `key`; without,
+	 * all of rendezvous[] are addresses of the only one.
+	 */
+	uint8_t more_keys[TOKEN_MAX_RENDEZVOUS - 1][32];
+	size_t nmore_keys;
 	uint8_t tls_sha256[32]; /* zeros: none */
 	uint8_t admission[32];	/* the PSK of the first handshake */
 	int64_t expires;	/* seconds since 1970, 0: never */
@@ -52,6 +58,9 @@ MUST_CHECK enum token_error token_parse(const char *text, struct token *out, uns
 const char *token_error_text(enum token_error e);
 /* The text with its NUL; 0 where it does not fit or a field is impossible. */
 size_t token_write(const struct token *t, char *out, size_t cap);
+/* How many rendezvous there are, and the key of each. */
+unsigned token_count(const struct token *t);
+const uint8_t *token_key(const struct token *t, unsigned i);
 void token_fingerprint(const struct token *t, char out[static TOKEN_FINGERPRINT_LEN]);
 void token_wipe(struct token *t);
 

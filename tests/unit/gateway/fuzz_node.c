@@ -264,7 +264,7 @@ static void rendezvous_lies(struct rd *r)
 	if (!n)
 		return;
 	lied = true;
-	(void)join_control(n, s.now, text, len);
+	(void)join_control(n->join.c[0].peer, s.now, text, len);
 }
 
 static void change(struct rd *r)
@@ -284,7 +284,7 @@ static void change(struct rd *r)
 		node_set_candidates(n, s.now, e, what >> 4 & 3);
 		break;
 	case 2:
-		node_resolved(n, s.now, e, what >> 4 & 3);
+		node_resolved(n, s.now, 0, e, what >> 4 & 3);
 		break;
 	case 3:
 		node_flush(n, s.now);

@@ -86,8 +86,8 @@ static void lie(struct rd *r)
 	uint8_t text[400];
 	uint32_t len = rd_be16(r) % sizeof(text);
 	rd_bytes(r, text, len);
-	if (n && n->join.rendezvous->path.remote.port)
-		(void)out_frame(n->join.rendezvous, s.now, &n->join.rendezvous->path, text, len,
+	if (n && n->join.c[0].peer->path.remote.port)
+		(void)out_frame(n->join.c[0].peer, s.now, &n->join.c[0].peer->path, text, len,
 				(len + 15u) & ~15u);
 }
 

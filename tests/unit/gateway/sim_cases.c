@@ -228,7 +228,7 @@ static bool seen_in_ipv4(struct sim *s)
 {
 	bool all = true;
 	for (unsigned i = 0; i < s->nhosts; i++)
-		all &= addr_is_v4(&node_rendezvous(s->hosts[i].node)->addr);
+		all &= addr_is_v4(&node_rendezvous(s->hosts[i].node, 0)->addr);
 	return all;
 }
 

@@ -387,7 +387,7 @@ static void resolve(struct sim_host *h)
 	struct endpoint e[2] = { h->sim->net.rendezvous, h->sim->net.rendezvous6 };
 	bool v6 = h->sim->net.hosts[h->index].inside6.port;
 	h->resolve_at = NSEC_NEVER;
-	node_resolved(h->node, h->sim->now, e, v6 ? 2 : 1);
+	node_resolved(h->node, h->sim->now, 0, e, v6 ? 2 : 1);
 }
 
 void sim_tick_host(struct sim_host *h)

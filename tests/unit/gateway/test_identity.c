@@ -195,7 +195,7 @@ static void test_restart_without_rendezvous(void **state)
 	world_run(w, 40 * SEC);
 	assert_false(a->refused || a->replaced || a->lease_changed);
 	struct enrol_info e;
-	node_enrol_info(a->node, &e);
+	node_enrol_info(a->node, 0, &e);
 	assert_true(e.registered && talk(w, a, b));
 	world_free(w);
 }

@@ -248,9 +248,9 @@ static void test_members_hear_of_a_start(void **state)
 	s.rdv_tap = NULL;
 	for (unsigned i = 0; i < NODES; i++) {
 		/* the last session came to be under the other secret */
-		struct join *j = &s.hosts[i].node->join;
-		wg_peer_set_psk(j->rendezvous->wg, s.token.admission);
-		join_session_up(s.hosts[i].node, s.now);
+		struct peer *rdv = s.hosts[i].node->join.c[0].peer;
+		wg_peer_set_psk(rdv->wg, s.token.admission);
+		join_session_up(rdv, s.now, &rdv->path.remote);
 	}
 	sim_run(&s, 5 * SEC); /* the renewals of 20 s are far away */
 	sim_rdv_start(&s);
@@ -270,7 +270,7 @@ static void test_path_comes_back(void **state)
 	uint8_t key[32];
 	struct path path;
 	(void)state;
-	wg_peer_derive(a->node->join.rendezvous->wg, "warren relay", key);
+	wg_peer_derive(a->node->join.c[0].peer->wg, "warren relay", key);
 	links_set_relay(node_links(a->node), s.now, 0, NULL, key);
 	sim_tick_host(a);
 	assert_false(peer_path(sim_peer(a, b), &path));

@@ -307,7 +307,7 @@ static void test_rendezvous_stays_where_its_name_says(void **state)
 	world_run(w, 3 * NSEC_PER_SEC);
 	w->tap = detour;
 	world_run(w, 30 * NSEC_PER_SEC);
-	assert_true(endpoint_eq(node_rendezvous(a->node), &w->rdv_at));
+	assert_true(endpoint_eq(node_rendezvous(a->node, 0), &w->rdv_at));
 	world_free(w);
 }
 

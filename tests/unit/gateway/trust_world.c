@@ -166,6 +166,7 @@ static void node_says(void *ctx, const struct node_note *note)
 	h->up |= note->event == NODE_UP;
 	h->refused |= note->event == NODE_REFUSED;
 	h->fatal |= note->event == NODE_REFUSED && note->fatal;
+	h->resolves += note->event == NODE_RESOLVE;
 	h->replaced |= note->event == NODE_REPLACED;
 	h->lease_changed |= note->event == NODE_LEASE_CHANGED;
 	h->keys_twice += note->event == NODE_KEY_TWICE;
@@ -205,7 +206,7 @@ struct host *world_node(struct world *w, unsigned i, const char *id, uint8_t key
 	assert_non_null(h->node);
 	node_set_wall(h->node, WORLD_WALL);
 	node_set_candidates(h->node, w->now, &h->at, 1);
-	node_resolved(h->node, w->now, &w->rdv_at, 1);
+	node_resolved(h->node, w->now, 0, &w->rdv_at, 1);
 	return h;
 }
 

@@ -40,6 +40,7 @@ struct host {
 	unsigned packets; /* that its TUN got */
 	uint8_t last[WORLD_MTU];
 	unsigned to_rendezvous; /* initiations sent there */
+	unsigned resolves;	/* times that it asked for addresses */
 };
 
 struct world {

@@ -21,7 +21,8 @@
 
 enum { SELF = 1, PEER = 2, RELAY = 0, SENT_MAX = 512 };
 
-extern const uint8_t outer_key[OUTER_KEY_LEN], relay_key[RELAY_KEY_LEN];
+extern const uint8_t outer_key[OUTER_KEY_LEN], relay_key[RELAY_KEY_LEN],
+	second_relay_key[RELAY_KEY_LEN];
 
 struct sent {
 	nsec at;

@@ -6,8 +6,6 @@
 #define SECOND "203.0.113.2:7777"
 #define THIRD "203.0.113.3:7777"
 
-static const uint8_t second_key[RELAY_KEY_LEN] = { 8 };
-
 static void set(unsigned i, const char *at, const uint8_t key[static RELAY_KEY_LEN])
 {
 	struct endpoint e = ep(at);
@@ -17,7 +15,7 @@ static void set(unsigned i, const char *at, const uint8_t key[static RELAY_KEY_L
 static void set_both(void)
 {
 	set(0, FIRST, relay_key);
-	set(1, SECOND, second_key);
+	set(1, SECOND, second_relay_key);
 }
 
 static bool relays_over(const char *at)
@@ -105,16 +103,16 @@ static void test_all_are_heard(void **state)
 	(void)state;
 	set_both();
 	assert_int_equal(unwrap(FIRST, relay_key, 100), DROP_NONE);
-	assert_int_equal(unwrap(SECOND, second_key, 100), DROP_NONE);
-	assert_int_equal(unwrap(SECOND, second_key, 100), DROP_RELAY_REPLAY);
+	assert_int_equal(unwrap(SECOND, second_relay_key, 100), DROP_NONE);
+	assert_int_equal(unwrap(SECOND, second_relay_key, 100), DROP_RELAY_REPLAY);
 	assert_int_equal(unwrap(SECOND, relay_key, 101), DROP_RELAY_BAD_MAC);
-	assert_int_equal(unwrap(FIRST, second_key, 101), DROP_RELAY_BAD_MAC);
+	assert_int_equal(unwrap(FIRST, second_relay_key, 101), DROP_RELAY_BAD_MAC);
 	assert_int_equal(unwrap(THIRD, relay_key, 101), DROP_RELAY_REFUSED);
 	struct endpoint e = ep(SECOND);
-	links_set_relay(t.ls, t.now, 1, NULL, second_key);
-	assert_int_equal(unwrap(SECOND, second_key, 102), DROP_RELAY_REFUSED);
-	links_set_relay(t.ls, t.now, 1, &e, second_key);
-	assert_int_equal(unwrap(SECOND, second_key, 100), DROP_RELAY_REPLAY);
+	links_set_relay(t.ls, t.now, 1, NULL, second_relay_key);
+	assert_int_equal(unwrap(SECOND, second_relay_key, 102), DROP_RELAY_REFUSED);
+	links_set_relay(t.ls, t.now, 1, &e, second_relay_key);
+	assert_int_equal(unwrap(SECOND, second_relay_key, 100), DROP_RELAY_REPLAY);
 	/* and a question that came over one is answered over that one */
 	forget();
 	struct outer_msg m = peer_msg(OUTER_TYPE_PING);
@@ -139,10 +137,10 @@ static void test_moves(void **state)
 	set(0, THIRD, relay_key);
 	assert_true(relays_over(THIRD));
 	link_relay_header(t.l, &e, p, 40);
-	assert_true(relay_mac_ok(p, sizeof(p), second_key));
+	assert_true(relay_mac_ok(p, sizeof(p), second_relay_key));
 	links_set_relay(t.ls, t.now, 0, NULL, relay_key);
 	assert_true(relays_over(SECOND));
-	links_set_relay(t.ls, t.now, 1, NULL, second_key);
+	links_set_relay(t.ls, t.now, 1, NULL, second_relay_key);
 	assert_null(link_path(t.l));
 	set(3, FIRST, relay_key);
 	assert_true(relays_over(FIRST));
@@ -152,10 +150,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, fresh, done)
 	const struct CMUnitTest tests[] = {
-		T(test_dead_relay),
-		T(test_first_never_answers),
-		T(test_all_dead),
-		T(test_all_are_heard),
+		T(test_dead_relay), T(test_first_never_answers),
+		T(test_all_dead),   T(test_all_are_heard),
 		T(test_moves),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

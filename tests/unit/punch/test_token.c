@@ -60,6 +60,9 @@ static void assert_token_eq(const struct token *a, const struct token *b)
 	assert_memory_equal(a->key, b->key, 32);
 	assert_memory_equal(a->tls_sha256, b->tls_sha256, 32);
 	assert_memory_equal(a->admission, b->admission, 32);
+	assert_int_equal(a->nmore_keys, b->nmore_keys);
+	for (unsigned i = 0; i < token_count(a); i++)
+		assert_memory_equal(token_key(a, i), token_key(b, i), 32);
 	assert_int_equal(a->expires, b->expires);
 	assert_string_equal(a->only_for, b->only_for);
 }
@@ -277,6 +280,49 @@ static void test_impossible_values(void **state)
 	(void)state;
 }
 
+/* A key for each of several rendezvous. */
+static void test_several(void **state)
+{
+	char text[TOKEN_TEXT_MAX];
+	struct token t = sample(), got;
+	(void)state;
+	assert_int_equal(token_count(&t), 1);
+	t.nmore_keys = 1;
+	memset(t.more_keys[0], 0x22, 32);
+	assert_true(token_write(&t, text, sizeof(text)) > 0);
+	assert_int_equal(token_parse(text, &got, NULL), TOKEN_OK);
+	assert_token_eq(&got, &t);
+	assert_int_equal(token_count(&got), 2);
+	t.nrendezvous = 4;
+	t.nmore_keys = 3;
+	for (unsigned i = 2; i < 4; i++) {
+		t.rendezvous[i] = t.rendezvous[0];
+		memset(t.more_keys[i - 1], 0x22 + (int)i, 32);
+	}
+	assert_true(token_write(&t, text, sizeof(text)) > 0);
+	assert_int_equal(token_parse(text, &got, NULL), TOKEN_OK);
+	assert_token_eq(&got, &t);
+	struct token bad = t;
+	bad.nrendezvous = 3, assert_unwritable(&bad); /* a key without a host */
+	bad = t, bad.nmore_keys = 2, assert_unwritable(&bad);
+	bad = t, memcpy(bad.more_keys[2], t.key, 32), assert_unwritable(&bad); /* one twice */
+	bad = t, memset(bad.more_keys[1], 0, 32), assert_unwritable(&bad);
+}
+
+static void test_keys_cut(void **state)
+{
+	uint8_t bin[2048], keys[160];
+	size_t len = sample_bytes(bin, sizeof(bin));
+	(void)state;
+	memset(keys, 0x33, sizeof(keys));
+	for (size_t n = 0; n <= sizeof(keys); n++) {
+		struct wr w = wr_of(bin + len, sizeof(bin) - len);
+		wr_tlv(&w, 10, keys, n);
+		assert_int_equal(parse_bytes(bin, len + w.len, NULL),
+				 n == 32 ? TOKEN_OK : TOKEN_INVALID);
+	}
+}
+
 static void test_fingerprint(void **state)
 {
 	struct token t = sample();
@@ -376,6 +422,7 @@ int main(void)
 		cmocka_unit_test(test_white_space),    cmocka_unit_test(test_each_truncation),
 		cmocka_unit_test(test_each_bit),       cmocka_unit_test(test_too_long),
 		cmocka_unit_test(test_unknown_fields), cmocka_unit_test(test_repeated_fields),
+		cmocka_unit_test(test_several),	       cmocka_unit_test(test_keys_cut),
 		cmocka_unit_test(test_versions),       cmocka_unit_test(test_impossible_values),
 		cmocka_unit_test(test_fingerprint),    cmocka_unit_test(test_texts),
 		cmocka_unit_test(test_worker_ids),     cmocka_unit_test(test_numbers),
