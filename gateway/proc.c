@@ -61,9 +61,13 @@ int chan_recv(int chan, struct chan_msg *m, int *fd)
 	*fd = -1;
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -1;
-	if (n != sizeof(*m))
-		return -1;
 	*fd = fd_of(&h);
+	if (n != sizeof(*m)) {
+		if (*fd >= 0)
+			close(*fd);
+		*fd = -1;
+		return -1;
+	}
 	m->ip[sizeof(m->ip) - 1] = m->ip6[sizeof(m->ip6) - 1] = 0;
 	return 1;
 }
