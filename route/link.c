@@ -49,8 +49,8 @@ static void see_number(void *ctx, struct nlmsghdr *h)
 	int32_t *number = ctx;
 	struct nlattr *tb[NETNSA_MAX + 1] = { 0 };
 	if (h->nlmsg_type == RTM_NEWNSID &&
-	    nlmsg_parse(h, sizeof(struct rtgenmsg), tb, NETNSA_MAX, NULL) == 0 && tb[NETNSA_NSID])
-		*number = nla_get_s32(tb[NETNSA_NSID]);
+	    nlmsg_parse(h, sizeof(struct rtgenmsg), tb, NETNSA_MAX, NULL) == 0)
+		*number = (int32_t)rtnl_u32(tb[NETNSA_NSID], (uint32_t)*number);
 }
 
 /* The kernel gave it one when the device moved there. */
