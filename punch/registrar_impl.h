@@ -203,6 +203,7 @@ struct registrar {
 	struct notice notices[MAX_NOTICES];
 	size_t first_notice, nnotices;
 	struct intro *intros, *free_intros;
+	size_t nintros; /* that were ever in use */
 	struct intro *intro_buckets[INTRO_BUCKETS];
 	uint32_t next_intro;
 };

@@ -16,14 +16,22 @@ static const nsec repeat_at[] = { 0, 250 * NSEC_PER_MSEC, 1000 * NSEC_PER_MSEC }
 bool registrar_intro_init(struct registrar *r)
 {
 	r->intros = calloc(MAX_INTROS, sizeof(*r->intros));
-	if (!r->intros)
-		return false;
-	for (size_t i = 0; i < MAX_INTROS; i++) {
-		r->intros[i].timer.kind = TIMER_INTRO;
-		r->intros[i].next = r->free_intros;
-		r->free_intros = &r->intros[i];
+	return r->intros;
+}
+
+/* NULL: all are in use. One that never was is not touched before: most networks need few. */
+static struct intro *intro_take(struct registrar *r)
+{
+	struct intro *i = r->free_intros;
+	if (i) {
+		r->free_intros = i->next;
+		return i;
 	}
-	return true;
+	if (r->nintros == MAX_INTROS)
+		return NULL;
+	i = &r->intros[r->nintros++];
+	i->timer.kind = TIMER_INTRO;
+	return i;
 }
 
 static struct intro **intro_bucket(struct registrar *r, member_number a, member_number b)
@@ -46,10 +54,8 @@ static void introduce(struct registrar *r, nsec now, member_number a, member_num
 	struct intro **head = intro_bucket(r, a, b), *i = *head;
 	while (i && (i->a != a || i->b != b))
 		i = i->next;
-	if (i || !r->free_intros)
+	if (i || !(i = intro_take(r)))
 		return; /* under way, or too many: the member asks again */
-	i = r->free_intros;
-	r->free_intros = i->next;
 	i->next = *head;
 	*head = i;
 	i->a = a;
