@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Two devices under a hostile network. The input is a list of steps: raw bytes into either door of
- * either end, true messages of the ends delivered, mangled, again or never, so often that it is a load, time,
+ * either end, true messages of the ends delivered, mangled, again or never, floods that came before, time,
  * requests, a peer that is forgotten and comes again as a stranger. Whatever comes, nothing crashes,
  * and what is opened without error was sealed by the other end.
  */
 #include "base/bytes.h"
-#include "crypto/wg.h"
+#include "crypto/core.h"
 
 #include <sodium.h>
 #include <stdlib.h>
 
-enum { MAIL = 16, MAX = 512, MARK = 0x5a, FLOOD = 300, FLOODS = 2, STEPS = 200 };
+enum { MAIL = 16, MAX = 512, MARK = 0x5a, STEPS = 200 };
+/* The bucket that counts is empty for so long after it. */
+#define FLOOD (300 * NSEC_PER_MSEC)
 
 struct mail {
 	uint8_t b[MAX];
@@ -22,7 +24,7 @@ struct mail {
 static struct wg *wg[2];
 static struct wg_peer *peer[2];
 static struct mail mail[MAIL];
-static unsigned n_mail, floods; /* of this input: they are slow */
+static unsigned n_mail;
 static nsec now;
 static uint64_t state;
 
@@ -48,31 +50,6 @@ static void must(bool ok)
 {
 	if (!ok)
 		abort();
-}
-
-/*
- * In place of the curve, which would take nearly all of the fuzzer's time: what two keys have in common is
- * the same from both sides.
- */
-static int exclusive_or(uint8_t *out, const uint8_t *priv, const uint8_t *other)
-{
-	uint8_t key[WG_KEY_LEN];
-	memcpy(key, priv, sizeof(key));
-	wg_key_clamp(key);
-	for (unsigned i = 0; i < sizeof(key); i++)
-		out[i] = key[i] ^ other[i];
-	return 0;
-}
-
-int crypto_scalarmult(unsigned char *q, const unsigned char *k, const unsigned char *p)
-{
-	return sodium_is_zero(p, WG_KEY_LEN) ? -1 : exclusive_or(q, k, p);
-}
-
-int crypto_scalarmult_base(unsigned char *q, const unsigned char *k)
-{
-	static const uint8_t base[WG_KEY_LEN] = { 9 };
-	return exclusive_or(q, k, base);
 }
 
 static void post(int to, const uint8_t *p, size_t len)
@@ -108,17 +85,42 @@ static void handshake_in(int to, const uint8_t *p, size_t len)
 	free(copy);
 }
 
+static void check_opened(int to, const struct wg_packet *k, size_t len)
+{
+	must(!k->confirmed || k->peer);
+	must((k->drop == DROP_NONE) == (k->peer != NULL));
+	if (k->drop == DROP_NONE)
+		must(k->peer == peer[to] && k->len + WG_OVERHEAD == len &&
+		     (!k->len || k->data[WG_DATA_HEADER_LEN] == MARK));
+}
+
 static void data_in(int to, const uint8_t *p, size_t len)
 {
 	uint8_t *copy = copy_of(p, len);
 	struct wg_packet k = { .data = copy, .len = (uint32_t)len };
 	wg_open(wg[to], now, &k, 1);
-	must(!k.confirmed || k.peer);
-	must((k.drop == DROP_NONE) == (k.peer != NULL));
-	if (k.drop == DROP_NONE)
-		must(k.peer == peer[to] && k.len + WG_OVERHEAD == len &&
-		     (!k.len || copy[WG_DATA_HEADER_LEN] == MARK));
+	check_opened(to, &k, len);
 	free(copy);
+}
+
+/* All that lies there for this end, at once. */
+static void batch_in(int to)
+{
+	struct wg_packet k[MAIL];
+	size_t len[MAIL], n = 0;
+	for (int i = 0; i < MAIL; i++) {
+		if (mail[i].to != to || mail[i].len == 0)
+			continue;
+		len[n] = mail[i].len;
+		k[n] = (struct wg_packet){ .data = copy_of(mail[i].b, len[n]),
+					   .len = (uint32_t)len[n] };
+		n++;
+	}
+	wg_open(wg[to], now, k, n);
+	for (size_t i = 0; i < n; i++) {
+		check_opened(to, &k[i], len[i]);
+		free(k[i].data);
+	}
 }
 
 static void deliver(int to, const uint8_t *p, size_t len)
@@ -150,8 +152,11 @@ static void seal(int from, size_t len)
 			       .len = (uint32_t)len,
 			       .padded = wg_padded((uint32_t)len, 400) };
 	memset(b + WG_DATA_HEADER_LEN, MARK, len);
-	if (wg_seal(wg[from], peer[from], now, &k, 1) != DROP_NONE)
+	bool can = wg_can_send(peer[from], now);
+	if (wg_seal(wg[from], peer[from], now, &k, 1) != DROP_NONE) {
+		must(!can);
 		return;
+	}
 	must(wg_sent_of_late(peer[from], b));
 	post(1 - from, b, k.len);
 }
@@ -165,10 +170,27 @@ static struct wg_peer *adopt(void *user, const uint8_t pub[static WG_KEY_LEN])
 	return peer[end];
 }
 
+static bool forgetful; /* when it is asked next */
+
 static void forget(int end)
 {
 	wg_peer_remove(wg[end], peer[end]);
 	peer[end] = NULL;
+}
+
+/* The owner may do that while a message is looked at. */
+static void before_handshake(void *user, nsec at)
+{
+	int end = user == &wg[1];
+	must(at == now);
+	if (forgetful && peer[end])
+		forget(end);
+	forgetful = false;
+}
+
+static void before_response(void *user, struct wg_peer *p)
+{
+	must(p == peer[user == &wg[1]]);
 }
 
 /* What only a peer can be asked for. */
@@ -220,7 +242,12 @@ static void step(struct rd *r)
 		deliver(m.to, m.b, m.len);
 		break;
 	case 3:
-		for (unsigned i = op & 0x40 && floods++ < FLOODS ? FLOOD : 1; i; i--)
+		if (op & 0x40) /* as after so many messages that were worth a handshake */
+			wg[m.to]->checker.load.full_at = now + FLOOD;
+		forgetful = op & 0x20;
+		if (op & 0x10)
+			batch_in(end);
+		else
 			deliver(m.to, m.b, m.len);
 		break;
 	case 4:
@@ -237,13 +264,17 @@ static void begin(void)
 	static struct randombytes_implementation fixed = { .implementation_name = fixed_name,
 							   .random = fixed_random,
 							   .buf = fixed_buf };
-	struct wg_config cfg = { .max_peers = 2, .adopt = adopt };
+	struct wg_config cfg = { .max_peers = 2,
+				 .adopt = adopt,
+				 .before_handshake = before_handshake,
+				 .before_response = before_response };
 	randombytes_set_implementation(&fixed);
 	must(sodium_init() >= 0);
 	cfg.aead = aead_choose(NULL);
 	state = 1;
 	now = NSEC_PER_SEC;
-	n_mail = floods = 0;
+	n_mail = 0;
+	forgetful = false;
 	memset(mail, 0, sizeof(mail));
 	for (int i = 0; i < 2; i++) {
 		uint8_t priv[WG_KEY_LEN];
@@ -253,6 +284,7 @@ static void begin(void)
 		wg_key_generate(priv);
 		wg_set_private_key(wg[i], priv);
 	}
+	wg_set_mark(wg[1], WG_MARK_MAX);
 	for (int i = 0; i < 2; i++) {
 		peer[i] = wg_peer_add(wg[i], wg_public_key(wg[1 - i]), NULL);
 		must(peer[i]);
