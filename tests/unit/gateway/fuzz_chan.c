@@ -226,7 +226,7 @@ static void helper_says(struct rd *r)
 	size_t len = sizeof(a);
 
 	memset(&a, 0, sizeof(a));
-	a.id = g.resolve_id - (how & 1);
+	a.id = g.resolve_id + (how & 1) * rd_u8(r) % 3u;
 	a.count = how >> 4;
 	for (unsigned i = 0; i < RESOLVE_MAX; i++)
 		a.at[i] = (struct endpoint){ .addr = addr_v4_u32(0xc0000200u + rd_u8(r)),
@@ -285,7 +285,7 @@ static void check(void)
 {
 	must(g.shim_have < sizeof(g.shim_line) && g.shim_out_len <= SHIM_OUT &&
 	     g.shim_out_at <= g.shim_out_len);
-	must(g.nresolved <= RESOLVE_MAX && g.resolve_left <= TOKEN_MAX_RENDEZVOUS);
+	must(g.resolving >> TOKEN_MAX_RENDEZVOUS == 0);
 	must(memchr(g.trino.environment, 0, sizeof(g.trino.environment)) != NULL);
 	must(memchr(g.trino.version, 0, sizeof(g.trino.version)) != NULL);
 }
@@ -335,10 +335,12 @@ static void begin(void)
 					  .joining = true,
 					  .trino = true };
 		snprintf(t->network, sizeof(t->network), "n");
-		t->nprefixes = t->nrendezvous = 1;
+		t->nprefixes = 1;
+		t->nrendezvous = 2;
 		must(prefix_parse("10.77.0.0/16", &t->prefixes[0]));
 		t->rendezvous[0] =
 			(struct token_rendezvous){ .host = "rv.example.com", .udp_port = 7777 };
+		t->rendezvous[1] = t->rendezvous[0];
 		t->key[0] = 9;
 	}
 	memset(&g, 0, offsetof(struct gw, shim_line));
