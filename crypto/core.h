@@ -186,6 +186,7 @@ struct wg_peer {
 	struct sessions sessions;
 
 	struct peer_timer timers[TIMER_KINDS];
+	uint16_t mark;	 /* 0: the device's */
 	nsec persistent; /* 0: off */
 	bool another_keepalive;
 	nsec silence_jitter; /* drawn anew with each session: the silence timer is armed all the time */

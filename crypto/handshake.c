@@ -44,13 +44,14 @@ static int64_t with_mark(int64_t ns, uint16_t mark)
  * TAI64N (paper 5.1): greater than any that we may have sent, so that a clock that steps back locks
  * nobody out.
  */
-static void next_timestamp(struct wg *wg, nsec now, uint8_t out[static TIMESTAMP_LEN])
+static void next_timestamp(struct wg *wg, nsec now, uint16_t mark,
+			   uint8_t out[static TIMESTAMP_LEN])
 {
 	int64_t ns = now + wg->wall_offset;
 	if (ns <= wg->last_timestamp)
 		ns = wg->last_timestamp + 1;
-	if (wg->mark)
-		ns = with_mark(ns, wg->mark);
+	if (mark)
+		ns = with_mark(ns, mark);
 	wg->last_timestamp = ns;
 	store_be64(out, ((uint64_t)1 << 62) + 10 + (uint64_t)(ns / NSEC_PER_SEC));
 	store_be32(out + 8, (uint32_t)(ns % NSEC_PER_SEC));
@@ -96,7 +97,7 @@ static bool write_initiation(struct wg_peer *p, nsec now, const uint8_t *ephemer
 	uint8_t timestamp[TIMESTAMP_LEN];
 
 	wg_key_public(ephemeral, m->ephemeral);
-	next_timestamp(wg, now, timestamp);
+	next_timestamp(wg, now, p->mark ? p->mark : wg->mark, timestamp);
 	noise_begin(n, prologue, PROLOGUE_LEN, p->pub);
 	return noise_write_1(n, (struct noise_pair){ ephemeral, m->ephemeral },
 			     (struct noise_pair){ wg->keys->priv, wg->keys->pub }, p->pub,
@@ -233,14 +234,16 @@ static enum drop take_initiation(const struct input *in, const struct msg_initia
 	uint8_t timestamp[TIMESTAMP_LEN];
 	enum drop why;
 	struct wg_peer *p = initiator_of(in, m, n, timestamp, &why);
+	uint16_t mark;
 
 	if (!p)
 		return why;
 	why = check_freshness(p, in->now, timestamp);
 	if (why != DROP_NONE)
 		return why;
+	mark = load_be16(timestamp + TIMESTAMP_LEN - 2);
 	if (in->wg->cfg.before_response)
-		in->wg->cfg.before_response(in->wg->cfg.user, p);
+		in->wg->cfg.before_response(in->wg->cfg.user, p, mark);
 	why = answer(in, p, m, n);
 	if (why != DROP_NONE)
 		return why;
@@ -253,7 +256,7 @@ static enum drop take_initiation(const struct input *in, const struct msg_initia
 	timers_any_received(p, in->now);
 	timers_any_sent(p, in->now);
 	in->reply->peer = p;
-	in->reply->mark = load_be16(timestamp + TIMESTAMP_LEN - 2);
+	in->reply->mark = mark;
 	return DROP_NONE;
 }
 

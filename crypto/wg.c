@@ -175,6 +175,12 @@ void wg_set_mark(struct wg *wg, uint16_t mark)
 
 /* --- peers --- */
 
+void wg_peer_set_mark(struct wg_peer *p, uint16_t mark)
+{
+	assert(mark <= WG_MARK_MAX);
+	p->mark = mark;
+}
+
 static struct wg_peer *peer_new(struct wg *wg, const uint8_t *pub, void *user)
 {
 	struct wg_peer *p = calloc(1, sizeof(*p));

@@ -49,9 +49,9 @@ struct wg_config {
 	struct wg_peer *(*adopt)(void *user, const uint8_t pub[static WG_KEY_LEN]);
 	/*
 	 * Called before message 2 is made for a known peer, so that the owner may set another PSK
-	 * (known before psk2). May be NULL.
+	 * (known before psk2). `mark` is the end of message 1's timestamp. May be NULL.
 	 */
-	void (*before_response)(void *user, struct wg_peer *peer);
+	void (*before_response)(void *user, struct wg_peer *peer, uint16_t mark);
 	/*
 	 * Called for an initiation or response that is worth more than a hash, before anything is
 	 * looked up: the owner may first work off what came before it (wg_open()). May be NULL.
@@ -101,6 +101,8 @@ struct wg_peer *wg_peer_add(struct wg *wg, const uint8_t pub[static WG_KEY_LEN],
 void wg_peer_remove(struct wg *wg, struct wg_peer *p);
 struct wg_peer *wg_peer_find(const struct wg *wg, const uint8_t pub[static WG_KEY_LEN]);
 void wg_peer_set_psk(struct wg_peer *p, const uint8_t psk[static WG_KEY_LEN]);
+/* Of the timestamps to this peer, in place of wg_set_mark()'s; 0: that one. At most WG_MARK_MAX. */
+void wg_peer_set_mark(struct wg_peer *p, uint16_t mark);
 void wg_peer_set_keepalive(struct wg *wg, struct wg_peer *p, nsec now,
 			   unsigned seconds);	     /* 0: off */
 const uint8_t *wg_peer_psk(const struct wg_peer *p); /* zeros: none. In the arena */

@@ -7,6 +7,9 @@
 
 int cmd_rendezvous(int argc, char **argv);
 int cmd_token(int argc, char **argv);
+/* `warren rendezvous rotate`, `remove` and `forget`. */
+bool cmd_admin_verb(const char *word);
+int cmd_admin(int argc, char **argv);
 int cmd_up(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_status(int argc, char **argv);

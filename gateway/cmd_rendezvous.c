@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `warren rendezvous` and `warren token`. */
+/* `warren rendezvous`; what is said to one that runs is in cmd_admin.c. */
 #include "gateway/cmd.h"
 #include "gateway/proc.h"
 #include "gateway/rdvproc.h"
@@ -19,20 +19,15 @@ static const enum setting rendezvous_settings[] = { SET_LISTEN,	     SET_PUBLIC,
 						    SET_AEAD,	     SET_LOG_LEVEL, SET_CONFIG,
 						    SETTING_COUNT };
 
-static const enum setting token_settings[] = { SET_STATE, SETTING_COUNT };
-
 static const char rendezvous_usage[] =
-	"usage: warren rendezvous --public HOST:PORT [--state DIR] [OPTIONS]\n\n"
+	"usage: warren rendezvous --public HOST:PORT [--state DIR] [OPTIONS]\n"
+	"       warren rendezvous rotate [--overlap DURATION] [--state DIR]\n"
+	"       warren rendezvous remove ID [--state DIR]\n"
+	"       warren rendezvous forget ID [--state DIR]\n\n"
 	"Introduces members to each other and relays for those that have no direct path. It sees "
 	"who\n"
 	"talks to whom, and no content. Runs on any host with a public UDP port, without "
 	"privilege.\n";
-
-static const char token_usage[] =
-	"usage: warren token --state DIR\n\n"
-	"Prints the join token of the rendezvous whose state is in DIR. It is a secret: who has it "
-	"may\n"
-	"join. Hand it over as WARREN_JOIN=TOKEN, or in a file as WARREN_JOIN=@FILE.\n";
 
 /* The IPv6 range: a unique local prefix (RFC 4193) that follows from the network's key. */
 static struct prefix ula_of(const uint8_t key[static 32])
@@ -147,42 +142,41 @@ static int load_state(const struct config *c, struct rdvproc_config *rc)
 	else if (err < 0)
 		fprintf(stderr, "warren: cannot keep state in %s: %s (choose another --state)\n",
 			dir, strerror(-err));
+	if (err == 0 && (err = rdv_admin_load(&rc->admission, dir)) < 0)
+		fprintf(stderr,
+			"warren: %s/admission cannot be read (%s): restore it; without it removed "
+			"nodes and old tokens could come back\n",
+			dir,
+			err == -EBADMSG ? "it is damaged, or of a newer release" : strerror(-err));
 	return err;
 }
 
-/* All secrets of the network follow from the one key, so that one file is all there is to keep. */
+/* All secrets of the network follow from the one key, so that `identity` and `admission` are all there is to keep. */
 static void derive_secrets(struct rdvproc_config *rc)
 {
-	const struct bytes_view none = { NULL, 0 };
 	struct rdv_config *core = &rc->core;
 
 	memcpy(core->private_key, rc->state.private_key, 32);
-	derive_key(core->private_key, "warren admission", none, none, core->admission);
-	derive_key(core->private_key, "warren registrar", none, none, core->registrar.secret);
+	rdv_admin_secrets(core->private_key, core->registrar.secret, core->registrar.plain);
+	core->registrar.admission = &rc->admission;
 	wg_key_public(core->private_key, rc->token.key);
-	memcpy(rc->token.admission, core->admission, 32);
 	core->registrar.prefix6 = ula_of(rc->token.key);
 	rc->token.prefixes[rc->token.nprefixes++] = core->registrar.prefix6;
 }
 
 static int write_token(struct rdvproc_config *rc)
 {
-	char text[TOKEN_TEXT_MAX], path[300];
-	size_t n = token_write(&rc->token, text, sizeof(text) - 1);
-	int err = -EINVAL;
-
-	if (n) {
-		snprintf(path, sizeof(path), "%s/token", rc->state.dir);
-		size_t len = strlen(text);
-		text[len] = '\n';
-		err = file_replace(path, text, len + 1);
-	}
-	sodium_memzero(text, sizeof(text));
+	struct rdv_admin a = { .dir = rc->state.dir,
+			       .secret = rc->core.registrar.secret,
+			       .admission = &rc->admission,
+			       .token = &rc->token };
+	int err = rdv_admin_write_token(&a);
 	if (err < 0)
 		fprintf(stderr, "warren: cannot write the token: %s\n",
-			n ? strerror(-err)
-			  : "--network takes letters, digits, _ . and -, at most 63, and --public "
-			    "a host name or an address");
+			err != -EINVAL
+				? strerror(-err)
+				: "--network takes letters, digits, _ . and -, at most 63, and "
+				  "--public a host name or an address");
 	return err;
 }
 
@@ -227,6 +221,8 @@ int cmd_rendezvous(int argc, char **argv)
 	static struct routes routes;
 	struct config c;
 
+	if (argc > 0 && cmd_admin_verb(argv[0]))
+		return cmd_admin(argc, argv);
 	if (cmd_help(argc, argv, rendezvous_usage, rendezvous_settings))
 		return 0;
 	if (config_read(&c, argc, argv, rendezvous_settings) < 0 || cmd_log(&c, "rendezvous") < 0)
@@ -243,34 +239,8 @@ int cmd_rendezvous(int argc, char **argv)
 		if (write_token(&rc) == 0)
 			status = rdvproc_run(&rc);
 	}
+	admission_free(&rc.admission);
 	sodium_memzero(&rc, sizeof(rc));
 	config_free(&c);
 	return status;
-}
-
-int cmd_token(int argc, char **argv)
-{
-	struct config c;
-	char path[300];
-
-	if (cmd_help(argc, argv, token_usage, token_settings))
-		return 0;
-	if (config_read(&c, argc, argv, token_settings) < 0)
-		return EXIT_USAGE;
-	snprintf(path, sizeof(path), "%s/token",
-		 config_get(&c, SET_STATE, "/var/lib/warren/rendezvous"));
-	char *text = file_read(path, TOKEN_TEXT_MAX);
-	if (!text) {
-		fprintf(stderr,
-			"warren: cannot read %s: %s (has `warren rendezvous --state` been "
-			"started with this directory?)\n",
-			path, strerror(errno));
-		config_free(&c);
-		return EXIT_CANNOT;
-	}
-	fputs(text, stdout);
-	sodium_memzero(text, strlen(text));
-	free(text);
-	config_free(&c);
-	return 0;
 }

@@ -87,13 +87,27 @@ static int read_token(struct app *a)
 	if (err != TOKEN_OK)
 		return usage_error("the join token is not usable: %s%s", token_error_text(err),
 				   more);
-	if (a->gw.token.expires &&
-	    a->gw.token.expires < loop_wall_offset() / NSEC_PER_SEC + loop_clock() / NSEC_PER_SEC)
+	a->gw.joining = true;
+	return 0;
+}
+
+/*
+ * What the rendezvous would say as well. Who was a member before needs no token that is still good, but
+ * for its addresses.
+ */
+static int check_token(const struct app *a)
+{
+	const struct token *t = &a->gw.token;
+	int64_t wall = loop_wall_offset() / NSEC_PER_SEC + loop_clock() / NSEC_PER_SEC;
+
+	if (t->only_for[0] && strcmp(t->only_for, a->id) != 0)
+		return usage_error("the join token is for worker id %s alone, and this node is %s",
+				   t->only_for, a->id);
+	if (t->expires && t->expires <= wall && !a->gw.state.has_psk)
 		return usage_error("%s%s",
 				   "the join token has expired: get a new one with `warren "
 				   "token` on the rendezvous",
 				   "");
-	a->gw.joining = true;
 	return 0;
 }
 
@@ -336,7 +350,7 @@ static int prepare(struct app *a, const char *file)
 		return -1;
 	if (read_worker_id(a) < 0 || read_trino(a) < 0 || cmd_log(&a->c, a->id) < 0)
 		return -1;
-	if (read_state(a) < 0)
+	if (read_state(a) < 0 || (!file && check_token(a) < 0))
 		return -1;
 	if (file) {
 		memcpy(a->gw.private_key, a->conf.private_key, 32);

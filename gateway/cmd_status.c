@@ -202,6 +202,26 @@ static void print_gateway(const json_t *o)
 	print_drops(json_object_get(o, "drops"));
 }
 
+/* What the operator told it of tokens and keys. */
+static void print_admission(const json_t *a)
+{
+	const json_t *reserved = json_object_get(a, "reserved"),
+		     *removed = json_object_get(a, "removed");
+	size_t i;
+	json_t *v;
+
+	if (json_array_size(reserved))
+		printf("\nkept for tokens of their own:");
+	json_array_foreach((json_t *)(uintptr_t)reserved, i, v)
+		printf(" %s", json_string_value(v) ? json_string_value(v) : "-");
+	if (json_array_size(removed))
+		printf("\nremoved:");
+	json_array_foreach((json_t *)(uintptr_t)removed, i, v)
+		printf(" %s (key %s…)", str(v, "id"), str(v, "key"));
+	if (json_array_size(reserved) + json_array_size(removed))
+		printf("\n");
+}
+
 static void print_rendezvous(const json_t *o)
 {
 	const json_t *relay = json_object_get(o, "relay"), *members = json_object_get(o, "members");
@@ -220,6 +240,7 @@ static void print_rendezvous(const json_t *o)
 		bytes_text(num(m, "relayed_bytes"), text), str(m, "release"));
 	if (json_array_size(members) == 0)
 		printf("  nobody yet\n");
+	print_admission(json_object_get(o, "admission"));
 	print_drops(json_object_get(o, "drops"));
 }
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
+#include <time.h>
 
 static const struct setting_info {
 	const char *flag, *env, *arg, *help;
@@ -71,6 +72,13 @@ static const struct setting_info {
 	[SET_MAX_MEMBERS] = { "max-members", "WARREN_MAX_MEMBERS", "N", "(default: 1000)" },
 	[SET_LEASE_TTL] = { "lease-ttl", "WARREN_LEASE_TTL", "DAYS",
 			    "a lease unseen for so long is freed (default: 30)" },
+	[SET_FOR] = { "for", NULL, "ID",
+		      "good for this worker id alone, which no other token may claim from now on; "
+		      "replaces whoever holds it" },
+	[SET_EXPIRES] = { "expires", NULL, "DURATION|DATE",
+			  "admits nobody after that: 12h, 30d or 2027-12-31 (default: never)" },
+	[SET_OVERLAP] = { "overlap", NULL, "DURATION",
+			  "tokens of before admit new nodes for so long: 12h, 7d (default: 0)" },
 	[SET_JSON] = { "json", NULL, NULL, "for programs" },
 	[SET_COUNT_] = { "count", NULL, "N", "how many pings (default: 5)" },
 	[SET_SWEEP] = { "sweep", NULL, NULL, "packets of many sizes: which pass" },
@@ -309,6 +317,57 @@ int config_number(const struct config *c, enum setting s, unsigned long min, uns
 		return bad_value(s, v, wanted);
 	}
 	*out = n;
+	return 0;
+}
+
+/* A number with its unit; false for anything else. */
+static bool duration_parse(const char *v, int64_t *out)
+{
+	static const struct {
+		char unit;
+		int64_t seconds;
+	} units[] = { { 's', 1 }, { 'm', 60 }, { 'h', 3600 }, { 'd', 86400 } };
+	const int64_t most = (int64_t)36500 * 86400;
+	char *end;
+
+	errno = 0;
+	long long n = strtoll(v, &end, 10);
+	if (errno || end == v || *v < '0' || *v > '9' || (*end && end[1]))
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+		if (units[i].unit != (*end ? *end : 'd'))
+			continue;
+		*out = n * units[i].seconds;
+		return n <= most / units[i].seconds;
+	}
+	return false;
+}
+
+int config_duration(const struct config *c, enum setting s, int64_t otherwise, int64_t *out)
+{
+	const char *v = c->value[s];
+	*out = otherwise;
+	if (!v || duration_parse(v, out))
+		return 0;
+	return bad_value(s, v, "a number and s, m, h or d, like 12h or 7d");
+}
+
+int config_date(const struct config *c, enum setting s, int64_t wall, int64_t *out)
+{
+	const char *v = c->value[s];
+	struct tm tm = { 0 };
+	*out = 0;
+	if (!v)
+		return 0;
+	if (duration_parse(v, out)) {
+		*out += wall;
+		return 0;
+	}
+	const char *end = strptime(v, "%Y-%m-%d", &tm);
+	int64_t day = end && !*end ? timegm(&tm) : -1;
+	if (day < 0)
+		return bad_value(s, v, "a date like 2027-12-31, or a duration like 12h or 30d");
+	*out = day + 86400;
 	return 0;
 }
 

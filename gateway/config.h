@@ -36,6 +36,9 @@ enum setting {
 	SET_ROUTE,
 	SET_MAX_MEMBERS,
 	SET_LEASE_TTL,
+	SET_FOR,
+	SET_EXPIRES,
+	SET_OVERLAP,
 	SET_JSON,
 	SET_COUNT_,
 	SET_SWEEP,
@@ -66,6 +69,10 @@ const char *config_get(const struct config *c, enum setting s, const char *other
 int config_bool(const struct config *c, enum setting s, bool *out);
 int config_number(const struct config *c, enum setting s, unsigned long min, unsigned long max,
 		  unsigned long otherwise, unsigned long *out);
+/* A number and s, m, h or d, which is also meant where nothing stands; in seconds, below 100 years. */
+int config_duration(const struct config *c, enum setting s, int64_t otherwise, int64_t *out);
+/* A date (until its end, UTC) or, from `wall` on, a duration: seconds since 1970. Unset: 0. */
+int config_date(const struct config *c, enum setting s, int64_t wall, int64_t *out);
 /* Calls `each` for the comma-separated parts until it returns not 0, and returns that. */
 int config_each(const struct config *c, enum setting s, int (*each)(void *ctx, const char *part),
 		void *ctx);

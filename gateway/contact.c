@@ -2,9 +2,10 @@
 /*
  * One rendezvous of the token: its addresses, the session with it, and it as a relay.
  *
- * The PSK of that session is the admission secret for a key that the rendezvous does not know, and
- * the member's own PSK from the first grant on, by whichever rendezvous. Either side may have lost
- * what the other kept (a database, a state directory), so both are tried in turn.
+ * The PSK of that session is the token's admission secret for a key that was never admitted, and the
+ * member's own PSK from the first grant on, by whichever rendezvous; a hint in message 1 says which is
+ * meant. Either side may have lost what the other kept (a database, a state directory), so both are
+ * tried in turn.
  *
  * A name may have many addresses, of which some are dead or of a family that leads nowhere here. Where
  * two handshakes were not answered, the next ones go to all of them, a moment later; the address that an answer comes
@@ -12,6 +13,7 @@
  * told of, so the first address is tried again now and then.
  */
 #include "gateway/node_internal.h"
+#include "punch/admission.h"
 
 #include <sodium.h>
 
@@ -25,13 +27,16 @@ enum { MAX_ADDRS = TOKEN_MAX_RENDEZVOUS * HOST_ADDRS, ALL_AFTER = 2 };
 #define MISMATCH_EVERY (200 * NSEC_PER_MSEC)
 /* Responders take an initiation of a peer every 20 ms: near the rendezvous the answer is sooner here. */
 #define MISMATCH_RETRY (50 * NSEC_PER_MSEC)
+#define UNKNOWN_EVERY (60 * NSEC_PER_SEC)
 
 /* The PSK that the next handshake is tried with. */
 void contact_choose_psk(struct contact *c)
 {
 	const struct join *j = &c->peer->node->join;
 	bool first = (c->tries / 2) % 2 == 0, own = j->own_psk && first == c->own_first;
-	wg_peer_set_psk(c->peer->wg, own ? j->lease.psk : j->token.admission);
+	const uint8_t *psk = own ? j->lease.psk : j->token.admission;
+	wg_peer_set_psk(c->peer->wg, psk);
+	wg_peer_set_mark(c->peer->wg, admission_hint(psk));
 }
 
 void contact_init(struct contact *c, nsec now)
@@ -196,15 +201,31 @@ void contact_silent(struct contact *c, nsec now)
 		try_next(c, now);
 }
 
+/* Whoever is on the way could make such an answer: it is worth a line, and no reason to end. */
+static void token_unknown(struct contact *c, nsec now)
+{
+	if (now < c->next_unknown)
+		return;
+	c->next_unknown = now + UNKNOWN_EVERY;
+	node_tell(c->peer->node,
+		  &(struct node_note){
+			  .event = NODE_REFUSED,
+			  .text = "it answers, but does not know this join token, which was "
+				  "replaced by a newer one or is of another network: get the one "
+				  "that `warren token` prints on the rendezvous; trying on" });
+}
+
 /*
- * The rendezvous answered under another PSK than the one we tried: it may have lost what we kept, or
- * we what it kept. It takes its two in turn; we try each of ours twice, so they meet.
+ * The rendezvous answered under another PSK than the one we tried: it does not know it, or is of a
+ * release that takes no hint. It takes its own in turn then; we try each of ours twice, so they meet.
  */
 void contact_mismatch(struct contact *c, nsec now)
 {
 	/* a session of before its restart, over which it is silent now, is none */
 	bool works = wg_can_send(c->peer->wg, now) && c->tries == 0;
 	c->unanswered = 0;
+	if (!c->peer->node->join.own_psk)
+		token_unknown(c, now);
 	if (!c->peer->node->join.own_psk || works || c->retry_at != NSEC_NEVER)
 		return;
 	c->retry_at = nsec_max(now + MISMATCH_RETRY, c->next_mismatch);

@@ -97,7 +97,7 @@ static void on_note(void *ctx, const struct node_note *n)
 		on_refused(g, n);
 		break;
 	case NODE_REPLACED:
-		log_error("another node holds this worker id now: %s: stopping", n->text);
+		log_error("this node is out of the network: %s: stopping", n->text);
 		gw_fatal(g, EXIT_REPLACED);
 		break;
 	case NODE_RELEASED:

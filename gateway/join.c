@@ -46,7 +46,9 @@ static int contact_start(struct node *n, nsec now, struct contact *c, const stru
 int join_start(struct node *n, nsec now, const struct node_config *cfg)
 {
 	struct join *j = &n->join;
-	struct enrol_config ec = { .worker_id = cfg->worker_id, .release = cfg->release };
+	struct enrol_config ec = { .worker_id = cfg->worker_id,
+				   .release = cfg->release,
+				   .ticket = cfg->token->ticket };
 	int err = 0;
 
 	j->token = *cfg->token;
@@ -286,7 +288,10 @@ static void handle(struct contact *c, nsec now, struct enrol_output *out)
 		members_set(n, now, &out->entry);
 		break;
 	case ENROL_MEMBER_GONE:
-		unlisted(n, now, out->number);
+		if (out->removed)
+			members_removed(n, out->number);
+		else
+			unlisted(n, now, out->number);
 		break;
 	case ENROL_INTRODUCED:
 		introduced(n, now, out);

@@ -243,6 +243,17 @@ void members_gone(struct node *n, member_number number)
 	node_tell(n, &(struct node_note){ .event = NODE_ROSTER });
 }
 
+void members_removed(struct node *n, member_number number)
+{
+	struct peer *p = members_find(n, number);
+	if (n->memory)
+		memory_gone(n->memory, number);
+	if (!p)
+		return;
+	peer_free(p);
+	node_tell(n, &(struct node_note){ .event = NODE_ROSTER });
+}
+
 static nsec last_heard(const struct peer *p, nsec now)
 {
 	struct link_path_info paths[MAX_CANDIDATES];

@@ -115,7 +115,7 @@ struct contact {
 	bool granted;	/* has granted ours, so that it relays for us */
 	bool released;
 	unsigned tries, unanswered; /* handshakes since the last session; since the last answer */
-	nsec next_try, next_mismatch, retry_at;
+	nsec next_try, next_mismatch, next_unknown, retry_at;
 	nsec back_at, back_wait; /* another address than the first is in use: when that is tried */
 	bool back;		 /* the next handshake goes there */
 	/* the last message of a handshake, until it has gone to the other addresses too */
@@ -317,6 +317,8 @@ nsec contact_deadline(const struct contact *c);
 struct peer *members_find(struct node *n, member_number number);
 void members_set(struct node *n, nsec now, const struct roster_entry *e);
 void members_gone(struct node *n, member_number number);
+/* By the operator's word, which a rendezvous that was restarted knows as well: it ends at once. */
+void members_removed(struct node *n, member_number number);
 /* One that is remembered from an earlier start, and where it was reached. */
 void members_restore(struct node *n, nsec now, const struct roster_entry *e,
 		     const struct endpoint *at, size_t count);

@@ -20,7 +20,9 @@ struct client {
 	struct client *next, **link_in;
 	struct wg_peer *wg;
 	struct path at; /* where its last authenticated packet came from */
-	bool member, admission_next;
+	bool member;
+	bool plain; /* each handshake was under the secret of tokens without a ticket */
+	unsigned turn;
 	nsec expires;
 };
 
@@ -31,7 +33,6 @@ struct rdv {
 	struct relay_server *relay;
 	struct client *clients;
 	uint32_t strangers;
-	uint8_t admission[32];
 	nsec now, next_sweep; /* now: of this call, for the callbacks out of wg */
 	struct drops drops;
 	struct wg_packet open[OPEN_BATCH];
@@ -75,7 +76,7 @@ static struct wg_peer *adopt(void *user, const uint8_t pub[static WG_KEY_LEN])
 		free(c);
 		return NULL;
 	}
-	wg_peer_set_psk(c->wg, r->admission);
+	c->plain = true; /* until before_response() says other */
 	c->expires = r->now + UNPROVEN_TIME;
 	c->next = r->clients;
 	if (c->next)
@@ -87,22 +88,21 @@ static struct wg_peer *adopt(void *user, const uint8_t pub[static WG_KEY_LEN])
 }
 
 /*
- * Which PSK answers this initiation? A member's own; but it may have lost that with its state, or
- * never have got our grant: then it comes with the admission secret. Message 1 does not tell, so while
- * no session is confirmed the two take turns.
+ * Which PSK answers this initiation? A member's own, or the admission secret of one of several tokens:
+ * message 1 gives a hint. That of an earlier release gives none; then those that it may be take turns,
+ * while no session is confirmed.
  */
-static void before_response(void *user, struct wg_peer *peer)
+static void before_response(void *user, struct wg_peer *peer, uint16_t hint)
 {
 	struct rdv *r = user;
 	struct client *c = wg_peer_user(peer);
-	uint8_t psk[32];
+	struct psk_choices psk;
 
-	if (registrar_psk(r->registrar, wg_peer_public(peer), psk) && !c->admission_next)
-		wg_peer_set_psk(peer, psk);
-	else
-		wg_peer_set_psk(peer, r->admission);
-	c->admission_next = !c->admission_next;
-	sodium_memzero(psk, sizeof(psk));
+	registrar_psks(r->registrar, r->now, wg_peer_public(peer), hint, &psk);
+	unsigned i = c->turn++ % psk.n;
+	wg_peer_set_psk(peer, psk.psk[i]);
+	c->plain = c->plain && psk.plain[i];
+	sodium_memzero(&psk, sizeof(psk));
 }
 
 struct rdv *rdv_new(const struct rdv_config *cfg, nsec now)
@@ -117,7 +117,6 @@ struct rdv *rdv_new(const struct rdv_config *cfg, nsec now)
 				.before_response = before_response };
 	r->io = cfg->io;
 	r->now = now;
-	memcpy(r->admission, cfg->admission, 32);
 	r->wg = wg_new(&wc);
 	r->registrar = registrar_new(&cfg->registrar, now);
 	r->relay = relay_server_new(cfg->registrar.max_members, cfg->boot);
@@ -139,7 +138,6 @@ void rdv_free(struct rdv *r)
 	relay_server_free(r->relay);
 	registrar_free(r->registrar);
 	wg_free(r->wg);
-	sodium_memzero(r->admission, sizeof(r->admission));
 	free(r);
 }
 
@@ -152,7 +150,7 @@ static void set_relay_member(struct rdv *r, const uint8_t key[static 32], member
 		return;
 	struct client *c = wg_peer_user(wg);
 	wg_peer_set_psk(wg, psk);
-	c->admission_next = false;
+	c->turn = 0;
 	r->strangers -= !c->member;
 	c->member = true;
 	c->expires = r->now + MEMBER_SILENCE;
@@ -215,18 +213,39 @@ static void send_control(struct rdv *r, const struct registrar_output *out)
 		send_to(r, &((struct client *)wg_peer_user(wg))->at, buf, pkt.len, 0);
 }
 
+static void end_member(struct rdv *r, struct client *c)
+{
+	r->strangers += c->member;
+	c->member = false;
+	c->expires = nsec_min(c->expires, r->now + STRANGER_TIME);
+}
+
 static void gone(struct rdv *r, const uint8_t key[static 32], member_number number)
 {
 	struct wg_peer *wg = wg_peer_find(r->wg, key);
 	/* the number may be another key's already: a replaced holder must not cut off the new one */
-	if (registrar_number(r->registrar, key) == 0 && wg) {
-		struct client *c = wg_peer_user(wg);
-		r->strangers += c->member;
-		c->member = false;
-		c->expires = nsec_min(c->expires, r->now + STRANGER_TIME);
-	}
+	if (registrar_number(r->registrar, key) == 0 && wg)
+		end_member(r, wg_peer_user(wg));
 	if (number)
 		relay_server_remove(r->relay, number);
+}
+
+void rdv_remove(struct rdv *r, nsec now, const uint8_t key[static 32])
+{
+	struct wg_peer *wg = wg_peer_find(r->wg, key);
+	member_number number = registrar_number(r->registrar, key);
+
+	r->now = now;
+	if (number)
+		relay_server_remove(r->relay, number);
+	registrar_remove(r->registrar, now, key);
+	if (wg)
+		end_member(r, wg_peer_user(wg));
+}
+
+int rdv_forget(struct rdv *r, nsec now, const char *id)
+{
+	return registrar_forget(r->registrar, now, id);
 }
 
 static void poll_registrar(struct rdv *r)
@@ -286,13 +305,13 @@ static void opened(struct rdv *r, const struct wg_packet *pkt, const struct path
 		const uint8_t *key = wg_peer_public(c->wg);
 		member_number number = registrar_number(r->registrar, key);
 		c->at = *from;
-		c->admission_next = false;
+		c->turn = 0;
 		c->expires = r->now + (c->member ? MEMBER_SILENCE : STRANGER_TIME);
 		if (number)
 			relay_server_address(r->relay, number, &from->remote);
 		if (pkt->len && text[0] == CTL_FIRST_BYTE)
-			why = registrar_input(r->registrar, r->now, key, &from->remote, text,
-					      pkt->len);
+			why = registrar_input(r->registrar, r->now, key, &from->remote, c->plain,
+					      text, pkt->len);
 		else if (pkt->len)
 			why = text[0] < 0x80 ? DROP_NOT_FOR_ME : DROP_FRAME_UNKNOWN;
 		else

@@ -26,7 +26,7 @@ struct rdv_io {
 struct rdv_config {
 	struct rdv_io io;
 	const struct aead *aead;
-	uint8_t private_key[32], admission[32];
+	uint8_t private_key[32];
 	uint64_t boot; /* greater at each start, and than any TAI64N sent (ns since 1970) */
 	struct registrar_config registrar;
 };
@@ -40,6 +40,9 @@ void rdv_udp(struct rdv *r, nsec now, const struct udp_rx *rx, unsigned count);
 void rdv_tick(struct rdv *r, nsec now);
 nsec rdv_deadline(const struct rdv *r);
 void rdv_set_wall(struct rdv *r, nsec offset);
+/* A key that is in the admission's list of removed ones by now: it is out at once. */
+void rdv_remove(struct rdv *r, nsec now, const uint8_t key[static 32]);
+int rdv_forget(struct rdv *r, nsec now, const char *id); /* registrar_forget() */
 
 const struct drops *rdv_drops(const struct rdv *r);
 struct drops *rdv_drops_edit(struct rdv *r);

@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -18,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { RX_SLOTS = 8, TURN_BYTES = 1 << 20, MEMBERS_AT_ONCE = 64 };
+enum { RX_SLOTS = 8, TURN_BYTES = 1 << 20 };
 #define STORE_RESTART (500 * NSEC_PER_MSEC)
 #define HOUSEKEEPING (10 * NSEC_PER_SEC)
 
@@ -273,55 +272,46 @@ static void start_udp(struct proc *p)
 		 p->cfg->token.network, endpoint_str(&p->cfg->listen, text), fp, p->cfg->state.dir);
 }
 
-/* --- status --- */
+/* --- the operator's words --- */
 
-static json_t *member_json(const struct proc *p, const struct registrar_member_info *m)
+static bool lease_find(void *ctx, const char *id, struct lease_record *out)
 {
-	char ip[ADDR_STRLEN], at[ENDPOINT_STRLEN];
-	struct addr a = member_addr(&p->cfg->core.registrar.prefix4, m->record.number);
-	struct relay_counts c = relay_server_sender(rdv_relay(p->rdv), m->record.number);
-
-	json_t *o = json_pack("{s:s,s:I,s:s,s:b,s:I,s:I,s:s}", "id", m->record.id, "number",
-			      (json_int_t)m->record.number, "ip", addr_str(&a, ip), "online",
-			      m->online, "relayed_bytes", (json_int_t)c.bytes, "relayed_packets",
-			      (json_int_t)c.packets, "release", m->release);
-	json_object_set_new(o, "endpoint",
-			    m->from.port ? json_string(endpoint_str(&m->from, at)) : json_null());
-	return o;
+	struct proc *p = ctx;
+	const struct lease_record *rec = registrar_lease_of(rdv_registrar(p->rdv), id);
+	if (rec)
+		*out = *rec;
+	return rec;
 }
 
-static char *status_text(struct proc *p)
+static int lease_remove(void *ctx, const struct lease_record *rec)
 {
-	struct registrar_member_info m[MEMBERS_AT_ONCE];
-	struct relay_counts total = relay_server_total(rdv_relay(p->rdv));
-	const struct drops *d = rdv_drops(p->rdv);
-	json_t *members = json_array(), *drops = json_object();
-	size_t first = 0, n;
+	struct proc *p = ctx;
+	rdv_remove(p->rdv, p->loop.now, rec->key);
+	return 0;
+}
 
-	while ((n = registrar_members(rdv_registrar(p->rdv), p->loop.now, first, m,
-				      MEMBERS_AT_ONCE)) > 0) {
-		for (size_t i = 0; i < n; i++)
-			json_array_append_new(members, member_json(p, &m[i]));
-		first += n;
-	}
-	for (enum drop i = DROP_NONE + 1; i < DROP_COUNT; i++)
-		if (d->n[i])
-			json_object_set_new(drops, drop_name(i), json_integer((json_int_t)d->n[i]));
-	json_t *o = json_pack("{s:s,s:s,s:s,s:o,s:{s:I,s:I},s:o}", "role", "rendezvous", "release",
-			      WARREN_VERSION, "network", p->cfg->token.network, "members", members,
-			      "relay", "packets", (json_int_t)total.packets, "bytes",
-			      (json_int_t)total.bytes, "drops", drops);
-	char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
-	json_decref(o);
-	return text;
+static int lease_forget(void *ctx, const char *id)
+{
+	struct proc *p = ctx;
+	return p->loaded ? rdv_forget(p->rdv, p->loop.now, id) : -EAGAIN;
+}
+
+static char *control(void *ctx, const char *line)
+{
+	struct proc *p = ctx;
+	struct rdv_admin a = {
+		.dir = p->cfg->state.dir,
+		.secret = p->cfg->core.registrar.secret,
+		.admission = &p->cfg->admission,
+		.token = &p->cfg->token,
+		.leases = { p, lease_find, lease_remove, lease_forget },
+		.wall = (p->loop.now + p->loop.wall_offset) / NSEC_PER_SEC,
+	};
+	return strcmp(line, "status") == 0 ? rdv_status(p->rdv, p->cfg, p->loop.now)
+					   : rdv_admin(&a, line);
 }
 
 /* --- the loop --- */
-
-static char *ctl_answer(void *ctx, const char *line)
-{
-	return strcmp(line, "status") == 0 ? status_text(ctx) : NULL;
-}
 
 static void save_state(struct proc *p)
 {
@@ -413,8 +403,8 @@ static int set_up(struct proc *p)
 	if (err == 0)
 		err = make_core(p);
 	snprintf(path, sizeof(path), "%s/control.sock", p->cfg->state.dir);
-	if (err == 0 && (err = ctl_open(&p->ctl, p->loop.ev, path, ctl_answer, p)) < 0)
-		log_error("cannot serve the status socket %s: %s", path, strerror(-err));
+	if (err == 0 && (err = ctl_open(&p->ctl, p->loop.ev, path, control, p)) < 0)
+		log_error("cannot serve the control socket %s: %s", path, strerror(-err));
 	if (err == 0)
 		err = start_store(p);
 	if (err == 0)

@@ -8,6 +8,7 @@
 #define WARREN_RDVPROC_H
 
 #include "gateway/rdv.h"
+#include "gateway/rdv_admin.h"
 #include "gateway/state.h"
 #include "punch/token.h"
 
@@ -16,10 +17,13 @@ struct rdvproc_config {
 	struct endpoint listen;
 	struct rdv_config core; /* io, aead and boot are filled in by rdvproc_run() */
 	struct token token;
+	struct admission admission; /* core.registrar looks at it */
 	const struct aead *aead;
 	bool gso;
 };
 
+/* JSON (malloc); NULL without memory. docs/status.md */
+char *rdv_status(const struct rdv *rdv, const struct rdvproc_config *cfg, nsec now);
 /* Runs until SIGTERM or SIGINT; the exit status. */
 int rdvproc_run(struct rdvproc_config *cfg);
 

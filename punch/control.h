@@ -71,7 +71,9 @@ enum ctl_field {
 	CTL_ENTRY,	       /* be32 number, key[32], PSK[32], TLVs */
 	CTL_GONE,	       /* be32 numbers */
 	CTL_REFUSAL,	       /* be16 code, u8 fatal, text */
-	CTL_ROUTES, /* (u8 bits, address[16]) each; of an entry, or of the granted lease */
+	CTL_ROUTES,  /* (u8 bits, address[16]) each; of an entry, or of the granted lease */
+	CTL_TICKET,  /* be32 epoch, be64 expires, u8: 1 for one worker id alone, MAC[16] */
+	CTL_REMOVED, /* be32 numbers: nobody's, for their keys were removed */
 	CTL_FIELD_END,
 };
 
@@ -84,6 +86,8 @@ enum ctl_refusal {
 	CTL_REFUSED_WAIT = 4,
 	CTL_REFUSED_STORE = 5,
 	CTL_REFUSED_NO_MEMBER = 6,
+	CTL_REFUSED_TOKEN = 7,	 /* it has expired, was replaced, is not for this worker id */
+	CTL_REFUSED_REMOVED = 8, /* this key, for ever */
 };
 
 /* A place in the roster's history. The instance changes with each start of the rendezvous. */
@@ -104,6 +108,7 @@ struct ctl_msg {
 	struct endpoint candidates[MAX_CANDIDATES];
 	size_t ncandidates;
 	struct lease lease; /* number, granted, mac by LEASE; ip, ip6 by ADDRESSES */
+	struct ticket ticket;
 	uint8_t psk[32];
 	struct endpoint observed;
 	struct ctl_roster roster;
@@ -140,11 +145,12 @@ void ctl_entry_write(struct wr *w, const struct roster_entry *e);
 
 /* The next entry or tombstone of a ROSTER_PAGE that ctl_parse() took; false at the end. */
 struct ctl_change {
-	bool gone;
-	struct roster_entry entry; /* with `gone` its number alone */
+	bool gone, removed;	   /* not known to be there; known never to come back */
+	struct roster_entry entry; /* of those two the number alone */
 };
 struct ctl_changes {
 	struct rd body, gone;
+	bool removed; /* `gone` is of that kind */
 };
 bool ctl_next_change(struct ctl_changes *it, struct ctl_change *out);
 
@@ -161,6 +167,7 @@ void ctl_page_begin(struct ctl_page *pg, uint8_t *out, size_t cap, uint32_t requ
 		    const struct ctl_roster *at);
 bool ctl_page_entry(struct ctl_page *pg, const struct roster_entry *e);
 bool ctl_page_gone(struct ctl_page *pg, uint32_t number);
+bool ctl_page_removed(struct ctl_page *pg, uint32_t number);
 size_t ctl_page_end(struct ctl_page *pg, uint8_t flags, uint32_t after, uint32_t upto);
 
 #endif

@@ -27,6 +27,7 @@ struct enrol *enrol_new(const struct enrol_config *cfg)
 		return NULL;
 	e->prefix4 = cfg->prefix4;
 	e->prefix6 = cfg->prefix6;
+	e->ticket = cfg->ticket;
 	e->max = max;
 	e->several = cfg->several;
 	e->claiming = !cfg->several;
@@ -206,6 +207,14 @@ void enrol_release(struct enrol *e, nsec now)
 
 /* --- output --- */
 
+/* With all at its longest there is room for fewer candidates; the last ones are the least likely. */
+static void register_fit(struct ctl_msg *m)
+{
+	uint8_t b[CONTROL_SEND_MAX];
+	while (m->ncandidates && !ctl_write(m, b, sizeof(b)))
+		m->ncandidates--;
+}
+
 static bool poll_register(struct enrol *e, nsec now, struct enrol_output *out)
 {
 	struct ctl_msg m = {
@@ -217,6 +226,7 @@ static bool poll_register(struct enrol *e, nsec now, struct enrol_output *out)
 		.trino = e->trino,
 		.ncandidates = e->ncandidates,
 		.lease = e->lease,
+		.ticket = e->ticket,
 	};
 	if (e->facts_at <= now || e->renew_at <= now)
 		enrol_register(e, now);
@@ -230,6 +240,10 @@ static bool poll_register(struct enrol *e, nsec now, struct enrol_output *out)
 		m.has |= CTL_BIT(CTL_LEASE);
 	if (!e->holds && e->saved)
 		m.flags = CTL_REGISTER_SAVED;
+	/* who shows his ticket */
+	if (!e->registered && ticket_present(&e->ticket))
+		m.has |= CTL_BIT(CTL_TICKET);
+	register_fit(&m);
 	return enrol_request_due(e, &e->reg, now, &m, out);
 }
 

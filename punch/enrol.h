@@ -19,7 +19,8 @@ struct enrol_config {
 	const char *worker_id, *release; /* copied */
 	uint8_t key[32];		 /* our public key: an entry that claims it is ignored */
 	struct prefix prefix4,
-		prefix6; /* from the token: a lease or roster entry outside is refused */
+		prefix6;      /* from the token: a lease or roster entry outside is refused */
+	struct ticket ticket; /* from the token, to be shown while we have no lease; zeros: none */
 	/* The lease of an earlier start (number, granted, MAC), shown to a rendezvous that lost it; or NULL. */
 	const struct lease *saved;
 	/*
@@ -55,7 +56,7 @@ enum enrol_event {
 	ENROL_REFUSED, /* `text`; `fatal`: asking again is useless (id taken, range full, version) */
 	ENROL_REPLACED,	   /* another key holds our id now, `text`: stop */
 	ENROL_MEMBER,	   /* `entry` is new or changed */
-	ENROL_MEMBER_GONE, /* `number` */
+	ENROL_MEMBER_GONE, /* `number`; `removed`: by the operator, whoever still has a link */
 	ENROL_INTRODUCED,  /* `number`, `candidates`: probe now */
 	ENROL_OBSERVED,	   /* `observed`: where the rendezvous sees us now */
 	ENROL_SILENT, /* no answer for 3 s: start a new handshake, look the name up again. Repeated every 5 s */
@@ -73,6 +74,7 @@ struct enrol_output {
 	char text[200];
 	struct roster_entry entry;
 	member_number number;
+	bool removed;
 	struct endpoint candidates[MAX_CANDIDATES];
 	size_t ncandidates;
 };

@@ -45,6 +45,7 @@ struct known {
 	bool live;	/* else it is gone, or only a place */
 	bool dirty;	/* the caller has not been told that it is live, or not */
 	bool reported;	/* the caller knows it */
+	bool removed;	/* gone by the operator's word: reported also where it was not known */
 	bool introduced;
 	uint32_t intro; /* the last introduction's id */
 };
@@ -84,6 +85,7 @@ struct enrol {
 	struct endpoint candidates[MAX_CANDIDATES];
 	size_t ncandidates;
 	struct trino_facts trino;
+	struct ticket ticket;
 
 	bool several, claiming; /* asks for a lease that it does not hold */
 	bool holds;		/* `lease` is ours, whoever granted it */

@@ -98,6 +98,17 @@ static struct known *insert(struct roster *ro, member_number number)
 	return &ro->v[i];
 }
 
+/* Whoever has this number is to be dropped, whether or not we know of it. */
+static void set_removed(struct enrol *e, member_number number)
+{
+	struct known *k = insert(&e->roster, number);
+	if (!k)
+		return;
+	set_gone(e, k);
+	k->removed = true;
+	set_live(&e->roster, k, false);
+}
+
 /* Private ranges alone: a rendezvous that was taken over must not lead the Internet's to a member. */
 static bool route_valid(const struct enrol *e, const struct prefix *p)
 {
@@ -144,6 +155,7 @@ static void put(struct enrol *e, struct roster_entry *r)
 	if (!k->live || memcmp(k->e.key, r->key, 32) != 0)
 		drop_others_of_key(e, r);
 	memcpy(&k->e, r, sizeof(*r));
+	k->removed = false;
 	set_live(&e->roster, k, true);
 }
 
@@ -154,6 +166,8 @@ static void apply(struct enrol *e, const struct ctl_msg *m)
 	while (ctl_next_change(&it, &c)) {
 		if (c.gone)
 			enrol_roster_forget(e, c.entry.number);
+		else if (c.removed)
+			set_removed(e, c.entry.number);
 		else
 			put(e, &c.entry);
 	}
@@ -294,9 +308,11 @@ static bool report(struct roster *ro, bool live, struct enrol_output *out)
 		}
 		k->dirty = false;
 		ro->dirty[live]--;
-		if (!live && !k->reported)
+		if (!live && !k->reported && !k->removed)
 			continue; /* came and went unseen */
 		k->reported = live;
+		out->removed = k->removed;
+		k->removed = false;
 		out->event = live ? ENROL_MEMBER : ENROL_MEMBER_GONE;
 		out->number = k->e.number;
 		memcpy(&out->entry, &k->e, sizeof(out->entry));

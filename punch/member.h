@@ -14,6 +14,7 @@ enum {
 	TRINO_TEXT_LEN = 32, /* environment, version; cut to fit */
 	MAX_CANDIDATES = 16,
 	MAX_MEMBER_ROUTES = 4,
+	TICKET_MAC_LEN = 16,
 	CONTROL_MAX = 1200, /* bytes of a control message that is read */
 	/*
 	 * And of one that is sent: it travels in one piece with DF, and must pass where outer packets
@@ -46,6 +47,22 @@ struct trino_facts {
 	bool coordinator;
 	char environment[TRINO_TEXT_LEN], version[TRINO_TEXT_LEN];
 };
+
+/* What a key shows that asks for its first lease: out of its token (admission.h). All zeros: none. */
+struct ticket {
+	uint32_t epoch;
+	int64_t expires; /* seconds since 1970; 0: never */
+	bool only;	 /* good for one worker id alone */
+	uint8_t mac[TICKET_MAC_LEN];
+};
+
+static inline bool ticket_present(const struct ticket *t)
+{
+	for (size_t i = 0; i < TICKET_MAC_LEN; i++)
+		if (t->mac[i])
+			return true;
+	return false;
+}
 
 struct lease {
 	member_number number;

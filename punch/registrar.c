@@ -21,7 +21,9 @@
 
 static bool copy_config(struct registrar *r, const struct registrar_config *cfg)
 {
+	static const struct admission untouched;
 	r->cfg = *cfg;
+	r->admission = cfg->admission ? cfg->admission : &untouched;
 	snprintf(r->release, sizeof(r->release), "%s", cfg->release ? cfg->release : "");
 	r->routes = calloc(cfg->nroutes ? cfg->nroutes : 1, sizeof(*r->routes));
 	if (!r->routes)
@@ -68,6 +70,7 @@ struct registrar *registrar_new(const struct registrar_config *cfg, nsec now)
 	registrar_claim_init(r);
 	init_timers(r);
 	registrar_roster_init(r, now);
+	registrar_load_removed(r);
 	return r;
 }
 
@@ -109,7 +112,9 @@ int registrar_load(struct registrar *r, const struct lease_record *rec)
 	s->rec = *rec;
 	s->state = LEASE_HELD;
 	s->loaded = true;
+	s->removed = admission_removed(r->admission, rec->key);
 	registrar_slot_index(r, s);
+	registrar_lease_free_removed(r, r->start, s); /* a crash was quicker than the store */
 	return 0;
 }
 
@@ -165,7 +170,8 @@ void registrar_refuse(struct registrar *r, const uint8_t key[static 32], uint32_
 	n->request = request;
 	n->code = code;
 	n->fatal = code == CTL_REFUSED_TAKEN || code == CTL_REFUSED_FULL ||
-		   code == CTL_REFUSED_VERSION;
+		   code == CTL_REFUSED_VERSION || code == CTL_REFUSED_TOKEN ||
+		   code == CTL_REFUSED_REMOVED;
 	va_start(ap, fmt);
 	vsnprintf(n->text, sizeof(n->text), fmt, ap);
 	va_end(ap);
@@ -183,6 +189,8 @@ void registrar_member_psk(const struct registrar *r, const uint8_t key[static 32
 bool registrar_psk(const struct registrar *r, const uint8_t key[static 32], uint8_t psk[static 32])
 {
 	bool former = false;
+	if (admission_removed(r->admission, key))
+		return false;
 	for (size_t i = 0; i < MAX_FORMER && !former; i++)
 		former = r->former[i].used && memcmp(r->former[i].key, key, 32) == 0;
 	if (!former && !registrar_slot_find_key(r, key))
@@ -194,7 +202,7 @@ bool registrar_psk(const struct registrar *r, const uint8_t key[static 32], uint
 member_number registrar_number(const struct registrar *r, const uint8_t key[static 32])
 {
 	const struct slot *s = registrar_slot_find_key(r, key);
-	return s ? s->rec.number : 0;
+	return s && !s->removed ? s->rec.number : 0;
 }
 
 void registrar_lease_mac(const struct registrar *r, const struct lease_record *rec,
@@ -243,12 +251,12 @@ static enum drop member_input(struct registrar *r, nsec now, struct slot *s,
 }
 
 static enum drop dispatch(struct registrar *r, nsec now, const uint8_t key[static 32],
-			  const struct endpoint *from, const struct ctl_msg *m)
+			  const struct endpoint *from, bool plain, const struct ctl_msg *m)
 {
 	struct slot *s = registrar_slot_find_key(r, key);
 	switch ((enum ctl_type)m->type) {
 	case CTL_REGISTER:
-		registrar_claim_register(r, now, key, from, m);
+		registrar_claim_register(r, now, key, from, m, plain);
 		return DROP_NONE;
 	case CTL_RELEASE:
 		if (!s)
@@ -277,7 +285,7 @@ static bool told_former(struct registrar *r, nsec now, const uint8_t key[static 
 }
 
 enum drop registrar_input(struct registrar *r, nsec now, const uint8_t key[static 32],
-			  const struct endpoint *from, const uint8_t *p, size_t len)
+			  const struct endpoint *from, bool plain, const uint8_t *p, size_t len)
 {
 	struct ctl_msg m;
 	enum drop d = ctl_parse(p, len, &m);
@@ -288,20 +296,24 @@ enum drop registrar_input(struct registrar *r, nsec now, const uint8_t key[stati
 		return d;
 	if (m.type >= CTL_GRANT)
 		return DROP_FRAME_UNEXPECTED;
-	if (told_former(r, now, key, &m))
+	if (registrar_removed_input(r, key, &m) || told_former(r, now, key, &m))
 		return DROP_NONE;
 	struct slot *s = registrar_slot_find_key(r, key);
 	if (s && m.type != CTL_RELEASE) {
 		registrar_claim_heard(r, now, s);
 		s->facts.from = *from;
 	}
-	return dispatch(r, now, key, from, &m);
+	return dispatch(r, now, key, from, plain, &m);
 }
 
 void registrar_alive(struct registrar *r, nsec now, const uint8_t key[static 32])
 {
 	struct slot *s = registrar_slot_find_key(r, key);
 	struct former *f = s ? NULL : registrar_former_find(r, key);
+	if (admission_removed(r->admission, key)) {
+		registrar_tell_removed(r, key);
+		return;
+	}
 	if (f)
 		registrar_former_tell(r, now, f);
 	if (s && (s->claim || !s->online || now - s->heard >= ALIVE_EVERY))

@@ -8,7 +8,7 @@
 #define WARREN_REGISTRAR_H
 
 #include "base/drop.h"
-#include "punch/member.h"
+#include "punch/admission.h"
 
 struct registrar;
 
@@ -20,6 +20,9 @@ struct member_route { /* --route w3=10.77.200.0/24 */
 struct registrar_config {
 	uint8_t secret
 		[32]; /* of the rendezvous: lease MACs, pair PSKs, members' PSKs derive from it */
+	uint8_t plain[32]; /* admission secret of tokens without a ticket (epoch 0); zeros: none */
+	/* Read at each admission, and not owned: it may change. NULL: never rotated, nobody removed. */
+	const struct admission *admission;
 	struct prefix prefix4, prefix6; /* where addresses come from */
 	const struct member_route *routes;
 	size_t nroutes;
@@ -43,19 +46,45 @@ int registrar_load(struct registrar *r, const struct lease_record *rec);
 /* Wall clock in seconds since 1970 = now / 1e9 + offset: for `granted` and `seen` alone. */
 void registrar_set_wall(struct registrar *r, int64_t offset);
 
+enum { PSK_CHOICES = 4 };
+
+struct psk_choices {
+	unsigned n;
+	uint8_t psk[PSK_CHOICES][32];
+	bool plain[PSK_CHOICES]; /* of tokens without a ticket */
+};
+
+/* The PSKs that a handshake of this key with this hint may be under: one or more, the likeliest first. */
+void registrar_psks(const struct registrar *r, nsec now, const uint8_t key[static 32],
+		    uint16_t hint, struct psk_choices *out);
 /* True when this key is a member: its PSK (another one than the admission secret) is put in `psk`. */
 bool registrar_psk(const struct registrar *r, const uint8_t key[static 32], uint8_t psk[static 32]);
 /* The number of the member with this key, 0 where there is none. */
 member_number registrar_number(const struct registrar *r, const uint8_t key[static 32]);
 
-/* A control payload of `key`, whose session's packet came from `from`. `only_for`: "" or the id that its token allows. */
+/*
+ * A control payload of `key`, whose session's packet came from `from`. `plain`: each handshake of this
+ * key was under the admission secret of tokens without a ticket; it needs to show none.
+ */
 enum drop registrar_input(struct registrar *r, nsec now, const uint8_t key[static 32],
-			  const struct endpoint *from, const uint8_t *p, size_t len);
+			  const struct endpoint *from, bool plain, const uint8_t *p, size_t len);
 /*
  * Any other sign of life of this key: answers a challenge too. Only what cannot be a replay: not
  * message 1 of a handshake, whose timestamps a restart forgets.
  */
 void registrar_alive(struct registrar *r, nsec now, const uint8_t key[static 32]);
+
+/*
+ * The operator's words. A key that is in the admission's list by now: its leases end, the others are
+ * told that its number is nobody's.
+ */
+void registrar_remove(struct registrar *r, nsec now, const uint8_t key[static 32]);
+/*
+ * The lease of an id, or NULL; and frees it. 0: it is being deleted. -ENOENT: there is none; -EBUSY:
+ * its holder is online; -EAGAIN: its holder may be, or its row is being written.
+ */
+const struct lease_record *registrar_lease_of(const struct registrar *r, const char *id);
+int registrar_forget(struct registrar *r, nsec now, const char *id);
 
 enum registrar_event {
 	REGISTRAR_SEND,	  /* `bytes` of `len` to `key` over its session */

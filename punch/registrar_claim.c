@@ -50,10 +50,11 @@ void registrar_former_tell(struct registrar *r, nsec now, struct former *f)
 	n->type = CTL_REPLACED;
 	n->code = CTL_REFUSED_TAKEN;
 	n->fatal = true;
-	snprintf(n->text, sizeof(n->text),
-		 "worker id %s is held by another node now, which took it over while this one was "
-		 "silent: give one of the two another WORKER_ID",
-		 f->id);
+	snprintf(
+		n->text, sizeof(n->text),
+		"worker id %s is held by another node now, which took it over: give one of the two "
+		"another WORKER_ID",
+		f->id);
 }
 
 void registrar_former_add(struct registrar *r, nsec now, const struct slot *s)
@@ -233,18 +234,12 @@ static void renew(struct registrar *r, nsec now, struct slot *s, const struct en
 
 /* --- new leases --- */
 
-static bool lease_shown(const struct registrar *r, const uint8_t key[static 32],
-			const struct ctl_msg *m)
+/* The lease that it shows, where that is as free as it is ours. */
+static bool shown_free(const struct registrar *r, const uint8_t key[static 32],
+		       const struct ctl_msg *m)
 {
-	struct lease_record rec = { .number = m->lease.number, .granted = m->lease.granted };
-	uint8_t mac[16];
-	if (!(m->has & CTL_BIT(CTL_LEASE)) || rec.number > r->limit)
-		return false;
-	memcpy(rec.id, m->id, sizeof(rec.id));
-	memcpy(rec.key, key, 32);
-	registrar_lease_mac(r, &rec, mac);
-	struct slot *s = registrar_slot_at(r, rec.number);
-	return sodium_memcmp(mac, m->lease.mac, 16) == 0 && (!s || s->state == LEASE_FREE);
+	struct slot *s = registrar_slot_at(r, m->lease.number);
+	return registrar_lease_shown(r, key, m) && (!s || s->state == LEASE_FREE);
 }
 
 static void refuse_full(struct registrar *r, nsec now, const uint8_t key[static 32],
@@ -273,7 +268,7 @@ static void refuse_full(struct registrar *r, nsec now, const uint8_t key[static 
 static void new_lease(struct registrar *r, nsec now, const uint8_t key[static 32],
 		      const struct endpoint *from, const struct ctl_msg *m)
 {
-	bool shown = lease_shown(r, key, m);
+	bool shown = shown_free(r, key, m);
 	member_number n = shown ? m->lease.number : registrar_slot_free_number(r);
 	if (!n || r->leases >= r->cfg.max_members) {
 		refuse_full(r, now, key, m);
@@ -313,53 +308,92 @@ static void refuse_wait(struct registrar *r, const uint8_t key[static 32], const
 			 m->id, why);
 }
 
+/* The claim of this key on the slot, a new one or an old one; NULL: it was told to wait. */
+static struct claim *claim_of(struct registrar *r, struct slot *s, const uint8_t key[static 32],
+			      const struct ctl_msg *m, bool force)
+{
+	struct claim *c = s->claim;
+	if (c && force && memcmp(c->key, key, 32) != 0 && s->op != OP_PUT_CLAIM) {
+		registrar_claim_end(r, c);
+		c = NULL;
+	}
+	if (c && memcmp(c->key, key, 32) != 0) {
+		refuse_wait(r, key, m, "another node is claiming it at this moment");
+		return NULL;
+	}
+	if (!c)
+		c = claim_new(r, s);
+	if (!c)
+		refuse_wait(r, key, m, "too many nodes are claiming ids at this moment");
+	return c;
+}
+
+/*
+ * Replaces the holder without a question: a node that starts with a token for this id alone, and one
+ * that got this very address after the holder did (which a lost database does not know).
+ */
+static bool replaces_at_once(const struct registrar *r, const struct slot *s,
+			     const uint8_t key[static 32], const struct ctl_msg *m)
+{
+	if (!registrar_holds(m) && m->has & CTL_BIT(CTL_TICKET) && m->ticket.only)
+		return true;
+	return m->lease.number == s->rec.number && m->lease.granted > s->rec.granted &&
+	       registrar_lease_shown(r, key, m);
+}
+
 /* Another key wants an id that has a lease. */
 static void contend(struct registrar *r, nsec now, struct slot *s, const uint8_t key[static 32],
 		    const struct endpoint *from, const struct ctl_msg *m)
 {
-	struct claim *c = s->claim;
+	bool at_once = replaces_at_once(r, s, key, m);
 	if (s->state != LEASE_HELD) {
 		refuse_wait(r, key, m, "its lease is being written");
 		return;
 	}
-	if (s->loaded && now - r->start < ONLY_RECORDED_FOR) {
+	if (s->loaded && now - r->start < ONLY_RECORDED_FOR && !at_once) {
 		refuse_wait(r, key, m,
 			    "the rendezvous has just started and waits for the node that held it");
 		return;
 	}
-	bool fresh = !c;
-	if (c && memcmp(c->key, key, 32) != 0) {
-		refuse_wait(r, key, m, "another node is claiming it at this moment");
-		return;
-	}
+	struct claim *c = claim_of(r, s, key, m, at_once);
 	if (!c)
-		c = claim_new(r, s);
-	if (!c) {
-		refuse_wait(r, key, m, "too many nodes are claiming ids at this moment");
 		return;
-	}
+	bool fresh = sodium_is_zero(c->key, 32);
 	memcpy(c->key, key, 32);
 	c->request = m->request;
 	facts_take(r, &c->facts, from, m);
 	if (fresh) {
-		c->until = s->released ? now : now + CHALLENGE_FOR;
+		c->until = s->released || at_once ? now : now + CHALLENGE_FOR;
 		registrar_claim_timer(r, now, c);
 	}
 	/* so that it does not take us for dead, and its operator knows what it waits for */
-	if (!s->released)
+	if (!s->released && !at_once)
 		refuse_wait(r, key, m, "another node holds it and is being asked whether it lives");
 }
 
+/* It was a member, and asks for what it had: no token is needed for that. */
+static bool member_before(const struct registrar *r, const struct slot *s,
+			  const uint8_t key[static 32], const struct ctl_msg *m)
+{
+	if (!registrar_lease_shown(r, key, m))
+		return false;
+	/* from whom holds a reserved id only a token for it takes that away */
+	return !s || !admission_reserved(r->admission, m->id) || replaces_at_once(r, s, key, m);
+}
+
 void registrar_claim_register(struct registrar *r, nsec now, const uint8_t key[static 32],
-			      const struct endpoint *from, const struct ctl_msg *m)
+			      const struct endpoint *from, const struct ctl_msg *m, bool plain)
 {
 	struct former *f = registrar_former_find(r, key);
 	struct slot *s = registrar_slot_find_id(r, m->id);
+	bool own = s && memcmp(s->rec.key, key, 32) == 0;
 	if (f)
 		f->used = false; /* a new process, which makes a new claim */
+	if (!own && !member_before(r, s, key, m) && !registrar_admit(r, now, key, m, plain))
+		return;
 	if (!s)
 		new_lease(r, now, key, from, m);
-	else if (memcmp(s->rec.key, key, 32) != 0)
+	else if (!own)
 		contend(r, now, s, key, from, m);
 	else if (s->state == LEASE_NEW)
 		still_waiting(r, now, s, from, m);

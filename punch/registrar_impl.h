@@ -125,6 +125,7 @@ struct slot {
 	bool registered; /* said REGISTER since the start, and no RELEASE after it */
 	bool released;	 /* said RELEASE, or took another id */
 	bool online;
+	bool removed;	/* its key was: the number is nobody's, and the others are told so */
 	bool announced; /* REGISTRAR_MEMBER was given for this key */
 	nsec heard;
 	uint32_t request; /* of the last REGISTER or RELEASE */
@@ -175,6 +176,7 @@ struct former {
 
 struct registrar {
 	struct registrar_config cfg;
+	const struct admission *admission;
 	struct member_route *routes;
 	char release[RELEASE_LEN];
 	uint8_t lease_key[32], hash_key[16];
@@ -229,7 +231,7 @@ void registrar_table_free(struct registrar *r);
 /* registrar_claim.c: identity, the store's answers */
 void registrar_claim_init(struct registrar *r);
 void registrar_claim_register(struct registrar *r, nsec now, const uint8_t key[static 32],
-			      const struct endpoint *from, const struct ctl_msg *m);
+			      const struct endpoint *from, const struct ctl_msg *m, bool plain);
 /* A REGISTER of a process that has a lease already, and not only from a start before. */
 bool registrar_holds(const struct ctl_msg *m);
 void registrar_claim_release(struct registrar *r, nsec now, struct slot *s, uint32_t request);
@@ -243,11 +245,28 @@ struct former *registrar_former_find(struct registrar *r, const uint8_t key[stat
 void registrar_former_tell(struct registrar *r, nsec now, struct former *f);
 void registrar_former_add(struct registrar *r, nsec now, const struct slot *s);
 
+/* registrar_admit.c: who gets in */
+/* Does it show our MAC over a lease of its own? */
+bool registrar_lease_shown(const struct registrar *r, const uint8_t key[static 32],
+			   const struct ctl_msg *m);
+/* May it ask for this id? Else it was refused in words. */
+bool registrar_admit(struct registrar *r, nsec now, const uint8_t key[static 32],
+		     const struct ctl_msg *m, bool plain);
+/* True where the key was removed: it is told so. */
+bool registrar_removed_input(struct registrar *r, const uint8_t key[static 32],
+			     const struct ctl_msg *m);
+void registrar_tell_removed(struct registrar *r, const uint8_t key[static 32]);
+/* Before leases are loaded: the numbers that were those of removed keys. */
+void registrar_load_removed(struct registrar *r);
+
 /* registrar_lease.c: the store's answers, leases that nobody uses */
 void registrar_lease_stored(struct registrar *r, nsec now, struct slot *s, bool failed);
 /* Frees the lease unseen for longest; false where all were seen within the last hour. */
 bool registrar_lease_free_unseen(struct registrar *r, nsec now);
 void registrar_lease_sweep(struct registrar *r, nsec now);
+void registrar_lease_free(struct registrar *r, nsec now, struct slot *s);
+/* A removed key's row is deleted, unless something is being written of it; then when that is done. */
+void registrar_lease_free_removed(struct registrar *r, nsec now, struct slot *s);
 
 /* registrar_roster.c */
 void registrar_roster_init(struct registrar *r, nsec now);

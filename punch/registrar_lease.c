@@ -48,7 +48,8 @@ static void committed(struct registrar *r, nsec now, struct slot *s, enum store_
 	switch (op) {
 	case OP_PUT_NEW:
 		s->state = LEASE_HELD;
-		registrar_claim_activate(r, now, s, true);
+		if (!s->removed)
+			registrar_claim_activate(r, now, s, true);
 		break;
 	case OP_PUT_CLAIM:
 		commit_claim(r, now, s);
@@ -102,6 +103,8 @@ void registrar_lease_stored(struct registrar *r, nsec now, struct slot *s, bool 
 		not_committed(r, s, op);
 	else
 		committed(r, now, s, op);
+	if (!failed)
+		registrar_lease_free_removed(r, now, s);
 }
 
 /* --- leases that nobody uses --- */
@@ -119,10 +122,19 @@ static int64_t unseen(const struct registrar *r, nsec now, const struct slot *s)
 	return wall > seen ? wall - seen : 0;
 }
 
-static void free_lease(struct registrar *r, nsec now, struct slot *s)
+void registrar_lease_free(struct registrar *r, nsec now, struct slot *s)
 {
 	s->state = LEASE_FREEING;
 	registrar_store(r, now, s, OP_DELETE);
+}
+
+void registrar_lease_free_removed(struct registrar *r, nsec now, struct slot *s)
+{
+	if (!s->removed || s->state != LEASE_HELD || s->op != OP_NONE)
+		return;
+	if (s->claim) /* who claims it asks again, and finds the id free */
+		registrar_claim_end(r, s->claim);
+	registrar_lease_free(r, now, s);
 }
 
 /* Frees the lease unseen for longest; false where all were seen within the last hour. */
@@ -140,7 +152,7 @@ bool registrar_lease_free_unseen(struct registrar *r, nsec now)
 		}
 	}
 	if (best)
-		free_lease(r, now, best);
+		registrar_lease_free(r, now, best);
 	return best;
 }
 
@@ -150,9 +162,11 @@ void registrar_lease_sweep(struct registrar *r, nsec now)
 	unsigned freed = 0;
 	for (member_number n = 1; n <= r->top && freed < SWEEP_BATCH; n++) {
 		struct slot *s = r->slots[n];
+		if (s)
+			registrar_lease_free_removed(r, now, s); /* a full disk kept it */
 		if (!s || unseen(r, now, s) <= r->cfg.lease_ttl / NSEC_PER_SEC)
 			continue;
-		free_lease(r, now, s);
+		registrar_lease_free(r, now, s);
 		freed++;
 	}
 	registrar_timer(r, &r->sweep, now + (freed == SWEEP_BATCH ? NSEC_PER_SEC : SWEEP_EVERY));

@@ -141,6 +141,8 @@ static bool page_slot(struct registrar *r, struct ctl_page *pg, const struct slo
 	struct roster_entry e = { .number = s->rec.number };
 	if (s->changed <= to->page.since)
 		return true;
+	if (s->removed) /* gone as well, for members that do not know more */
+		return ctl_page_gone(pg, s->rec.number) && ctl_page_removed(pg, s->rec.number);
 	if (!s->online)
 		return to->page.full || ctl_page_gone(pg, s->rec.number);
 	memcpy(e.key, s->rec.key, 32);

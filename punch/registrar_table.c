@@ -99,15 +99,24 @@ static bool behind_member(const struct registrar *r, member_number n)
 	return false;
 }
 
+static bool number_free(const struct registrar *r, member_number n)
+{
+	return (!r->slots[n] || r->slots[n]->state == LEASE_FREE) && !behind_member(r, n);
+}
+
 member_number registrar_slot_free_number(struct registrar *r)
 {
 	for (member_number n = r->first_free; n <= r->limit; n++) {
-		if ((!r->slots[n] || r->slots[n]->state == LEASE_FREE) && !behind_member(r, n)) {
+		if (number_free(r, n) && !(r->slots[n] && r->slots[n]->removed)) {
 			r->first_free = n;
 			return n;
 		}
 	}
 	r->first_free = r->limit + 1;
+	/* Those of removed keys come last: the longer they are nobody's, the more have heard it. */
+	for (member_number n = 1; n <= r->limit; n++)
+		if (number_free(r, n))
+			return n;
 	return 0;
 }
 

@@ -4,7 +4,6 @@
 #include <sodium.h>
 
 #include "base/blake2s.h"
-#include "punch/member.h"
 
 static const char text_prefix[] = "warren1_";
 
@@ -25,7 +24,7 @@ enum field {
 	FIELD_ADMISSION = 6,  /* [32] */
 	FIELD_EXPIRES = 7,    /* be64 seconds since 1970 */
 	FIELD_ONLY_FOR = 8,   /* text */
-	/* 9 is for what admits */
+	FIELD_TICKET = 9,     /* be32 epoch, MAC[16]; critical: nobody gets in without it */
 	FIELD_MORE_KEYS = 10, /* [32] for the second RENDEZVOUS, and each further one */
 	FIELD_END,
 };
@@ -156,6 +155,13 @@ static bool read_more_keys(struct rd *r, struct token *t)
 	return rd_done(r);
 }
 
+static bool read_ticket(struct rd *r, struct ticket *t)
+{
+	t->epoch = rd_be32(r);
+	rd_bytes(r, t->mac, sizeof(t->mac));
+	return rd_done(r) && ticket_present(t);
+}
+
 static bool read_field(struct tlv *f, struct token *t)
 {
 	struct rd *r = &f->value;
@@ -176,6 +182,8 @@ static bool read_field(struct tlv *f, struct token *t)
 		return read_expires(r, t);
 	case FIELD_ONLY_FOR:
 		return read_text(r, t->only_for, sizeof(t->only_for));
+	case FIELD_TICKET:
+		return read_ticket(r, &t->ticket);
 	case FIELD_MORE_KEYS:
 		return read_more_keys(r, t);
 	case FIELD_END:
@@ -189,7 +197,7 @@ static enum token_error read_fields(struct rd *r, struct token *t)
 	unsigned seen = 0;
 	struct tlv f;
 	while (rd_tlv(r, &f)) {
-		if (f.type == 0 || f.type == 9 || f.type >= FIELD_END) {
+		if (f.type == 0 || f.type >= FIELD_END) {
 			if (f.critical)
 				return TOKEN_CRITICAL;
 			continue;
@@ -199,6 +207,8 @@ static enum token_error read_fields(struct rd *r, struct token *t)
 			return TOKEN_INVALID;
 		seen |= 1u << f.type;
 	}
+	t->ticket.expires = ticket_present(&t->ticket) ? t->expires : 0;
+	t->ticket.only = ticket_present(&t->ticket) && t->only_for[0];
 	return rd_ok(r) && token_valid(t) ? TOKEN_OK : TOKEN_INVALID;
 }
 
@@ -340,6 +350,12 @@ static void write_binary(struct wr *w, const struct token *t)
 	}
 	if (t->only_for[0])
 		wr_tlv(w, FIELD_ONLY_FOR, t->only_for, strlen(t->only_for));
+	if (ticket_present(&t->ticket)) {
+		size_t mark = wr_tlv_begin(w, FIELD_TICKET | TLV_CRITICAL);
+		wr_be32(w, t->ticket.epoch);
+		wr_bytes(w, t->ticket.mac, sizeof(t->ticket.mac));
+		wr_tlv_end(w, mark);
+	}
 	if (t->nmore_keys)
 		wr_tlv(w, FIELD_MORE_KEYS, t->more_keys, t->nmore_keys * 32);
 }

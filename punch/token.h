@@ -7,7 +7,7 @@
 #ifndef WARREN_TOKEN_H
 #define WARREN_TOKEN_H
 
-#include "base/addr.h"
+#include "punch/member.h"
 
 enum {
 	TOKEN_TEXT_MAX = 4096,
@@ -37,10 +37,12 @@ struct token {
 	 */
 	uint8_t more_keys[TOKEN_MAX_RENDEZVOUS - 1][32];
 	size_t nmore_keys;
-	uint8_t tls_sha256[32]; /* zeros: none */
-	uint8_t admission[32];	/* the PSK of the first handshake */
-	int64_t expires;	/* seconds since 1970, 0: never */
-	char only_for[64];	/* worker id that alone may be claimed with it; "" any */
+	uint8_t tls_sha256[32];	      /* zeros: none */
+	uint8_t admission[32];	      /* the PSK of the first handshake */
+	int64_t expires;	      /* seconds since 1970, 0: never */
+	char only_for[WORKER_ID_LEN]; /* worker id that alone may be claimed with it; "" any */
+	/* what the rendezvous knows its own token by; tokens of earlier releases have none */
+	struct ticket ticket;
 };
 
 enum token_error {

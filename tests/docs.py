@@ -98,6 +98,7 @@ def command_line(root):
             yield f"{page}: there is no variable {name}"
 
     commands = set(re.findall(r'^\t\{\s*"([a-z]+)",\s', read(root, "gateway/main.c"), re.M)) | {"help"}
+    commands |= set(re.findall(r'^\t\{ "([a-z]+)", \w+_usage', read(root, "gateway/cmd_admin.c"), re.M))
     yield from differ("command", set(man_words(man, "Cm")), commands, MAN)
 
 
@@ -139,8 +140,7 @@ def status(root):
     mine = literals(between(code, "static const char *path_word", "static json_t *roster_"))
     mine |= literals(between(read(root, "punch/pmtu.c"), "*pmtu_state_name", "*pmtu_reason_text"))
     yield from differ("key or value", set(WORD.findall(section(page, "A gateway"))), mine, where)
-    code = read(root, "gateway/rdvproc.c")
-    its = literals(between(code, "/* --- status --- */", "/* --- the loop --- */"))
+    its = literals(read(root, "gateway/rdv_status.c"))
     yield from differ("key or value", set(WORD.findall(section(page, "A rendezvous"))), its, where)
 
 
@@ -180,8 +180,8 @@ def table_numbers(part):
 def wire(root):
     where = "docs/protocol.md"
     page = read(root, where)
-    control, token, state, memory = (
-        read(root, p) for p in ("punch/control.h", "punch/token.c", "gateway/state.c", "gateway/memory.c"))
+    control, token, state, memory, admission = (read(root, p) for p in (
+        "punch/control.h", "punch/token.c", "gateway/state.c", "gateway/memory.c", "punch/admission.c"))
     said = section(page, "Control messages")
     messages, fields = said.split("Fields, as TLVs", 1)
     checks = [
@@ -191,6 +191,7 @@ def wire(root):
         ("state field", section(page, "State file"), enum_numbers(state, "STATE_PRIVATE_KEY = ", "STATE_")),
         ("members field", section(page, "Members file"),
          {name: number for name, number in enum_numbers(memory, "MEMORY_OWNER = ", "MEMORY_").items()}),
+        ("admission field", section(page, "Admission file"), enum_numbers(admission, "FILE_EPOCH = ", "FILE_")),
     ]
     for what, part, code in checks:
         docs = table_numbers(part)
@@ -201,7 +202,7 @@ def wire(root):
         number = re.search(rf"OUTER_TYPE_{name} = (0x[0-9a-f]+)", outer).group(1)
         if not re.search(rf"^\| {number} \| \[{name.lower()}\]", section(page, "The gate"), re.M):
             yield f"{where}: {name} is not {number} in the gate's table"
-    for name in re.findall(r"`((?:outer|relay)-[\w-]+\.bin|token\.txt)`", page):
+    for name in re.findall(r"`((?:outer|relay|admission)[\w-]*\.bin|token[\w-]*\.txt)`", page):
         if not os.path.exists(os.path.join(root, "tests/fixtures/v1", name)):
             yield f"{where}: there is no fixture {name}"
 

@@ -221,11 +221,13 @@ static void preshared_keys(void **unused)
 	assert_int_equal(hand_over(d.wg[0], SEC, &response, NULL), DROP_NONE);
 }
 
-static void choose_psk(void *user, struct wg_peer *p)
+static void choose_psk(void *user, struct wg_peer *p, uint16_t mark)
 {
+	assert_int_equal(mark, 0x1234);
 	wg_peer_set_psk(p, user);
 }
 
+/* By what message 1 says of itself: the mark of this peer alone, whatever the device's is. */
 static void psk_chosen_by_the_owner(void **unused)
 {
 	static uint8_t psk[32] = { 9 };
@@ -233,6 +235,8 @@ static void psk_chosen_by_the_owner(void **unused)
 	d.wg[1]->cfg.before_response = choose_psk;
 	d.wg[1]->cfg.user = psk;
 	wg_peer_set_psk(d.peer[0], psk);
+	wg_set_mark(d.wg[0], 0x7761);
+	wg_peer_set_mark(d.peer[0], 0x1234);
 	pair_connect(&d, 0, SEC);
 }
 

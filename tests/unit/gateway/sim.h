@@ -88,7 +88,8 @@ struct sim {
 	unsigned nhosts;
 	struct sim_host hosts[MAX_HOSTS];
 	struct rdv *rdv;
-	uint8_t rdv_key[32];
+	uint8_t rdv_key[32], rdv_secret[32];
+	struct admission admission;
 	struct token token;
 	nsec rdv_wall, rdv_frozen;
 	struct drops rdv_drops_told;

@@ -59,8 +59,8 @@ void sim_rdv_start(struct sim *s)
 	sim_log(s, "the rendezvous starts");
 	sim_rdv_stop(s);
 	memcpy(cfg.private_key, s->rdv_key, 32);
-	memcpy(cfg.admission, s->token.admission, 32);
-	memset(cfg.registrar.secret, 0x5e, sizeof(cfg.registrar.secret));
+	cfg.registrar.admission = &s->admission;
+	memcpy(cfg.registrar.secret, s->rdv_secret, sizeof(cfg.registrar.secret));
 	s->rdv = rdv_new(&cfg, s->now);
 	assert(s->rdv);
 	rdv_set_wall(s->rdv, s->rdv_wall);

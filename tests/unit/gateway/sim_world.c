@@ -72,7 +72,8 @@ void sim_init(struct sim *s, uint64_t seed)
 	s->rdv_wall = (nsec)1760000000 * SEC;
 	wg_key_generate(s->rdv_key);
 	wg_key_public(s->rdv_key, s->token.key);
-	memset(s->token.admission, 0xad, sizeof(s->token.admission));
+	memset(s->rdv_secret, 0x5e, sizeof(s->rdv_secret));
+	admission_token(s->rdv_secret, &s->admission, &s->token);
 	s->token.nprefixes = 2;
 	if (!prefix_parse("10.77.0.0/16", &s->token.prefixes[0]) ||
 	    !prefix_parse("fd12:3456:789a::/64", &s->token.prefixes[1]))

@@ -122,7 +122,8 @@ void world_rendezvous(struct world *w)
 			       .release = "test" },
 	};
 	memcpy(cfg.private_key, w->rdv_key, 32);
-	memcpy(cfg.admission, w->admission, 32);
+	memcpy(cfg.registrar.plain, w->plain, 32);
+	cfg.registrar.admission = &w->admission;
 	memcpy(cfg.registrar.secret, w->secret, 32);
 	rdv_free(w->rdv);
 	w->rdv = rdv_new(&cfg, w->now);
@@ -253,7 +254,7 @@ struct world *world_new(void)
 	assert_true(sodium_init() >= 0);
 	w->now = 1000 * NSEC_PER_SEC;
 	memset(w->rdv_key, 0x48, 32);
-	memset(w->admission, 0xad, 32);
+	memset(w->plain, 0xad, 32);
 	memset(w->secret, 0x5e, 32);
 	assert_true(endpoint_parse("203.0.113.1:7777", &w->rdv_at));
 	snprintf(w->token.network, sizeof(w->token.network), "test");
@@ -262,7 +263,7 @@ struct world *world_new(void)
 	w->token.nprefixes = 2;
 	w->token.nrendezvous = 1;
 	wg_key_public(w->rdv_key, w->token.key);
-	memcpy(w->token.admission, w->admission, 32);
+	admission_token(w->secret, &w->admission, &w->token);
 	world_rendezvous(w);
 	return w;
 }
@@ -274,6 +275,7 @@ void world_free(struct world *w)
 	for (unsigned i = 0; i < WORLD_NODES; i++)
 		memory_free(&w->memory[i]);
 	rdv_free(w->rdv);
+	admission_free(&w->admission);
 	for (unsigned i = 0; i < w->count; i++)
 		free(w->queue[(w->first + i) % WORLD_QUEUE]);
 	free(w);

@@ -47,7 +47,9 @@ struct world {
 	nsec now;
 	struct rdv *rdv;
 	struct endpoint rdv_at;
-	uint8_t rdv_key[32], admission[32], secret[32];
+	uint8_t rdv_key[32], secret[32];
+	uint8_t plain[32]; /* the admission secret of tokens without a ticket */
+	struct admission admission;
 	struct token token;
 	struct host hosts[WORLD_NODES];
 	/* the store: rows, and requests that are answered in the next turn */

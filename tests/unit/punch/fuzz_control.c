@@ -35,7 +35,7 @@ static void drain(struct world *w)
 	}
 	while (enrol_poll(w->e, w->now, &eo))
 		if (eo.event == ENROL_SEND)
-			registrar_input(w->r, w->now, w->key, &from, eo.bytes, eo.len);
+			registrar_input(w->r, w->now, w->key, &from, true, eo.bytes, eo.len);
 }
 
 static void start(struct world *w)
@@ -67,7 +67,7 @@ static void step(struct world *w, uint8_t how, const uint8_t *p, size_t len)
 	if (how & 8)
 		enrol_input(w->e, w->now, p, len);
 	else
-		registrar_input(w->r, w->now, key, &from, p, len);
+		registrar_input(w->r, w->now, key, &from, true, p, len);
 	if (how & 4) {
 		drain(w);
 		drain(w);

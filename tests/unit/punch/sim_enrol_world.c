@@ -129,7 +129,7 @@ static void arrive(struct sim *s, const struct flight *f)
 	    f->life != s->life || !s->r)
 		return;
 	if (f->to_registrar)
-		registrar_input(s->r, s->now, n->key, &n->at, f->bytes, f->len);
+		registrar_input(s->r, s->now, n->key, &n->at, true, f->bytes, f->len);
 	else
 		enrol_input(n->e, s->now, f->bytes, f->len);
 }

@@ -158,6 +158,38 @@ static void test_page_bound(void **state)
 	(void)state;
 }
 
+static void test_ticket(void **state)
+{
+	struct ctl_msg m;
+	assert_int_equal(ctl_parse(bytes, load("register-ticket"), &m), DROP_NONE);
+	assert_string_equal(m.id, "c1");
+	assert_true(m.has & CTL_BIT(CTL_TICKET));
+	assert_int_equal(m.ticket.epoch, 2);
+	assert_int_equal(m.ticket.expires, 1900000000);
+	assert_true(m.ticket.only && ticket_present(&m.ticket));
+	(void)state;
+}
+
+static void test_removed(void **state)
+{
+	static const struct {
+		uint32_t number;
+		bool removed;
+	} want[] = { { 3, false }, { 3, true }, { 9, true }, { 70000, true } };
+	struct ctl_msg m;
+	struct ctl_change c;
+	size_t i = 0;
+	assert_int_equal(ctl_parse(bytes, load("roster-page-removed"), &m), DROP_NONE);
+	struct ctl_changes it = { .body = m.body };
+	for (; ctl_next_change(&it, &c); i++) {
+		assert_int_equal(c.entry.number, want[i].number);
+		assert_int_equal(c.removed, want[i].removed);
+		assert_int_equal(c.gone, !want[i].removed);
+	}
+	assert_int_equal(i, ARRAY_SIZE(want));
+	(void)state;
+}
+
 /* --- sizes --- */
 
 static struct trino_facts longest_trino(void)
@@ -204,13 +236,12 @@ static size_t assert_longest(uint8_t type, uint32_t has)
 static void test_longest(void **state)
 {
 	const uint32_t refusal = CTL_BIT(CTL_RELEASE_NAME) | CTL_BIT(CTL_REFUSAL);
-	assert_int_equal(
-		assert_longest(CTL_REGISTER,
-			       CTL_BIT(CTL_WORKER_ID) | CTL_BIT(CTL_RELEASE_NAME) |
-				       CTL_BIT(CTL_CANDIDATES) | CTL_BIT(CTL_TRINO_PORTS) |
-				       CTL_BIT(CTL_TRINO_ENVIRONMENT) | CTL_BIT(CTL_TRINO_VERSION) |
-				       CTL_BIT(CTL_TRINO_COORDINATOR) | CTL_BIT(CTL_LEASE)),
-		509);
+	const uint32_t of_register = CTL_BIT(CTL_WORKER_ID) | CTL_BIT(CTL_RELEASE_NAME) |
+				     CTL_BIT(CTL_CANDIDATES) | CTL_BIT(CTL_TRINO_PORTS) |
+				     CTL_BIT(CTL_TRINO_ENVIRONMENT) | CTL_BIT(CTL_TRINO_VERSION) |
+				     CTL_BIT(CTL_TRINO_COORDINATOR);
+	assert_int_equal(assert_longest(CTL_REGISTER, of_register | CTL_BIT(CTL_LEASE)), 509);
+	assert_int_equal(assert_longest(CTL_REGISTER, of_register | CTL_BIT(CTL_TICKET)), 510);
 	assert_int_equal(
 		assert_longest(CTL_GRANT, CTL_BIT(CTL_RELEASE_NAME) | CTL_BIT(CTL_LEASE) |
 						  CTL_BIT(CTL_PSK) | CTL_BIT(CTL_ADDRESSES) |
@@ -457,6 +488,7 @@ int main(void)
 		cmocka_unit_test(test_longest_entry),	cmocka_unit_test(test_padding),
 		cmocka_unit_test(test_versions),	cmocka_unit_test(test_truncation),
 		cmocka_unit_test(test_malformed),	cmocka_unit_test(test_text),
+		cmocka_unit_test(test_ticket),		cmocka_unit_test(test_removed),
 		cmocka_unit_test(test_many_candidates), cmocka_unit_test(test_unusable_entries),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -50,7 +50,7 @@ static void one_turn(void)
 	while (enrol_poll(e, now, &o)) {
 		if (o.event == ENROL_SEND) {
 			gets += o.bytes[2] == CTL_ROSTER_GET;
-			registrar_input(r, now, me, &from, o.bytes, o.len);
+			registrar_input(r, now, me, &from, true, o.bytes, o.len);
 		}
 		if (o.event == ENROL_MEMBER) {
 			members++;
@@ -82,7 +82,8 @@ static void add(unsigned n)
 	snprintf(m.id, sizeof(m.id), "worker-%u", n);
 	strcpy(m.release, "0.1.0");
 	member_key(n, key);
-	assert_int_equal(registrar_input(r, now, key, &from, b, ctl_write(&m, b, sizeof(b))), 0);
+	assert_int_equal(registrar_input(r, now, key, &from, true, b, ctl_write(&m, b, sizeof(b))),
+			 0);
 	serve();
 }
 
@@ -140,7 +141,7 @@ static void test_all_pages(void **state)
 	struct ctl_msg m = { .type = CTL_RELEASE, .request = 2 };
 	struct endpoint from = { .port = 9 };
 	member_key(500, key);
-	registrar_input(r, now, key, &from, b, ctl_write(&m, b, sizeof(b)));
+	registrar_input(r, now, key, &from, true, b, ctl_write(&m, b, sizeof(b)));
 	run(NSEC_PER_SEC);
 	assert_int_equal(gone, 1);
 	assert_int_equal(members, 0);

@@ -23,6 +23,8 @@ enum { HOUR = 3600, MAX_OUT = 256 };
 
 extern struct registrar_config cfg;
 extern struct registrar *r;
+extern struct admission admission;
+extern bool plain; /* sessions are under the secret of tokens without a ticket */
 extern nsec now;
 extern bool store_holds, store_fails; /* it does not answer; it says no */
 extern struct registrar_output out[MAX_OUT];
@@ -38,6 +40,8 @@ void drain(void);
 void run(nsec for_long);
 enum drop say(uint8_t who, struct ctl_msg *m);
 enum drop say_plain(uint8_t who, uint8_t type, uint32_t request);
+/* What the next reg() shows: a ticket of the present epoch, for any id or for one. */
+void ticket(int64_t expires, const char *only);
 void reg(uint8_t who, const char *id, uint32_t request);
 /* The first message of this type to `who` in the last turn, or NULL; and how many. */
 const struct ctl_msg *told(uint8_t who, uint8_t type);

@@ -3,6 +3,8 @@
 
 struct registrar_config cfg;
 struct registrar *r;
+struct admission admission;
+bool plain;
 nsec now;
 bool store_holds, store_fails;
 struct registrar_output out[MAX_OUT];
@@ -44,6 +46,8 @@ void drain(void)
 			continue;
 		if (!store_fails && o->event == REGISTRAR_STORE)
 			rows[o->record.number] = o->record;
+		else if (!store_fails)
+			memset(&rows[o->record.number], 0, sizeof(rows[0]));
 		registrar_stored(r, now, o->seq, store_fails);
 	}
 	assert_true(registrar_deadline(r) > now);
@@ -76,9 +80,18 @@ enum drop say(uint8_t who, struct ctl_msg *m)
 	struct endpoint from = at(who);
 	size_t n = ctl_write(m, b, sizeof(b));
 	assert_true(n > 0);
-	enum drop d = registrar_input(r, now, key(who), &from, b, n);
+	enum drop d = registrar_input(r, now, key(who), &from, plain, b, n);
 	drain();
 	return d;
+}
+
+void ticket(int64_t expires, const char *only)
+{
+	struct token t = { .expires = expires };
+	snprintf(t.only_for, sizeof(t.only_for), "%s", only);
+	admission_token(cfg.secret, &admission, &t);
+	next_reg.ticket = t.ticket;
+	next_reg.has |= CTL_BIT(CTL_TICKET);
 }
 
 void reg(uint8_t who, const char *id, uint32_t request)
@@ -148,6 +161,10 @@ void start(const char *prefix4, uint32_t max)
 	assert_true(prefix_parse(prefix4, &cfg.prefix4));
 	assert_true(prefix_parse("fd00:1::/64", &cfg.prefix6));
 	cfg.max_members = max;
+	admission_free(&admission);
+	cfg.admission = &admission;
+	memset(cfg.plain, 0xad, 32);
+	plain = true;
 	cfg.release = "0.1.0";
 	cfg.lease_ttl = 30 * 24 * HOUR * SEC;
 	now = 1000 * SEC;
@@ -182,6 +199,7 @@ int teardown(void **state)
 {
 	(void)state;
 	registrar_free(r);
+	admission_free(&admission);
 	r = NULL;
 	return 0;
 }

@@ -370,8 +370,9 @@ static void test_strangers(void **state)
 	assert_int_equal(say_plain(9, CTL_RELEASE, 1), DROP_FRAME_UNEXPECTED);
 	assert_int_equal(say_plain(9, CTL_CHALLENGE_OK, 1), DROP_FRAME_UNEXPECTED);
 	assert_int_equal(say_plain(1, CTL_CHALLENGE, 1), DROP_FRAME_UNEXPECTED);
-	assert_int_equal(registrar_input(r, now, key(9), &from, (const uint8_t *)"\xa0\1\1", 3),
-			 DROP_CONTROL_MALFORMED);
+	assert_int_equal(
+		registrar_input(r, now, key(9), &from, true, (const uint8_t *)"\xa0\1\1", 3),
+		DROP_CONTROL_MALFORMED);
 	drain();
 	assert_int_equal(nout, 0);
 	(void)state;
@@ -381,7 +382,7 @@ static void test_other_versions(void **state)
 {
 	uint8_t b[64] = { 0xa0, 2, CTL_REGISTER, 0, 0, 0, 0, 42 };
 	struct endpoint from = at(1);
-	assert_int_equal(registrar_input(r, now, key(1), &from, b, 20), DROP_CONTROL_VERSION);
+	assert_int_equal(registrar_input(r, now, key(1), &from, true, b, 20), DROP_CONTROL_VERSION);
 	drain();
 	assert_refused(1, CTL_REFUSED_VERSION, true, "control version 1, this node version 2");
 	assert_int_equal(told(1, CTL_REFUSE)->request, 42);
@@ -389,14 +390,14 @@ static void test_other_versions(void **state)
 	b[1] = 1;
 	wr_tlv(&w, CTL_WORKER_ID, "w1", 2);
 	wr_tlv(&w, 77 | TLV_CRITICAL, "x", 1);
-	assert_int_equal(registrar_input(r, now, key(1), &from, b, 8 + w.len),
+	assert_int_equal(registrar_input(r, now, key(1), &from, true, b, 8 + w.len),
 			 DROP_CONTROL_VERSION);
 	drain();
 	assert_refused(1, CTL_REFUSED_VERSION, true, "field 77");
 	/* an answer is never answered */
 	b[1] = 2;
 	b[2] = CTL_GRANT;
-	assert_int_equal(registrar_input(r, now, key(1), &from, b, 20), DROP_CONTROL_VERSION);
+	assert_int_equal(registrar_input(r, now, key(1), &from, true, b, 20), DROP_CONTROL_VERSION);
 	drain();
 	assert_int_equal(nout, 0);
 	(void)state;
@@ -408,7 +409,7 @@ static void test_flood(void **state)
 	uint8_t b[8] = { 0xa0, 9, CTL_REGISTER };
 	struct endpoint from = at(1);
 	for (unsigned i = 0; i < 1000; i++)
-		registrar_input(r, now, key((uint8_t)i), &from, b, 8);
+		registrar_input(r, now, key((uint8_t)i), &from, true, b, 8);
 	drain();
 	assert_int_equal(nout, 128);
 	(void)state;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "punch/token.h"
+#include "punch/admission.h"
 
 #include <setjmp.h>
 #include <sodium.h>
@@ -110,6 +110,34 @@ static void test_fixture(void **state)
 	assert_memory_equal(mine, text, strlen(mine));
 	token_fingerprint(&got, print);
 	assert_string_equal(print, "926db850e11060e7");
+	(void)state;
+}
+
+/* With a ticket, as another implementation writes it; and what the rendezvous says to that. */
+static void test_ticket_fixture(void **state)
+{
+	char text[TOKEN_TEXT_MAX], mine[TOKEN_TEXT_MAX];
+	uint8_t secret[32], psk[32];
+	struct admission a = { .epoch = 2 };
+	struct token got;
+	FILE *f = fopen(FIXTURES "/token-ticket.txt", "re");
+	assert_non_null(f);
+	assert_non_null(fgets(text, sizeof(text), f));
+	fclose(f);
+	assert_int_equal(token_parse(text, &got, NULL), TOKEN_OK);
+	memset(secret, 7, sizeof(secret));
+	admission_psk(secret, 2, psk);
+	assert_memory_equal(got.admission, psk, 32);
+	assert_int_equal(got.ticket.epoch, 2);
+	assert_int_equal(got.ticket.expires, 1900000000);
+	assert_true(got.ticket.only);
+	assert_true(admission_ticket_ours(secret, &got.ticket, "c1"));
+	assert_false(admission_ticket_ours(secret, &got.ticket, "w1"));
+	struct ticket read = got.ticket;
+	admission_token(secret, &a, &got);
+	assert_memory_equal(got.ticket.mac, read.mac, TICKET_MAC_LEN);
+	assert_int_equal(token_write(&got, mine, sizeof(mine)), strlen(text));
+	assert_memory_equal(mine, text, strlen(mine));
 	(void)state;
 }
 
@@ -418,14 +446,23 @@ static void test_candidates(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fixture),	       cmocka_unit_test(test_smallest),
-		cmocka_unit_test(test_white_space),    cmocka_unit_test(test_each_truncation),
-		cmocka_unit_test(test_each_bit),       cmocka_unit_test(test_too_long),
-		cmocka_unit_test(test_unknown_fields), cmocka_unit_test(test_repeated_fields),
-		cmocka_unit_test(test_several),	       cmocka_unit_test(test_keys_cut),
-		cmocka_unit_test(test_versions),       cmocka_unit_test(test_impossible_values),
-		cmocka_unit_test(test_fingerprint),    cmocka_unit_test(test_texts),
-		cmocka_unit_test(test_worker_ids),     cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_fixture),
+		cmocka_unit_test(test_ticket_fixture),
+		cmocka_unit_test(test_smallest),
+		cmocka_unit_test(test_white_space),
+		cmocka_unit_test(test_each_truncation),
+		cmocka_unit_test(test_each_bit),
+		cmocka_unit_test(test_too_long),
+		cmocka_unit_test(test_unknown_fields),
+		cmocka_unit_test(test_repeated_fields),
+		cmocka_unit_test(test_several),
+		cmocka_unit_test(test_keys_cut),
+		cmocka_unit_test(test_versions),
+		cmocka_unit_test(test_impossible_values),
+		cmocka_unit_test(test_fingerprint),
+		cmocka_unit_test(test_texts),
+		cmocka_unit_test(test_worker_ids),
+		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_candidates),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

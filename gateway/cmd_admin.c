@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `warren token`, and `warren rendezvous rotate | remove | forget`: asked of the rendezvous that runs
+ * with this state directory; where none does, done here, under its lock.
+ */
+#include "gateway/cmd.h"
+#include "gateway/ctl.h"
+#include "gateway/loop.h"
+#include "gateway/proc.h"
+#include "gateway/rdv_admin.h"
+#include "gateway/state.h"
+#include "base/log.h"
+#include "punch/lease_store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PENDING_TRIES = 250 };
+#define PENDING_EVERY (20 * NSEC_PER_MSEC)
+
+static const enum setting token_settings[] = { SET_STATE, SET_FOR, SET_EXPIRES, SETTING_COUNT };
+static const enum setting admin_settings[] = { SET_STATE, SETTING_COUNT };
+static const enum setting rotate_settings[] = { SET_STATE, SET_OVERLAP, SETTING_COUNT };
+
+static const char token_usage[] =
+	"usage: warren token --state DIR [--for ID] [--expires DURATION|DATE]\n\n"
+	"Prints the join token of the rendezvous whose state is in DIR. It is a secret: who has it "
+	"may\n"
+	"join. Hand it over as WARREN_JOIN=TOKEN, or in a file as WARREN_JOIN=@FILE.\n";
+
+static const char rotate_usage[] =
+	"usage: warren rendezvous rotate [--overlap DURATION] [--state DIR]\n\n"
+	"Makes another join token, for `warren token` to print. Those of before admit nobody any "
+	"more, or\n"
+	"for DURATION yet. Members stay; who restarts without its state needs the new one.\n";
+
+static const char remove_usage[] =
+	"usage: warren rendezvous remove ID [--state DIR]\n\n"
+	"Takes a member out for good: its key is refused with any token, and the others drop it "
+	"when they\n"
+	"hear the rendezvous. Its owner may still have the join token: rotate as well.\n";
+
+static const char forget_usage[] =
+	"usage: warren rendezvous forget ID [--state DIR]\n\n"
+	"Frees the lease of a member that is away, with its address; and any good token may claim "
+	"the id,\n"
+	"also where `warren token --for ID` had kept it.\n";
+
+/* --- without a rendezvous that runs --- */
+
+struct offline {
+	struct state state;
+	struct token token;
+	struct admission admission;
+	uint8_t secret[32], plain[32];
+	struct lease_store *store;
+	struct lease_record found;
+	const char *wanted;
+	int lock_fd;
+};
+
+static int match(void *ctx, const struct lease_record *rec)
+{
+	struct offline *o = ctx;
+	if (strcmp(rec->id, o->wanted) != 0)
+		return 0;
+	o->found = *rec;
+	return 1;
+}
+
+static bool offline_find(void *ctx, const char *id, struct lease_record *out)
+{
+	struct offline *o = ctx;
+	char path[300], err[400];
+	o->wanted = id;
+	o->found.number = 0;
+	snprintf(path, sizeof(path), "%s/leases.db", o->state.dir);
+	if (!o->store && !(o->store = lease_store_open(path, err, sizeof(err)))) {
+		fprintf(stderr, "warren: the leases: %s\n", err);
+		return false;
+	}
+	if (lease_store_each(o->store, match, o) < 0 || !o->found.number)
+		return false;
+	*out = o->found;
+	return true;
+}
+
+static int offline_remove(void *ctx, const struct lease_record *rec)
+{
+	struct offline *o = ctx;
+	int err = lease_store_delete(o->store, rec->number);
+	return err ? err : lease_store_commit(o->store);
+}
+
+static int offline_forget(void *ctx, const char *id)
+{
+	struct lease_record rec;
+	return offline_find(ctx, id, &rec) ? offline_remove(ctx, &rec) : -ENOENT;
+}
+
+static int take_lock(struct offline *o)
+{
+	char path[300];
+	snprintf(path, sizeof(path), "%s/lock", o->state.dir);
+	o->lock_fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (o->lock_fd >= 0 && flock(o->lock_fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	fprintf(stderr,
+		"warren: a rendezvous runs with the state in %s and does not answer at its control "
+		"socket: ask as its user, or again in a moment\n",
+		o->state.dir);
+	return -EBUSY;
+}
+
+static int read_token(struct offline *o)
+{
+	char path[300];
+	snprintf(path, sizeof(path), "%s/token", o->state.dir);
+	char *text = file_read(path, TOKEN_TEXT_MAX);
+	enum token_error err = text ? token_parse(text, &o->token, NULL) : TOKEN_NOT_A_TOKEN;
+	if (!text)
+		fprintf(stderr,
+			"warren: cannot read %s: %s (has `warren rendezvous --state` been started "
+			"with this directory?)\n",
+			path, strerror(errno));
+	else if (err != TOKEN_OK)
+		fprintf(stderr, "warren: %s: %s\n", path, token_error_text(err));
+	if (text)
+		sodium_memzero(text, strlen(text));
+	free(text);
+	return err == TOKEN_OK ? 0 : -EINVAL;
+}
+
+static int offline_open(struct offline *o, const char *dir)
+{
+	/* first what only a rendezvous that was started leaves: nothing is to be made here */
+	snprintf(o->state.dir, sizeof(o->state.dir), "%s", dir);
+	o->lock_fd = -1;
+	if (read_token(o) < 0 || take_lock(o) < 0)
+		return -1;
+	int fd = o->lock_fd, err = state_load(&o->state, dir);
+	o->lock_fd = fd;
+	if (err == 0)
+		err = rdv_admin_load(&o->admission, dir);
+	if (err < 0)
+		fprintf(stderr, "warren: the state in %s cannot be used: %s\n", dir,
+			err == -EBADMSG ? "it is damaged, or of a newer release" : strerror(-err));
+	rdv_admin_secrets(o->state.private_key, o->secret, o->plain);
+	return err;
+}
+
+static void offline_close(struct offline *o)
+{
+	lease_store_close(o->store);
+	admission_free(&o->admission);
+	if (o->lock_fd >= 0)
+		close(o->lock_fd);
+	sodium_memzero(o, sizeof(*o));
+}
+
+static char *ask_offline(const char *dir, const char *line)
+{
+	static struct offline o;
+	char *text = NULL;
+	log_init("warren", LOG_LEVEL_WARN); /* the answer says it */
+	if (offline_open(&o, dir) == 0) {
+		struct rdv_admin a = {
+			.dir = dir,
+			.secret = o.secret,
+			.admission = &o.admission,
+			.token = &o.token,
+			.leases = { &o, offline_find, offline_remove, offline_forget },
+			.wall = (loop_wall_offset() + loop_clock()) / NSEC_PER_SEC,
+		};
+		text = rdv_admin(&a, line);
+	}
+	if (text && text[0] == ADMIN_PENDING)
+		text[0] = ADMIN_DONE; /* it was committed */
+	offline_close(&o);
+	return text;
+}
+
+/* --- asking --- */
+
+static char *ask(const char *dir, const char *line)
+{
+	char path[300];
+	snprintf(path, sizeof(path), "%s/control.sock", dir);
+	char *text = ctl_ask(path, line);
+	return text ? text : ask_offline(dir, line);
+}
+
+/* Its deletion is being written: asked again until there is no lease. */
+static char *ask_until_gone(const char *dir, const char *line)
+{
+	const struct timespec pause = { .tv_nsec = PENDING_EVERY };
+	char *text = ask(dir, line);
+	for (int i = 0; text && text[0] == ADMIN_PENDING && i < PENDING_TRIES; i++) {
+		free(text);
+		nanosleep(&pause, NULL);
+		text = ask(dir, line);
+		if (text && text[0] == ADMIN_REFUSED)
+			text[0] = ADMIN_DONE;
+	}
+	return text;
+}
+
+static int print(char *text)
+{
+	int status = EXIT_CANNOT;
+	switch (text ? text[0] : ADMIN_REFUSED) {
+	case ADMIN_DONE:
+		puts(text + 1);
+		status = 0;
+		break;
+	case ADMIN_PENDING:
+		fprintf(stderr, "warren: the rendezvous cannot write its database: its log says "
+				"why\n");
+		break;
+	case ADMIN_REFUSED:
+		if (text)
+			fprintf(stderr, "warren: %s\n", text + 1);
+		break;
+	default:
+		fprintf(stderr, "warren: the rendezvous that runs is of another release: restart "
+				"it\n");
+	}
+	if (text)
+		sodium_memzero(text, strlen(text));
+	free(text);
+	return status;
+}
+
+/* --- commands --- */
+
+static const struct admin_verb {
+	const char *name, *usage;
+	const enum setting *settings;
+	bool takes_id;
+} verbs[] = {
+	{ "rotate", rotate_usage, rotate_settings, false },
+	{ "remove", remove_usage, admin_settings, true },
+	{ "forget", forget_usage, admin_settings, true },
+};
+
+static const struct admin_verb *find_verb(const char *word)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		if (strcmp(verbs[i].name, word) == 0)
+			return &verbs[i];
+	return NULL;
+}
+
+bool cmd_admin_verb(const char *word)
+{
+	return find_verb(word);
+}
+
+static const char *state_dir(const struct config *c)
+{
+	return config_get(c, SET_STATE, "/var/lib/warren/rendezvous");
+}
+
+static int run_verb(const struct admin_verb *v, const struct config *c, const char *id)
+{
+	char line[CTL_LINE_MAX];
+	int64_t overlap;
+
+	if (!v->takes_id) {
+		if (config_duration(c, SET_OVERLAP, 0, &overlap) < 0)
+			return EXIT_USAGE;
+		snprintf(line, sizeof(line), "rotate %lld", (long long)overlap);
+		return print(ask(state_dir(c), line));
+	}
+	if (!worker_id_valid(id)) {
+		fprintf(stderr, "warren: \"%s\" is no worker id\n", id);
+		return EXIT_USAGE;
+	}
+	snprintf(line, sizeof(line), "%s %s", v->name, id);
+	if (strcmp(v->name, "remove") == 0)
+		return print(ask(state_dir(c), line));
+	char *text = ask_until_gone(state_dir(c), line);
+	if (text && text[0] == ADMIN_DONE) {
+		free(text);
+		printf("%s is free: any good token may claim it\n", id);
+		return 0;
+	}
+	return print(text);
+}
+
+int cmd_admin(int argc, char **argv)
+{
+	const struct admin_verb *v = find_verb(argv[0]);
+	struct config c;
+
+	argc--;
+	argv++;
+	if (cmd_help(argc, argv, v->usage, v->settings))
+		return 0;
+	/* the id may stand before the options or behind them */
+	const char *id = v->takes_id && argc > 0 && argv[0][0] != '-' ? argv[0] : NULL;
+	int skip = id ? 1 : 0;
+	if (config_read(&c, argc - skip, argv + skip, v->settings) < 0)
+		return EXIT_USAGE;
+	if (!id && v->takes_id && c.nargs == 1) {
+		id = c.args[0];
+		c.nargs = 0;
+	}
+	int status = EXIT_USAGE;
+	if (c.nargs || (v->takes_id && !id))
+		fputs(v->usage, stderr);
+	else
+		status = run_verb(v, &c, id);
+	config_free(&c);
+	return status;
+}
+
+/* The one that everybody may have: as the rendezvous has written it. */
+static int print_token(const char *dir)
+{
+	char path[300];
+	snprintf(path, sizeof(path), "%s/token", dir);
+	char *text = file_read(path, TOKEN_TEXT_MAX);
+	if (!text) {
+		fprintf(stderr,
+			"warren: cannot read %s: %s (has `warren rendezvous --state` been "
+			"started with this directory?)\n",
+			path, strerror(errno));
+		return EXIT_CANNOT;
+	}
+	fputs(text, stdout);
+	sodium_memzero(text, strlen(text));
+	free(text);
+	return 0;
+}
+
+static int print_special_token(const struct config *c)
+{
+	const char *id = config_get(c, SET_FOR, "");
+	int64_t wall = (loop_wall_offset() + loop_clock()) / NSEC_PER_SEC, expires;
+	char line[CTL_LINE_MAX];
+
+	if (config_date(c, SET_EXPIRES, wall, &expires) < 0)
+		return EXIT_USAGE;
+	if (expires && expires <= wall) {
+		fprintf(stderr, "warren: --expires %s is over already\n",
+			config_get(c, SET_EXPIRES, ""));
+		return EXIT_USAGE;
+	}
+	if (*id && !worker_id_valid(id)) {
+		fprintf(stderr, "warren: --for \"%s\" is no worker id\n", id);
+		return EXIT_USAGE;
+	}
+	snprintf(line, sizeof(line), *id ? "token %lld %s" : "token %lld", (long long)expires, id);
+	int status = print(ask(state_dir(c), line));
+	if (status == 0 && *id)
+		fprintf(stderr,
+			"worker id %s is kept for tokens like this one from now on (`warren "
+			"rendezvous forget %s` ends that)\n",
+			id, id);
+	return status;
+}
+
+int cmd_token(int argc, char **argv)
+{
+	struct config c;
+
+	if (cmd_help(argc, argv, token_usage, token_settings))
+		return 0;
+	if (config_read(&c, argc, argv, token_settings) < 0)
+		return EXIT_USAGE;
+	bool special = c.value[SET_FOR] || c.value[SET_EXPIRES];
+	int status = special ? print_special_token(&c) : print_token(state_dir(&c));
+	config_free(&c);
+	return status;
+}

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gateway/rdv_admin.h"
+#include "gateway/config.h"
+#include "gateway/state.h"
+#include "base/blake2s.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { ANSWER_MAX = TOKEN_TEXT_MAX + 8, FILE_MAX = 1 << 20 };
+
+/* --- files --- */
+
+void rdv_admin_secrets(const uint8_t private_key[static 32], uint8_t secret[static 32],
+		       uint8_t plain[static 32])
+{
+	const struct bytes_view none = { "", 0 };
+	derive_key(private_key, "warren registrar", none, none, secret);
+	derive_key(private_key, "warren admission", none, none, plain);
+}
+
+static int read_all(const char *path, uint8_t **out, size_t *len)
+{
+	struct stat st;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return -errno;
+	int err = fstat(fd, &st) < 0 ? -errno : st.st_size > FILE_MAX ? -EBADMSG : 0;
+	size_t size = err ? 0 : (size_t)st.st_size;
+	uint8_t *p = malloc(size + 1);
+	ssize_t n = p && !err ? read(fd, p, size) : -1;
+	if (!err && n != (ssize_t)size)
+		err = p ? -EIO : -ENOMEM;
+	close(fd);
+	if (err) {
+		free(p);
+		return err;
+	}
+	*out = p;
+	*len = size;
+	return 0;
+}
+
+int rdv_admin_load(struct admission *a, const char *dir)
+{
+	char path[300];
+	uint8_t *bytes = NULL;
+	size_t len = 0;
+	*a = (struct admission){ 0 };
+	snprintf(path, sizeof(path), "%s/admission", dir);
+	int err = read_all(path, &bytes, &len);
+	if (err == -ENOENT)
+		return 0; /* nothing was ever rotated, reserved or removed */
+	if (err == 0)
+		err = admission_decode(a, bytes, len);
+	free(bytes);
+	return err;
+}
+
+static int save(const struct rdv_admin *a)
+{
+	char path[300];
+	size_t len = 0;
+	uint8_t *bytes = admission_encode(a->admission, &len);
+	snprintf(path, sizeof(path), "%s/admission", a->dir);
+	int err = bytes ? file_replace(path, bytes, len) : -ENOMEM;
+	free(bytes);
+	return err;
+}
+
+int rdv_admin_write_token(struct rdv_admin *a)
+{
+	char text[TOKEN_TEXT_MAX + 1], path[300];
+	admission_token(a->secret, a->admission, a->token);
+	size_t n = token_write(a->token, text, TOKEN_TEXT_MAX);
+	int err = -EINVAL;
+	if (n) {
+		size_t len = strlen(text);
+		text[len] = '\n';
+		snprintf(path, sizeof(path), "%s/token", a->dir);
+		err = file_replace(path, text, len + 1);
+	}
+	sodium_memzero(text, sizeof(text));
+	return err;
+}
+
+/* --- answers --- */
+
+PRINTF_LIKE(2, 3) static char *answer(char kind, const char *fmt, ...)
+{
+	char *text = malloc(ANSWER_MAX);
+	va_list ap;
+	if (!text)
+		return NULL;
+	text[0] = kind;
+	va_start(ap, fmt);
+	vsnprintf(text + 1, ANSWER_MAX - 1, fmt, ap);
+	va_end(ap);
+	return text;
+}
+
+static char *cannot_write(const struct rdv_admin *a, int err)
+{
+	return answer(ADMIN_REFUSED, "%s/admission cannot be written: %s; nothing has changed",
+		      a->dir, strerror(-err));
+}
+
+static const char *date_text(int64_t seconds, char out[static 32])
+{
+	time_t t = (time_t)seconds;
+	struct tm tm;
+	if (!gmtime_r(&t, &tm) || !strftime(out, 32, "%Y-%m-%d %H:%M:%S UTC", &tm))
+		snprintf(out, 32, "a far date");
+	return out;
+}
+
+static char *bad_id(const char *id)
+{
+	return answer(ADMIN_REFUSED,
+		      "%.64s is no worker id: letters, digits, _ and -, at most 63, beginning with "
+		      "a letter or digit",
+		      id);
+}
+
+/* --- verbs --- */
+
+static int reserve(struct rdv_admin *a, const char *id)
+{
+	if (!*id || admission_reserved(a->admission, id))
+		return 0;
+	int err = admission_reserve(a->admission, id);
+	if (err == 0 && (err = save(a)) < 0)
+		admission_unreserve(a->admission, id);
+	if (err == 0)
+		log_info("worker id %s is kept for tokens made for it", id);
+	return err;
+}
+
+static char *make_token(struct rdv_admin *a, const char *args)
+{
+	char text[TOKEN_TEXT_MAX], *end;
+	struct token t = *a->token;
+	long long expires = strtoll(args, &end, 10);
+	const char *id = *end == ' ' ? end + 1 : end;
+
+	if (end == args || expires < 0 || (*id && !worker_id_valid(id)))
+		return bad_id(id);
+	int err = reserve(a, id);
+	if (err < 0)
+		return cannot_write(a, err);
+	t.expires = expires;
+	snprintf(t.only_for, sizeof(t.only_for), "%s", id);
+	admission_token(a->secret, a->admission, &t);
+	char *out = token_write(&t, text, sizeof(text))
+			    ? answer(ADMIN_DONE, "%s", text)
+			    : answer(ADMIN_REFUSED, "this token would be too long");
+	sodium_memzero(text, sizeof(text));
+	token_wipe(&t);
+	return out;
+}
+
+static char *rotate(struct rdv_admin *a, const char *args)
+{
+	struct admission before = *a->admission;
+	char date[32], fp[TOKEN_FINGERPRINT_LEN], *end;
+	long long overlap = strtoll(args, &end, 10);
+
+	if (end == args || *end || overlap < 0)
+		return answer(ADMIN_REFUSED, "rotate takes seconds");
+	admission_rotate(a->admission, a->wall, overlap);
+	int err = save(a);
+	if (err < 0) {
+		*a->admission = before;
+		return cannot_write(a, err);
+	}
+	err = rdv_admin_write_token(a);
+	token_fingerprint(a->token, fp);
+	log_info("the join token is another one now (%s)", fp);
+	if (err < 0)
+		return answer(ADMIN_REFUSED,
+			      "%s/token cannot be written: %s; a restart of the "
+			      "rendezvous makes it anew",
+			      a->dir, strerror(-err));
+	if (overlap)
+		return answer(ADMIN_DONE,
+			      "the join token is another one now: `warren token` prints it. Those "
+			      "of before admit new nodes until %s. Members stay.",
+			      date_text(a->admission->previous_until, date));
+	return answer(
+		ADMIN_DONE,
+		"the join token is another one now: `warren token` prints it. Those of before "
+		"admit nobody any more (--overlap 7d would have left them a week). Members "
+		"stay.");
+}
+
+static char *remove_member(struct rdv_admin *a, const char *id)
+{
+	struct lease_record rec;
+	if (!a->leases.find(a->leases.ctx, id, &rec))
+		return answer(ADMIN_REFUSED,
+			      "there is no member %s (`warren status --state %s` "
+			      "lists them)",
+			      id, a->dir);
+	struct removed_key k = { .number = rec.number, .since = a->wall };
+	memcpy(k.key, rec.key, 32);
+	memcpy(k.id, rec.id, sizeof(k.id));
+	size_t before = a->admission->nremoved;
+	int err = admission_remove(a->admission, &k);
+	if (err == 0 && (err = save(a)) < 0)
+		a->admission->nremoved = before;
+	if (err == -ENOSPC && before == ADMISSION_MAX_REMOVED)
+		return answer(ADMIN_REFUSED,
+			      "%d keys were removed already, which is all that is kept: a new "
+			      "network (another --state) is due",
+			      ADMISSION_MAX_REMOVED);
+	if (err < 0)
+		return cannot_write(a, err);
+	log_info("member %s was removed: its key is refused from now on", id);
+	err = a->leases.remove(a->leases.ctx, &rec);
+	return answer(ADMIN_DONE,
+		      "%s is out: its key is refused for good, and each member drops it when it "
+		      "hears the rendezvous%s. Its owner may still have the join token: `warren "
+		      "rendezvous rotate` keeps him from coming back with another key.",
+		      id,
+		      err < 0 ? " (its lease is still in the database, which cannot be written)"
+			      : "");
+}
+
+static char *forget(struct rdv_admin *a, const char *id)
+{
+	bool reserved = admission_unreserve(a->admission, id);
+	int err = reserved ? save(a) : 0;
+	if (err < 0) {
+		(void)admission_reserve(a->admission, id);
+		return cannot_write(a, err);
+	}
+	err = a->leases.forget(a->leases.ctx, id);
+	switch (err) {
+	case 0:
+		log_info("the lease of %s is freed", id);
+		return answer(ADMIN_PENDING, "%s", id);
+	case -ENOENT:
+		return reserved ? answer(ADMIN_DONE, "any good token may claim %s now", id)
+				: answer(ADMIN_REFUSED, "%s has no lease", id);
+	case -EBUSY:
+		return answer(ADMIN_REFUSED,
+			      "%s is online: stop it first, or use `warren rendezvous remove %s` "
+			      "to keep it out",
+			      id, id);
+	case -EAGAIN:
+		return answer(ADMIN_REFUSED,
+			      "%s may be online, or its lease is being written: try again in a "
+			      "minute",
+			      id);
+	default:
+		return answer(ADMIN_REFUSED, "the database cannot be written: %s", strerror(-err));
+	}
+}
+
+char *rdv_admin(struct rdv_admin *a, const char *line)
+{
+	static const struct {
+		const char *verb;
+		char *(*run)(struct rdv_admin *a, const char *args);
+		bool takes_id;
+	} verbs[] = { { "token ", make_token, false },
+		      { "rotate ", rotate, false },
+		      { "remove ", remove_member, true },
+		      { "forget ", forget, true } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {
+		size_t len = strlen(verbs[i].verb);
+		if (strncmp(line, verbs[i].verb, len) != 0)
+			continue;
+		if (verbs[i].takes_id && !worker_id_valid(line + len))
+			return bad_id(line + len);
+		return verbs[i].run(a, line + len);
+	}
+	return answer(ADMIN_REFUSED, "this release does not know that");
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The admission file: any bytes, as they are and under a right sum. What is taken comes back the same. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/blake2s.h"
+#include "punch/admission.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check(bool ok)
+{
+	if (!ok)
+		abort();
+}
+
+static void decode(const uint8_t *p, size_t len)
+{
+	struct admission a, b;
+	size_t n = 0, m = 0;
+	int err = admission_decode(&a, p, len);
+	check(err == 0 || err == -EBADMSG);
+	if (err)
+		return;
+	uint8_t *once = admission_encode(&a, &n);
+	check(once && admission_decode(&b, once, n) == 0);
+	uint8_t *twice = admission_encode(&b, &m);
+	check(twice && n == m && memcmp(once, twice, n) == 0);
+	check(a.nremoved == b.nremoved && a.nreserved == b.nreserved);
+	free(once);
+	free(twice);
+	admission_free(&a);
+	admission_free(&b);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	uint8_t sum[BLAKE2S_LEN], *summed = malloc(size + 8);
+	decode(data, size);
+	if (!summed)
+		return 0;
+	memcpy(summed, data, size);
+	blake2s_hash(data, size, NULL, 0, sum);
+	memcpy(summed + size, sum, 8);
+	decode(summed, size + 8);
+	free(summed);
+	return 0;
+}
