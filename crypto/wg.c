@@ -62,6 +62,11 @@ void wg_free(struct wg *wg)
 	free(wg);
 }
 
+bool wg_keys_locked(const struct wg *wg)
+{
+	return arena_locked(wg->arena);
+}
+
 /* --- keys --- */
 
 void wg_key_clamp(uint8_t priv[static WG_KEY_LEN])

@@ -62,6 +62,8 @@ struct wg_config {
 /* Needs sodium_init() done. NULL with errno where memory is refused. */
 struct wg *wg_new(const struct wg_config *cfg);
 void wg_free(struct wg *wg); /* wipes every key */
+/* All keys so far are locked in memory; else they may be written to the swap. */
+bool wg_keys_locked(const struct wg *wg);
 
 /*
  * Sets our key, clamped; all sessions and handshakes end. The same key again changes nothing. An

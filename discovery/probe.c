@@ -121,7 +121,6 @@ static void say_state(struct shim *s, bool was_up)
 	struct probe *p = &s->probe;
 	struct trino *t = &p->trino;
 	char at[ENDPOINT_STRLEN], why[WHY_SIZE];
-	unsigned more;
 	if (!was_up)
 		log_info("Trino on this node is up at %s: version %s, environment %s, %s",
 			 endpoint_str(&t->at, at), t->version[0] ? t->version : "unknown",
@@ -130,8 +129,7 @@ static void say_state(struct shim *s, bool was_up)
 	if (guard_verdict(s, true) != GUARD_WRONG)
 		return;
 	guard_text(s, why);
-	if (log_allowed(&p->wrong_limit, shim_now(), &more))
-		log_warn("%s", why);
+	log_seldom(LOG_LEVEL_WARN, WRONG_EVERY_SECONDS * NSEC_PER_SEC, "%s", why);
 }
 
 static void status_came(struct shim *s, const json_t *o)
@@ -296,7 +294,6 @@ void probe_init(struct shim *s)
 {
 	struct probe *p = &s->probe;
 	p->fd = -1;
-	p->wrong_limit.every = WRONG_EVERY_SECONDS * NSEC_PER_SEC;
 	ev_init(&p->io, on_io);
 	ev_timer_init(&p->timeout, on_timeout, ASK_SECONDS, 0.);
 	ev_timer_init(&p->next, on_next, 0., 0.);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 static const char h2_preface[] = "PRI * HTTP/2.0\r\n";
-enum { H2_LEN = sizeof(h2_preface) - 1, TLS_HANDSHAKE = 0x16 };
+enum { H2_LEN = sizeof(h2_preface) - 1, TLS_HANDSHAKE = 0x16, LOGGED_MAX = 100 };
 
 /* The first bytes of a connection: HTTP/2 by prior knowledge, or TLS. True where more must come. */
 static bool recognise(struct conn *c)
@@ -43,10 +43,7 @@ static const char *raw_name(const struct conn *c)
 /* Nobody can be told in words on such a connection; the log says it, now and then. */
 static void refuse_raw(struct conn *c, const char *why)
 {
-	unsigned more;
-	if (log_allowed(&c->s->splice_limit, shim_now(), &more))
-		log_warn("closed a connection of %s: %s (and %u before it)", raw_name(c), why,
-			 more);
+	log_seldom(LOG_LEVEL_WARN, SELDOM, "closed a connection of %s: %s", raw_name(c), why);
 	c->s->count.splices_closed++;
 	conn_kill(c);
 }
@@ -87,7 +84,6 @@ void request_failed(struct conn *c)
 {
 	const struct dest *d = &c->up.dest;
 	char where[2 * ENDPOINT_STRLEN], why[WHY_SIZE];
-	unsigned more;
 	addresses(d, where, sizeof(where));
 	if (d->local)
 		snprintf(why, sizeof(why),
@@ -100,9 +96,8 @@ void request_failed(struct conn *c)
 			 "there, and listening on that address and port?",
 			 d->id, where, upstream_error(&c->up));
 	upstream_close(c);
-	if (c->d.route == ROUTE_COORDINATOR && !c->raw &&
-	    log_allowed(&c->s->down_limit, shim_now(), &more))
-		log_warn("%s (%u more requests refused for it)", why, more);
+	if (c->d.route == ROUTE_COORDINATOR && !c->raw)
+		log_seldom(LOG_LEVEL_WARN, SELDOM, "refused a request: %s", why);
 	if (c->raw)
 		refuse_raw(c, why);
 	else if (c->d.info)
@@ -154,6 +149,20 @@ bool request_hold_step(struct conn *c)
 	return c->phase != PHASE_HOLD;
 }
 
+/*
+ * The method and two parts of the path: what comes behind may be as good as a key to the result of a query,
+ * or somebody's password in a query string.
+ */
+static void log_request(const struct http_head *h)
+{
+	const char *space = memchr(h->start.p, ' ', h->start.len), *p = h->target.p;
+	size_t method = space ? (size_t)(space - h->start.p) : 0, len = 0, slashes = 0;
+	while (len < h->target.len && len < LOGGED_MAX && p[len] != '?' &&
+	       (p[len] != '/' || ++slashes <= 2))
+		len++;
+	log_debug("%.*s %.*s", (int)method, h->start.p, (int)len, p);
+}
+
 static void dispatch(struct conn *c, const struct http_head *h)
 {
 	size_t len = c->scan.at;
@@ -163,7 +172,7 @@ static void dispatch(struct conn *c, const struct http_head *h)
 	c->body = http_body_of(h->body, h->length);
 	c->ok = 0;
 	c->d = policy_decide(h, &c->s->roster, c->s->worker_id);
-	log_debug("%.*s", (int)size_min(h->start.len, 200), h->start.p);
+	log_request(h);
 	bool forward = c->d.route == ROUTE_LOCAL || c->d.route == ROUTE_COORDINATOR;
 	bool ok = !forward || http_head_rewrite(buf_bytes(&c->in), len, h, false, &c->to_up);
 	buf_consume(&c->in, len);

@@ -13,7 +13,13 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BACKLOG = 512, ACCEPTS_PER_TURN = 64, DESCRIPTORS = 2 * CLIENTS_MAX + 64 };
+enum {
+	BACKLOG = 512,
+	ACCEPTS_PER_TURN = 64,
+	DESCRIPTORS_OWN = 64, /* what is open besides clients and their ways upstream */
+	DESCRIPTORS = 2 * CLIENTS_MAX + DESCRIPTORS_OWN,
+	CLIENTS_MIN = 4,
+};
 
 nsec shim_now(void)
 {
@@ -71,7 +77,7 @@ static void listen_pause(struct shim *s)
 
 void shim_client_gone(struct shim *s)
 {
-	if (!s->accepting && s->clients < CLIENTS_MAX)
+	if (!s->accepting && s->clients < s->places)
 		listen_on(s);
 }
 
@@ -84,11 +90,9 @@ static void accept_again(struct ev_loop *loop, ev_timer *t, int events)
 
 static void accept_failed(struct shim *s, int error)
 {
-	unsigned more;
 	if (error == EAGAIN || error == EINTR || error == ECONNABORTED)
 		return;
-	if (log_allowed(&s->full_limit, shim_now(), &more))
-		log_warn("no more connections for a second: %s", strerror(error));
+	log_seldom(LOG_LEVEL_WARN, SELDOM, "no more connections for a second: %s", strerror(error));
 	listen_pause(s);
 	ev_timer_stop(s->loop, &s->accept_again);
 	ev_timer_set(&s->accept_again, 1., 0.);
@@ -98,7 +102,6 @@ static void accept_failed(struct shim *s, int error)
 static void on_accept(struct ev_loop *loop, ev_io *w, int events)
 {
 	struct shim *s = w->data;
-	unsigned more;
 	(void)loop;
 	(void)events;
 	for (unsigned i = 0; i < ACCEPTS_PER_TURN && s->accepting; i++) {
@@ -109,11 +112,11 @@ static void on_accept(struct ev_loop *loop, ev_io *w, int events)
 		}
 		shim_fd_prepare(fd);
 		conn_new(s, fd);
-		if (s->clients < CLIENTS_MAX)
+		if (s->clients < s->places)
 			continue;
 		listen_pause(s);
-		if (log_allowed(&s->full_limit, shim_now(), &more))
-			log_warn("%u clients are connected; more must wait", s->clients);
+		log_seldom(LOG_LEVEL_WARN, SELDOM, "%u clients are connected; more must wait",
+			   s->clients);
 	}
 }
 
@@ -160,14 +163,34 @@ static int open_listeners(struct shim *s)
 	return 0;
 }
 
-static void raise_descriptors(void)
+/*
+ * So many clients that each may have a way upstream, too: with the last descriptor in a client's hands
+ * nobody could be served.
+ */
+static unsigned places_of(rlim_t descriptors)
+{
+	if (descriptors >= DESCRIPTORS)
+		return CLIENTS_MAX;
+	if (descriptors < DESCRIPTORS_OWN + 2 * CLIENTS_MIN)
+		return CLIENTS_MIN;
+	return (unsigned)(descriptors - DESCRIPTORS_OWN) / 2;
+}
+
+static unsigned raise_descriptors(void)
 {
 	struct rlimit r;
 	if (getrlimit(RLIMIT_NOFILE, &r) < 0 || r.rlim_cur >= DESCRIPTORS)
-		return;
+		return CLIENTS_MAX;
+	rlim_t had = r.rlim_cur;
 	r.rlim_cur = r.rlim_max < DESCRIPTORS ? r.rlim_max : DESCRIPTORS;
 	if (setrlimit(RLIMIT_NOFILE, &r) < 0)
-		log_warn("the limit of descriptors stays: %s", strerror(errno));
+		r.rlim_cur = had;
+	unsigned places = places_of(r.rlim_cur);
+	if (places < CLIENTS_MAX)
+		log_warn("room for %u connections at once and not %u: %llu open files are allowed "
+			 "(ulimit -n, or LimitNOFILE=)",
+			 places, CLIENTS_MAX, (unsigned long long)r.rlim_cur);
+	return places;
 }
 
 static struct shim *shim_alloc(struct ev_loop *loop, const struct shim_config *cfg)
@@ -181,7 +204,6 @@ static struct shim *shim_alloc(struct ev_loop *loop, const struct shim_config *c
 	s->trino_https_port = cfg->trino_https_port;
 	s->feed_fd = cfg->feed_fd;
 	s->listen_fd[0] = s->listen_fd[1] = -1;
-	s->full_limit.every = s->down_limit.every = s->splice_limit.every = 60 * NSEC_PER_SEC;
 	snprintf(s->worker_id, sizeof(s->worker_id), "%s", cfg->worker_id ? cfg->worker_id : "");
 	snprintf(s->coordinator_id, sizeof(s->coordinator_id), "%s",
 		 cfg->coordinator_id ? cfg->coordinator_id : "");
@@ -195,10 +217,10 @@ static struct shim *shim_alloc(struct ev_loop *loop, const struct shim_config *c
 
 int shim_new(struct shim **out, struct ev_loop *loop, const struct shim_config *cfg)
 {
-	raise_descriptors();
 	struct shim *s = shim_alloc(loop, cfg);
 	if (!s)
 		return -ENOMEM;
+	s->places = raise_descriptors();
 	int rc = open_listeners(s);
 	if (rc == 0 && !feed_open(s))
 		rc = -EBADF;

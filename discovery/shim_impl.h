@@ -37,6 +37,9 @@ enum {
 #define ANSWER_SECONDS 60.0
 #define LINGER_SECONDS 2.0
 
+/* Of what every client can bring about, one line in so long. */
+#define SELDOM (60 * NSEC_PER_SEC)
+
 /* Bytes that several connections may be sending; made once, freed by the last. */
 struct blob {
 	unsigned refs;
@@ -126,7 +129,6 @@ struct trino {
 struct probe {
 	struct trino trino;
 	unsigned misses;
-	struct log_limit wrong_limit;
 	/* the question on its way, if fd >= 0 */
 	int fd;
 	unsigned step, trying;
@@ -175,9 +177,9 @@ struct shim {
 	ev_io accept[2];
 	ev_timer accept_again;
 	bool accepting;
-	struct log_limit full_limit, down_limit, splice_limit;
 	struct conn *conns;
 	unsigned clients, big_heads;
+	unsigned places; /* for clients, at most CLIENTS_MAX */
 	struct roster roster;
 	struct target target;
 	char target_why[WHY_SIZE];

@@ -22,8 +22,8 @@ int cmd_genkey(int argc, char **argv);
 int cmd_pubkey(int argc, char **argv);
 int cmd_genpsk(int argc, char **argv);
 
-/* Shared by several: sets log level and name; 0 or -1 with a line. */
-int cmd_log(const struct config *c, const char *who);
+/* Shared by several: sets the log's level, format and names; 0 or -1 with a line. */
+int cmd_log(const struct config *c, const char *process, const char *worker);
 /* "host:port" to a token's endpoint; false with a line. */
 bool cmd_host_port(const char *text, char *host, size_t cap, uint16_t *port);
 /* For --help: true when the first word asks for it; prints `usage` and the settings. */

@@ -4,6 +4,7 @@
 #include "gateway/proc.h"
 #include "gateway/status_ask.h"
 #include "punch/member.h"
+#include "base/log.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -28,9 +29,9 @@ static int ask(const struct config *c, const char *id)
 	int status = o && !error ? 0 : EXIT_CANNOT;
 
 	if (text && !o)
-		fprintf(stderr, "warren: the answer is not what this release understands\n");
+		log_usage("the answer is not what this release understands");
 	else if (error)
-		fprintf(stderr, "warren: %s: %s\n", id, error);
+		log_usage("%s: %s", id, error);
 	json_decref(o);
 	free(text);
 	return status;
@@ -48,7 +49,7 @@ int cmd_accept(int argc, char **argv)
 	if (c.nargs == 1 && worker_id_valid(c.args[0]))
 		status = ask(&c, c.args[0]);
 	else
-		fprintf(stderr, "warren: accept takes one worker id: warren accept ID\n");
+		log_usage("accept takes one worker id: warren accept ID");
 	config_free(&c);
 	return status;
 }

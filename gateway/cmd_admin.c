@@ -82,7 +82,7 @@ static bool offline_find(void *ctx, const char *id, struct lease_record *out)
 	o->found.number = 0;
 	snprintf(path, sizeof(path), "%s/leases.db", o->state.dir);
 	if (!o->store && !(o->store = lease_store_open(path, err, sizeof(err)))) {
-		fprintf(stderr, "warren: the leases: %s\n", err);
+		log_usage("the leases: %s", err);
 		return false;
 	}
 	if (lease_store_each(o->store, match, o) < 0 || !o->found.number)
@@ -111,10 +111,9 @@ static int take_lock(struct offline *o)
 	o->lock_fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (o->lock_fd >= 0 && flock(o->lock_fd, LOCK_EX | LOCK_NB) == 0)
 		return 0;
-	fprintf(stderr,
-		"warren: a rendezvous runs with the state in %s and does not answer at its control "
-		"socket: ask as its user, or again in a moment\n",
-		o->state.dir);
+	log_usage("a rendezvous runs with the state in %s and does not answer at its control "
+		  "socket: ask as its user, or again in a moment",
+		  o->state.dir);
 	return -EBUSY;
 }
 
@@ -125,12 +124,11 @@ static int read_token(struct offline *o)
 	char *text = file_read(path, TOKEN_TEXT_MAX);
 	enum token_error err = text ? token_parse(text, &o->token, NULL) : TOKEN_NOT_A_TOKEN;
 	if (!text)
-		fprintf(stderr,
-			"warren: cannot read %s: %s (has `warren rendezvous --state` been started "
-			"with this directory?)\n",
-			path, strerror(errno));
+		log_usage("cannot read %s: %s (has `warren rendezvous --state` been started "
+			  "with this directory?)",
+			  path, strerror(errno));
 	else if (err != TOKEN_OK)
-		fprintf(stderr, "warren: %s: %s\n", path, token_error_text(err));
+		log_usage("%s: %s", path, token_error_text(err));
 	if (text)
 		sodium_memzero(text, strlen(text));
 	free(text);
@@ -149,8 +147,9 @@ static int offline_open(struct offline *o, const char *dir)
 	if (err == 0)
 		err = rdv_admin_load(&o->admission, dir);
 	if (err < 0)
-		fprintf(stderr, "warren: the state in %s cannot be used: %s\n", dir,
-			err == -EBADMSG ? "it is damaged, or of a newer release" : strerror(-err));
+		log_usage("the state in %s cannot be used: %s", dir,
+			  err == -EBADMSG ? "it is damaged, or of a newer release"
+					  : strerror(-err));
 	rdv_admin_secrets(o->state.private_key, o->secret, o->plain);
 	return err;
 }
@@ -220,16 +219,16 @@ static int print(char *text)
 		status = 0;
 		break;
 	case ADMIN_PENDING:
-		fprintf(stderr, "warren: the rendezvous cannot write its database: its log says "
-				"why\n");
+		log_usage("the rendezvous cannot write its database: its log says "
+			  "why");
 		break;
 	case ADMIN_REFUSED:
 		if (text)
-			fprintf(stderr, "warren: %s\n", text + 1);
+			log_usage("%s", text + 1);
 		break;
 	default:
-		fprintf(stderr, "warren: the rendezvous that runs is of another release: restart "
-				"it\n");
+		log_usage("the rendezvous that runs is of another release: restart "
+			  "it");
 	}
 	if (text)
 		sodium_memzero(text, strlen(text));
@@ -279,7 +278,7 @@ static int run_verb(const struct admin_verb *v, const struct config *c, const ch
 		return print(ask(state_dir(c), line));
 	}
 	if (!worker_id_valid(id)) {
-		fprintf(stderr, "warren: \"%s\" is no worker id\n", id);
+		log_usage("\"%s\" is no worker id", id);
 		return EXIT_USAGE;
 	}
 	snprintf(line, sizeof(line), "%s %s", v->name, id);
@@ -328,10 +327,9 @@ static int print_token(const char *dir)
 	snprintf(path, sizeof(path), "%s/token", dir);
 	char *text = file_read(path, TOKEN_TEXT_MAX);
 	if (!text) {
-		fprintf(stderr,
-			"warren: cannot read %s: %s (has `warren rendezvous --state` been "
-			"started with this directory?)\n",
-			path, strerror(errno));
+		log_usage("cannot read %s: %s (has `warren rendezvous --state` been "
+			  "started with this directory?)",
+			  path, strerror(errno));
 		return EXIT_CANNOT;
 	}
 	fputs(text, stdout);
@@ -349,12 +347,11 @@ static int print_special_token(const struct config *c)
 	if (config_date(c, SET_EXPIRES, wall, &expires) < 0)
 		return EXIT_USAGE;
 	if (expires && expires <= wall) {
-		fprintf(stderr, "warren: --expires %s is over already\n",
-			config_get(c, SET_EXPIRES, ""));
+		log_usage("--expires %s is over already", config_get(c, SET_EXPIRES, ""));
 		return EXIT_USAGE;
 	}
 	if (*id && !worker_id_valid(id)) {
-		fprintf(stderr, "warren: --for \"%s\" is no worker id\n", id);
+		log_usage("--for \"%s\" is no worker id", id);
 		return EXIT_USAGE;
 	}
 	snprintf(line, sizeof(line), *id ? "token %lld %s" : "token %lld", (long long)expires, id);

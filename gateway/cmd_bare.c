@@ -15,8 +15,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static const enum setting bare_settings[] = { SET_GSO, SET_AEAD, SET_LOG_LEVEL, SET_RUN_DIR,
-					      SETTING_COUNT };
+static const enum setting bare_settings[] = { SET_GSO,	      SET_AEAD,	   SET_LOG_LEVEL,
+					      SET_LOG_FORMAT, SET_RUN_DIR, SETTING_COUNT };
 
 static const char bare_usage[] =
 	"usage: warren [-f|--foreground] INTERFACE\n\n"
@@ -37,13 +37,12 @@ static int read_settings(struct gw_config *g, struct config *c)
 	const char *run_dir = config_get(c, SET_RUN_DIR, "/run/warren");
 	int err;
 
-	if (config_bool(c, SET_GSO, &g->gso) < 0 || cmd_log(c, g->interface) < 0)
+	if (config_bool(c, SET_GSO, &g->gso) < 0 || cmd_log(c, "gateway", g->interface) < 0)
 		return EXIT_USAGE;
 	g->gso |= !c->value[SET_GSO];
 	g->aead = aead_choose(config_get(c, SET_AEAD, NULL));
 	if (!g->aead) {
-		fprintf(stderr, "warren: --aead %s: there is no such back end here\n",
-			config_get(c, SET_AEAD, ""));
+		log_usage("--aead %s: there is no such back end here", config_get(c, SET_AEAD, ""));
 		return EXIT_USAGE;
 	}
 	g->run_dir = run_dir;
@@ -53,7 +52,7 @@ static int read_settings(struct gw_config *g, struct config *c)
 	if (err == 0)
 		err = state_load(&g->state, dir);
 	if (err < 0) {
-		fprintf(stderr, "warren: cannot use %s: %s\n", dir, strerror(-err));
+		log_usage("cannot use %s: %s", dir, strerror(-err));
 		return EXIT_CANNOT;
 	}
 	g->state.ephemeral = true;

@@ -4,6 +4,7 @@
 #include "gateway/proc.h"
 #include "gateway/wgconf.h"
 #include "crypto/wg.h"
+#include "base/log.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -51,7 +52,7 @@ int cmd_pubkey(int argc, char **argv)
 	if (got)
 		line[strcspn(line, "\r\n \t")] = 0;
 	if (!got || !key_parse(line, key)) {
-		fprintf(stderr, "warren: standard input holds no key (44 characters of base64)\n");
+		log_usage("standard input holds no key (44 characters of base64)");
 		return EXIT_CANNOT;
 	}
 	wg_key_public(key, pub);

@@ -7,6 +7,7 @@
 #include "gateway/loop.h"
 #include "gateway/proc.h"
 #include "gateway/status_ask.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <netinet/icmp6.h>
@@ -42,7 +43,7 @@ json_t *ping_status(const struct config *c)
 	char *text = status_ask(c, "status");
 	json_t *status = text ? json_loads(text, 0, NULL) : NULL;
 	if (text && !status)
-		fprintf(stderr, "warren: the answer is not what this release understands\n");
+		log_usage("the answer is not what this release understands");
 	free(text);
 	return status;
 }
@@ -81,10 +82,9 @@ static bool find_address(const struct config *c, const char *who, struct addr *o
 	bool ok = status && addr_parse(ip ? ip : who, out);
 
 	if (status && !ok && self && strcmp(self, who) == 0)
-		fprintf(stderr, "warren: %s is this node itself\n", who);
+		log_usage("%s is this node itself", who);
 	else if (status && !ok)
-		fprintf(stderr, "warren: there is no member %s (`warren status` lists them)\n",
-			who);
+		log_usage("there is no member %s (`warren status` lists them)", who);
 	json_decref(status);
 	return ok;
 }
@@ -99,9 +99,8 @@ int echo_open(struct echo *e, const struct addr *to)
 		       v4 ? (int)IPPROTO_ICMP : (int)IPPROTO_ICMPV6);
 	if (e->fd >= 0)
 		return 0;
-	fprintf(stderr,
-		"warren: cannot open an ICMP socket: %s (root, or CAP_NET_RAW, is needed)\n",
-		strerror(errno));
+	log_usage("cannot open an ICMP socket: %s (root, or CAP_NET_RAW, is needed)",
+		  strerror(errno));
 	return -1;
 }
 
@@ -227,7 +226,7 @@ static int read_words(struct config *c, unsigned long *count)
 	bool dash_c = c->nargs == 3 && strcmp(c->args[1], "-c") == 0;
 
 	if (c->nargs != 1 && !dash_c) {
-		fprintf(stderr, "warren: ping takes one member (try --help)\n");
+		log_usage("ping takes one member (try --help)");
 		return -1;
 	}
 	if (dash_c) {
@@ -235,8 +234,8 @@ static int read_words(struct config *c, unsigned long *count)
 		c->value[SET_COUNT_] = strdup(c->args[2]);
 	}
 	if (c->value[SET_SWEEP] && c->value[SET_COUNT_]) {
-		fprintf(stderr, "warren: --sweep sends to each size up to three times: it takes no "
-				"--count\n");
+		log_usage("--sweep sends to each size up to three times: it takes no "
+			  "--count");
 		return -1;
 	}
 	return config_number(c, SET_COUNT_, 1, COUNT_MOST, 5, count);

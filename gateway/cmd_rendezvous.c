@@ -16,8 +16,8 @@ enum { MAX_ROUTES = 64, SECONDS_A_DAY = 86400, ULA_BITS = 64 };
 static const enum setting rendezvous_settings[] = { SET_LISTEN,	     SET_PUBLIC,    SET_NETWORK,
 						    SET_STATE,	     SET_PREFIX,    SET_ROUTE,
 						    SET_MAX_MEMBERS, SET_LEASE_TTL, SET_GSO,
-						    SET_AEAD,	     SET_LOG_LEVEL, SET_CONFIG,
-						    SETTING_COUNT };
+						    SET_AEAD,	     SET_LOG_LEVEL, SET_LOG_FORMAT,
+						    SET_CONFIG,	     SETTING_COUNT };
 
 static const char rendezvous_usage[] =
 	"usage: warren rendezvous --public HOST:PORT [--state DIR] [OPTIONS]\n"
@@ -45,12 +45,11 @@ static int add_public(void *ctx, const char *part)
 	struct token_rendezvous *r = &t->rendezvous[t->nrendezvous];
 
 	if (t->nrendezvous == TOKEN_MAX_RENDEZVOUS) {
-		fprintf(stderr, "warren: at most %d --public addresses fit in a token\n",
-			TOKEN_MAX_RENDEZVOUS);
+		log_usage("at most %d --public addresses fit in a token", TOKEN_MAX_RENDEZVOUS);
 		return -1;
 	}
 	if (!cmd_host_port(part, r->host, sizeof(r->host), &r->udp_port)) {
-		fprintf(stderr, "warren: --public %s: it must be HOST:PORT\n", part);
+		log_usage("--public %s: it must be HOST:PORT", part);
 		return -1;
 	}
 	t->nrendezvous++;
@@ -74,10 +73,9 @@ static int set_public(const struct config *c, struct rdvproc_config *rc)
 	if (rc->token.nrendezvous)
 		return 0;
 	if (is_private(&rc->listen.addr)) {
-		fprintf(stderr,
-			"warren: members cannot reach %s from outside: name the public "
-			"address with --public HOST:PORT\n",
-			config_get(c, SET_LISTEN, "0.0.0.0:7777"));
+		log_usage("members cannot reach %s from outside: name the public "
+			  "address with --public HOST:PORT",
+			  config_get(c, SET_LISTEN, "0.0.0.0:7777"));
 		return -1;
 	}
 	addr_str(&rc->listen.addr, r->host);
@@ -106,10 +104,9 @@ static int add_route(void *ctx, const char *part)
 			return 0;
 		}
 	}
-	fprintf(stderr,
-		"warren: --route %s: it must be ID=CIDR, at most %d of them, each a private range "
-		"(10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10 or fc00::/7)\n",
-		part, MAX_ROUTES);
+	log_usage("--route %s: it must be ID=CIDR, at most %d of them, each a private range "
+		  "(10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10 or fc00::/7)",
+		  part, MAX_ROUTES);
 	return -1;
 }
 
@@ -120,8 +117,7 @@ static int set_prefix(const struct config *c, struct rdvproc_config *rc)
 
 	if (!prefix_parse(text, &g->prefix4) || !addr_is_v4(&g->prefix4.addr) ||
 	    g->prefix4.bits < 8 || g->prefix4.bits > 30) {
-		fprintf(stderr, "warren: --prefix %s: it must be an IPv4 range of /8 to /30\n",
-			text);
+		log_usage("--prefix %s: it must be an IPv4 range of /8 to /30", text);
 		return -1;
 	}
 	rc->token.prefixes[0] = g->prefix4;
@@ -135,19 +131,18 @@ static int load_state(const struct config *c, struct rdvproc_config *rc)
 	snprintf(dir, sizeof(dir), "%s", config_get(c, SET_STATE, "/var/lib/warren/rendezvous"));
 	int err = state_load(&rc->state, dir);
 	if (err == -EBADMSG)
-		fprintf(stderr,
-			"warren: %s/identity is damaged or of a newer release: restore it, or "
-			"move it away (members then need a new token)\n",
-			dir);
+		log_usage("%s/identity is damaged or of a newer release: restore it, or "
+			  "move it away (members then need a new token)",
+			  dir);
 	else if (err < 0)
-		fprintf(stderr, "warren: cannot keep state in %s: %s (choose another --state)\n",
-			dir, strerror(-err));
+		log_usage("cannot keep state in %s: %s (choose another --state)", dir,
+			  strerror(-err));
 	if (err == 0 && (err = rdv_admin_load(&rc->admission, dir)) < 0)
-		fprintf(stderr,
-			"warren: %s/admission cannot be read (%s): restore it; without it removed "
-			"nodes and old tokens could come back\n",
-			dir,
-			err == -EBADMSG ? "it is damaged, or of a newer release" : strerror(-err));
+		log_usage("%s/admission cannot be read (%s): restore it; without it removed "
+			  "nodes and old tokens could come back",
+			  dir,
+			  err == -EBADMSG ? "it is damaged, or of a newer release"
+					  : strerror(-err));
 	return err;
 }
 
@@ -172,11 +167,11 @@ static int write_token(struct rdvproc_config *rc)
 			       .token = &rc->token };
 	int err = rdv_admin_write_token(&a);
 	if (err < 0)
-		fprintf(stderr, "warren: cannot write the token: %s\n",
-			err != -EINVAL
-				? strerror(-err)
-				: "--network takes letters, digits, _ . and -, at most 63, and "
-				  "--public a host name or an address");
+		log_usage("cannot write the token: %s",
+			  err != -EINVAL
+				  ? strerror(-err)
+				  : "--network takes letters, digits, _ . and -, at most 63, and "
+				    "--public a host name or an address");
 	return err;
 }
 
@@ -188,7 +183,7 @@ static int read_settings(const struct config *c, struct rdvproc_config *rc, stru
 	bool gso;
 
 	if (!endpoint_parse(listen, &rc->listen) || rc->listen.port == 0) {
-		fprintf(stderr, "warren: --listen %s: it must be IP:PORT\n", listen);
+		log_usage("--listen %s: it must be IP:PORT", listen);
 		return -1;
 	}
 	/* one that is too long becomes one that is not valid, and not a shorter one */
@@ -203,8 +198,7 @@ static int read_settings(const struct config *c, struct rdvproc_config *rc, stru
 	rc->gso = gso || !c->value[SET_GSO];
 	rc->aead = aead_choose(config_get(c, SET_AEAD, NULL));
 	if (!rc->aead) {
-		fprintf(stderr, "warren: --aead %s: there is no such back end here\n",
-			config_get(c, SET_AEAD, ""));
+		log_usage("--aead %s: there is no such back end here", config_get(c, SET_AEAD, ""));
 		return -1;
 	}
 	rc->core.registrar.max_members = (uint32_t)members;
@@ -225,10 +219,11 @@ int cmd_rendezvous(int argc, char **argv)
 		return cmd_admin(argc, argv);
 	if (cmd_help(argc, argv, rendezvous_usage, rendezvous_settings))
 		return 0;
-	if (config_read(&c, argc, argv, rendezvous_settings) < 0 || cmd_log(&c, "rendezvous") < 0)
+	if (config_read(&c, argc, argv, rendezvous_settings) < 0 ||
+	    cmd_log(&c, "rendezvous", NULL) < 0)
 		return EXIT_USAGE;
 	if (c.nargs) {
-		fprintf(stderr, "warren: rendezvous takes no %s (try --help)\n", c.args[0]);
+		log_usage("rendezvous takes no %s (try --help)", c.args[0]);
 		return EXIT_USAGE;
 	}
 	if (read_settings(&c, &rc, &routes) < 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `warren run` and `warren up`: settings to a gateway's configuration, then the launcher. */
+#include "gateway/app.h"
 #include "gateway/cmd.h"
-#include "gateway/gw.h"
 #include "gateway/keeper.h"
 #include "gateway/launcher.h"
 #include "gateway/proc.h"
@@ -16,14 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define JOIN_SETTINGS                                                                              \
-	SET_JOIN, SET_WORKER_ID, SET_TRINO_MODE, SET_TRINO_LOCAL_PORT, SET_TRINO_HTTPS_PORT,       \
-		SET_TRINO_PROXY_PORT, SET_TRINO_COORDINATOR_ID, SET_STATE, SET_RUN_DIR,            \
-		SET_INTERFACE, SET_PORT, SET_MTU, SET_ENDPOINT, SET_KEY, SET_PIN_MEMBERS, SET_GSO, \
-		SET_AEAD, SET_LOG_LEVEL, SET_CONFIG
-
-static const enum setting up_settings[] = { JOIN_SETTINGS, SETTING_COUNT };
-static const enum setting run_settings[] = { SET_USER, JOIN_SETTINGS, SETTING_COUNT };
+static const enum setting up_settings[] = { NODE_SETTINGS, SETTING_COUNT };
+static const enum setting run_settings[] = { SET_USER, NODE_SETTINGS, SETTING_COUNT };
 
 static const char run_usage[] =
 	"usage: WARREN_JOIN=TOKEN WORKER_ID=ID warren run [OPTIONS] -- COMMAND ARGS…\n\n"
@@ -37,19 +31,9 @@ static const char up_usage[] = "usage: WARREN_JOIN=TOKEN WORKER_ID=ID warren up 
 			       "Joins the network, or brings up a WireGuard configuration file, "
 			       "and stays until a signal.\n";
 
-struct app {
-	struct config c;
-	struct gw_config gw;
-	struct wgconf conf;
-	struct shim_config shim;
-	char id[WORKER_ID_LEN], run_dir[200], interface[IFNAMSIZ];
-};
-
 static int usage_error(const char *fmt, const char *a, const char *b)
 {
-	fprintf(stderr, "warren: ");
-	fprintf(stderr, fmt, a, b);
-	fputc('\n', stderr);
+	log_usage(fmt, a, b);
 	return -1;
 }
 
@@ -58,14 +42,13 @@ static char *read_secret(const char *v, const char *what)
 {
 	char *text = *v == '@' ? file_read(v + 1, TOKEN_TEXT_MAX) : strdup(v);
 	if (!text)
-		fprintf(stderr, "warren: cannot read %s from the file %s: %s\n", what, v + 1,
-			strerror(errno));
+		log_usage("cannot read %s from the file %s: %s", what, v + 1, strerror(errno));
 	else if (*v == '@')
 		text[strcspn(text, "\r\n")] = 0;
 	return text;
 }
 
-static int read_token(struct app *a)
+int app_token(struct app *a)
 {
 	const char *v = config_get(&a->c, SET_JOIN, NULL);
 	unsigned version = 0;
@@ -111,7 +94,7 @@ static int check_token(const struct app *a)
 	return 0;
 }
 
-static int read_worker_id(struct app *a)
+int app_worker_id(struct app *a)
 {
 	char host[WORKER_ID_LEN] = "";
 	const char *id = config_get(&a->c, SET_WORKER_ID, NULL);
@@ -134,7 +117,7 @@ static int read_worker_id(struct app *a)
 	return 0;
 }
 
-static int read_trino(struct app *a)
+int app_trino(struct app *a)
 {
 	unsigned long trino, https, proxy;
 	const char *coordinator = config_get(&a->c, SET_TRINO_COORDINATOR_ID, NULL);
@@ -198,19 +181,24 @@ static int read_key(struct app *a)
 	return ok ? 0 : -1;
 }
 
+void app_state_dir(const struct app *a, char out[static 256])
+{
+	const char *want = config_get(&a->c, SET_STATE, NULL);
+
+	if (want)
+		snprintf(out, 256, "%s", want);
+	else
+		snprintf(out, 256, "/var/lib/warren/%s",
+			 a->gw.joining ? a->gw.token.network : a->interface);
+}
+
 /* The state directory, or where it cannot be used a place that lasts as long as the gateway. */
 static int read_state(struct app *a)
 {
 	char dir[256];
-	const char *want = config_get(&a->c, SET_STATE, NULL);
-	int err;
 
-	if (want)
-		snprintf(dir, sizeof(dir), "%s", want);
-	else
-		snprintf(dir, sizeof(dir), "/var/lib/warren/%s",
-			 a->gw.joining ? a->gw.token.network : a->interface);
-	err = state_load(&a->gw.state, dir);
+	app_state_dir(a, dir);
+	int err = state_load(&a->gw.state, dir);
 	if (err == -EBADMSG)
 		return usage_error(
 			"%s/identity is damaged or of a newer release: move it away and this "
@@ -229,7 +217,7 @@ static int read_state(struct app *a)
 	return read_key(a);
 }
 
-static int read_common(struct app *a)
+int app_common(struct app *a)
 {
 	unsigned long port, mtu;
 	bool gso;
@@ -266,7 +254,7 @@ static int read_static(struct app *a, const char *path)
 {
 	wgconf_init(&a->conf);
 	if (!wgconf_read(&a->conf, path)) {
-		fprintf(stderr, "warren: %s: %s\n", path, a->conf.error);
+		log_usage("%s: %s", path, a->conf.error);
 		return -1;
 	}
 	if (a->conf.skipped[0])
@@ -344,11 +332,11 @@ static void forget_texts(struct app *a)
 
 static int prepare(struct app *a, const char *file)
 {
-	if (read_common(a) < 0)
+	if (app_common(a) < 0)
 		return -1;
-	if (file ? read_static(a, file) < 0 : read_token(a) < 0)
+	if (file ? read_static(a, file) < 0 : app_token(a) < 0)
 		return -1;
-	if (read_worker_id(a) < 0 || read_trino(a) < 0 || cmd_log(&a->c, a->id) < 0)
+	if (app_worker_id(a) < 0 || app_trino(a) < 0 || cmd_log(&a->c, "launcher", a->id) < 0)
 		return -1;
 	if (read_state(a) < 0 || (!file && check_token(a) < 0))
 		return -1;
@@ -382,7 +370,7 @@ static int run(int argc, char **argv, const enum setting *allowed, bool with_com
 	static struct app a;
 	int status = EXIT_USAGE;
 
-	if (config_read(&a.c, argc, argv, allowed) < 0 || cmd_log(&a.c, "warren") < 0)
+	if (config_read(&a.c, argc, argv, allowed) < 0 || cmd_log(&a.c, "launcher", NULL) < 0)
 		return EXIT_USAGE;
 	if (with_command && a.c.nargs == 0)
 		usage_error("%s%s", "run needs a command: warren run [OPTIONS] -- COMMAND ARGS…",

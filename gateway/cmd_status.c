@@ -4,6 +4,7 @@
 #include "gateway/ctl.h"
 #include "gateway/proc.h"
 #include "gateway/status_ask.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -36,10 +37,9 @@ char *status_ask(const struct config *c, const char *question)
 		text = ctl_ask(path, question);
 	}
 	if (!text)
-		fprintf(stderr,
-			"warren: nothing answers at %s (%s): is it running here, under this "
-			"user, and with this --interface or --run-dir?\n",
-			path, strerror(errno));
+		log_usage("nothing answers at %s (%s): is it running here, under this "
+			  "user, and with this --interface or --run-dir?",
+			  path, strerror(errno));
 	return text;
 }
 
@@ -259,7 +259,7 @@ int cmd_status(int argc, char **argv)
 	int status = o ? 0 : EXIT_CANNOT;
 
 	if (text && !o)
-		fprintf(stderr, "warren: the answer is not what this release understands\n");
+		log_usage("the answer is not what this release understands");
 	if (o && json)
 		puts(text);
 	else if (o && json_object_get(o, "role"))

@@ -67,6 +67,7 @@ static _Noreturn void body(char *const *argv, const struct passwd *pw,
 			   const struct command_env *env)
 {
 	proc_child(-1);
+	log_process("command");
 	signal(SIGPIPE, SIG_DFL);
 	raise_oom_score();
 	clean_environment(env);

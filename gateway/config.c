@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/config.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -59,6 +60,8 @@ static const struct setting_info {
 		       "ipsec-mb or libcrypto (default: the faster one there is)" },
 	[SET_LOG_LEVEL] = { "log-level", "WARREN_LOG_LEVEL", "LEVEL",
 			    "debug, info, warning or error (default: info)" },
+	[SET_LOG_FORMAT] = { "log-format", "WARREN_LOG_FORMAT", "text|json",
+			     "a line for people, or a JSON object a line (default: text)" },
 	[SET_LISTEN] = { "listen", "WARREN_LISTEN", "IP:PORT",
 			 "UDP address of the rendezvous (default: 0.0.0.0:7777)" },
 	[SET_NETWORK] = { "network", "WARREN_NETWORK", "NAME",
@@ -138,9 +141,7 @@ static enum setting find_flag(const char *name, size_t len, const enum setting *
 
 static int bad(const char *fmt, const char *what)
 {
-	fprintf(stderr, "warren: ");
-	fprintf(stderr, fmt, what);
-	fputc('\n', stderr);
+	log_usage(fmt, what);
 	return -1;
 }
 
@@ -191,7 +192,7 @@ static int read_flags(struct config *c, int argc, char **argv, const enum settin
 /* What is wrong with a line of the file; never its text, which may be a secret without its name. */
 static int bad_line(const struct config *c, unsigned number, const char *what, const char *name)
 {
-	fprintf(stderr, "warren: %s: line %u: %s%s\n", c->value[SET_CONFIG], number, what, name);
+	log_usage("%s: line %u: %s%s", c->value[SET_CONFIG], number, what, name);
 	return -1;
 }
 
@@ -227,8 +228,7 @@ static int read_line(struct config *c, char *line, unsigned number, const enum s
 
 static int bad_file(const char *path)
 {
-	fprintf(stderr, "warren: cannot read the configuration file %s: %s\n", path,
-		strerror(errno));
+	log_usage("cannot read the configuration file %s: %s", path, strerror(errno));
 	return -1;
 }
 
@@ -280,8 +280,8 @@ const char *config_get(const struct config *c, enum setting s, const char *other
 static int bad_value(enum setting s, const char *v, const char *wanted)
 {
 	const char *env = settings[s].env;
-	fprintf(stderr, "warren: --%s%s%s%s is \"%s\": it must be %s\n", settings[s].flag,
-		env ? " (" : "", env ? env : "", env ? ")" : "", v, wanted);
+	log_usage("--%s%s%s%s is \"%s\": it must be %s", settings[s].flag, env ? " (" : "",
+		  env ? env : "", env ? ")" : "", v, wanted);
 	return -1;
 }
 

@@ -23,10 +23,7 @@ struct client {
 };
 
 struct ctl {
-	struct ev_loop *ev;
-	ev_io io;
-	int fd;
-	char path[108];
+	struct unix_listener listener;
 	char *(*answer)(void *ctx, const char *line);
 	void *ctx;
 	unsigned next; /* whose place a newcomer takes when all are taken */
@@ -37,7 +34,7 @@ static void client_end(struct client *c)
 {
 	if (c->fd < 0)
 		return;
-	ev_io_stop(c->ctl->ev, &c->io);
+	ev_io_stop(c->ctl->listener.ev, &c->io);
 	close(c->fd);
 	free(c->answer);
 	c->fd = -1;
@@ -76,9 +73,9 @@ static void client_ask(struct client *c)
 		return;
 	}
 	c->len = strlen(c->answer);
-	ev_io_stop(c->ctl->ev, &c->io);
+	ev_io_stop(c->ctl->listener.ev, &c->io);
 	ev_io_set(&c->io, c->fd, EV_WRITE);
-	ev_io_start(c->ctl->ev, &c->io);
+	ev_io_start(c->ctl->listener.ev, &c->io);
 }
 
 static void on_client(struct ev_loop *ev, ev_io *w, int revents)
@@ -92,15 +89,11 @@ static void on_client(struct ev_loop *ev, ev_io *w, int revents)
 		client_ask(c);
 }
 
-static void on_accept(struct ev_loop *ev, ev_io *w, int revents)
+static void on_newcomer(void *ctx, int fd)
 {
-	struct ctl *ctl = w->data;
+	struct ctl *ctl = ctx;
 	struct client *c = NULL;
-	int fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-	(void)revents;
-	if (fd < 0)
-		return;
 	for (unsigned i = 0; i < CTL_CLIENTS && !c; i++)
 		if (ctl->clients[i].fd < 0)
 			c = &ctl->clients[i];
@@ -112,30 +105,25 @@ static void on_accept(struct ev_loop *ev, ev_io *w, int revents)
 	c->fd = fd;
 	ev_io_init(&c->io, on_client, fd, EV_READ);
 	c->io.data = c;
-	ev_io_start(ev, &c->io);
+	ev_io_start(ctl->listener.ev, &c->io);
 }
 
 int ctl_open(struct ctl **out, struct ev_loop *ev, const char *path,
 	     char *(*answer)(void *ctx, const char *line), void *ctx)
 {
-	int fd = unix_listen(path, CTL_CLIENTS);
-	struct ctl *c = fd < 0 ? NULL : calloc(1, sizeof(*c));
+	struct ctl *c = calloc(1, sizeof(*c));
 
-	if (!c) {
-		if (fd >= 0)
-			close(fd);
-		return fd < 0 ? fd : -ENOMEM;
-	}
+	if (!c)
+		return -ENOMEM;
 	for (unsigned i = 0; i < CTL_CLIENTS; i++)
 		c->clients[i].fd = -1;
-	c->fd = fd;
-	snprintf(c->path, sizeof(c->path), "%s", path);
-	c->ev = ev;
 	c->answer = answer;
 	c->ctx = ctx;
-	ev_io_init(&c->io, on_accept, c->fd, EV_READ);
-	c->io.data = c;
-	ev_io_start(ev, &c->io);
+	int err = unix_listener_open(&c->listener, ev, path, CTL_CLIENTS, on_newcomer, c);
+	if (err < 0) {
+		free(c);
+		return err;
+	}
 	*out = c;
 	return 0;
 }
@@ -146,9 +134,7 @@ void ctl_close(struct ctl *c)
 		return;
 	for (unsigned i = 0; i < CTL_CLIENTS; i++)
 		client_end(&c->clients[i]);
-	ev_io_stop(c->ev, &c->io);
-	close(c->fd);
-	unlink(c->path);
+	unix_listener_close(&c->listener);
 	free(c);
 }
 

@@ -22,6 +22,7 @@ enum { LOCK_TRIES = 50, LOCK_WAIT_US = 20000 };
 #define HOUSEKEEPING_MOVED NSEC_PER_SEC
 #define GSO_AGAIN (600 * NSEC_PER_SEC)
 #define ROSTER_COALESCE (250 * NSEC_PER_MSEC)
+#define COMPLAINS_AFTER (5 * NSEC_PER_SEC)
 
 static void env_path(const struct gw *g, char out[static 300])
 {
@@ -158,7 +159,7 @@ static void housekeeping(struct gw *g, nsec now)
 	g->loop.wall_offset = loop_wall_offset();
 	node_set_wall(g->node, g->loop.wall_offset);
 	batches_again(g, now);
-	if (g->cfg->joining && g->refused_limit)
+	if (g->cfg->joining && now >= g->complains)
 		gw_warn_unanswered(g);
 }
 
@@ -416,8 +417,6 @@ static void start_bare(struct gw *g)
 
 _Noreturn void gw_main(struct gw_config *cfg, int chan)
 {
-	static struct log_limit no_answer = { .every = 30 * NSEC_PER_SEC };
-	unsigned none;
 	struct gw *g = calloc(1, sizeof(*g));
 	bool ok = g;
 
@@ -426,12 +425,9 @@ _Noreturn void gw_main(struct gw_config *cfg, int chan)
 		g->chan = chan;
 		g->helper_fd = g->shim_fd = g->monitor_fd = g->lock_fd = g->state_lock_fd =
 			g->keeper_fd = g->tun.fd = g->udp.fd = -1;
-		g->refused_limit = &no_answer;
 		ok = loop_init(&g->loop, g, turn, deadline) == 0;
 		cpu_meter_init(&g->cpu, g->loop.now, loop_cpu_used());
-		no_answer.every = 5 * NSEC_PER_SEC; /* nothing to complain of before that */
-		log_allowed(&no_answer, g->loop.now, &none);
-		no_answer.every = 30 * NSEC_PER_SEC;
+		g->complains = g->loop.now + COMPLAINS_AFTER;
 	}
 	if (!ok || set_up(g) < 0) {
 		if (g) {

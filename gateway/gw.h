@@ -97,14 +97,16 @@ struct gw {
 	unsigned tun_writes; /* since the TUN was read */
 	unsigned tun_turns;  /* in which it was read, since something was written to it */
 	uint8_t *rx_buf[GW_RX_SLOTS];
-	struct log_limit *refused_limit;
+	nsec complains; /* that no rendezvous answers: not before */
 };
 
 /* The process: never returns. */
 _Noreturn void gw_main(struct gw_config *cfg, int chan);
 
 /* gw_io.c: TUN and socket */
-int gw_io_open(struct gw *g);
+int gw_io_open(struct gw *g); /* these two, and the buffers: */
+int gw_io_tun_open(struct gw *g);
+int gw_io_socket_open(struct gw *g);
 void gw_io_close(struct gw *g);
 void gw_io_start(struct gw *g);
 void gw_io_socket(struct gw *g, const struct udp_socket *s); /* takes the place of the one in use */
@@ -115,6 +117,9 @@ void gw_send_tun(void *ctx, const struct gro_write *w);
 int gw_net_open(struct gw *g);
 void gw_net_close(struct gw *g);
 int gw_net_up(struct gw *g); /* the lease's addresses */
+/* Does this host use a prefix of the network's already? 0, or -EADDRINUSE with a line. */
+int gw_net_clash(struct gw *g, const struct prefix *p);
+void gw_net_no_guard(int err);
 int gw_net_address(struct gw *g, const struct prefix *host, uint8_t bits);
 void gw_net_route(struct gw *g, struct peer *p, const struct prefix *prefix, bool add);
 void gw_net_path(struct gw *g, struct peer *p);

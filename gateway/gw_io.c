@@ -136,7 +136,7 @@ static void on_udp(struct ev_loop *ev, ev_io *w, int revents)
 		read_tun(g, false);
 }
 
-static int open_socket(struct gw *g)
+int gw_io_socket_open(struct gw *g)
 {
 	uint16_t port = g->cfg->port ? g->cfg->port : g->cfg->state.port;
 	int err = udp_open(&g->udp, &addr_any, port);
@@ -148,6 +148,11 @@ static int open_socket(struct gw *g)
 	if (err == -EADDRINUSE)
 		log_error("UDP port %u is in use by another program: choose another --port, or "
 			  "leave it out",
+			  port);
+	else if (err == -EACCES)
+		log_error("no right to use UDP port %u: below 1024 CAP_NET_BIND_SERVICE is needed; "
+			  "or "
+			  "choose another --port",
 			  port);
 	else if (err < 0)
 		log_error("cannot open a UDP socket: %s", strerror(-err));
@@ -162,7 +167,7 @@ static int open_socket(struct gw *g)
 	return err;
 }
 
-static int open_tun(struct gw *g)
+int gw_io_tun_open(struct gw *g)
 {
 	const char *name = g->cfg->interface;
 	int err = tun_open(&g->tun, name);
@@ -202,8 +207,8 @@ int gw_io_open(struct gw *g)
 	for (unsigned i = 0; i < GW_RX_SLOTS; i++)
 		if (!g->tun_buf || !g->rx_buf[i])
 			return -ENOMEM;
-	int err = open_tun(g);
-	return err ? err : open_socket(g);
+	int err = gw_io_tun_open(g);
+	return err ? err : gw_io_socket_open(g);
 }
 
 void gw_io_close(struct gw *g)

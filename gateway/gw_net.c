@@ -38,7 +38,7 @@ bool gw_net_leads(void *ctx, const struct path *path)
 }
 
 /* A prefix that this host uses already would be cut off, or would cut us off. */
-static int check_clash(struct gw *g, const struct prefix *p)
+int gw_net_clash(struct gw *g, const struct prefix *p)
 {
 	char what[200], text[PREFIX_STRLEN];
 	if (!kernel_prefix_clash(g->kernel, p, "/etc/resolv.conf", g->tun.ifindex, what,
@@ -57,7 +57,7 @@ static int close_prefixes(struct gw *g)
 	char text[PREFIX_STRLEN];
 
 	for (size_t i = 0; i < t->nprefixes; i++) {
-		int err = check_clash(g, &t->prefixes[i]);
+		int err = gw_net_clash(g, &t->prefixes[i]);
 		if (err == 0)
 			err = kernel_unreachable_set(g->kernel, &t->prefixes[i]);
 		if (err < 0 && !addr_is_v4(&t->prefixes[i].addr) && err != -EADDRINUSE) {
@@ -112,7 +112,7 @@ static void on_monitor(struct ev_loop *ev, ev_io *w, int revents)
 }
 
 /* A network that works with a door ajar is better than none. */
-static void no_guard(int err)
+void gw_net_no_guard(int err)
 {
 	log_info("no nf_tables for a guard (%s): a host on the LAN that routes to the virtual "
 		 "address can reach it; close it with a firewall",
@@ -134,7 +134,7 @@ int gw_net_open(struct gw *g)
 		return err;
 	}
 	if (!g->cfg->bare && (err = guard_open(&g->guard, g->tun.name)) < 0)
-		no_guard(err);
+		gw_net_no_guard(err);
 	err = 0;
 	if (g->cfg->joining) {
 		kernel_clean_leftovers(g->kernel, g->cfg->token.prefixes, g->cfg->token.nprefixes);
@@ -168,7 +168,7 @@ int gw_net_address(struct gw *g, const struct prefix *p, uint8_t bits)
 	char text[PREFIX_STRLEN];
 	int err = g->guard ? guard_address(g->guard, p) : 0;
 	if (err < 0)
-		no_guard(err);
+		gw_net_no_guard(err);
 	err = kernel_address_network(g->kernel, p, bits);
 	if (err < 0 && !addr_is_v4(&p->addr)) {
 		log_info("no IPv6 address on %s (%s)", g->tun.name, strerror(-err));
@@ -252,18 +252,19 @@ static bool waits_for_name(const struct gw *g, const struct peer *p)
 	return !peer_path(p, &path) && gw_static_named(g, p);
 }
 
+#define SWALLOWS                                                                                   \
+	"no route to %s: the peer's own endpoint is inside; route to it by hand, or narrow "       \
+	"AllowedIPs"
+
 /* A peer that moves in and out of its own prefixes is no reason to write without end. */
 static void warn_swallows(struct gw *g, const struct prefix *prefix, bool again)
 {
-	static struct log_limit limit = { .every = 10 * NSEC_PER_SEC };
 	char text[PREFIX_STRLEN];
-	unsigned left_out;
 
-	if (!again ||
-	    (kernel_route_held(g->kernel, prefix) && log_allowed(&limit, g->loop.now, &left_out)))
-		log_warn("no route to %s: the peer's own endpoint is inside; route to it by hand, "
-			 "or narrow AllowedIPs",
-			 prefix_str(prefix, text));
+	if (!again)
+		log_warn(SWALLOWS, prefix_str(prefix, text));
+	else if (kernel_route_held(g->kernel, prefix))
+		log_seldom(LOG_LEVEL_WARN, LOG_EVERY, SWALLOWS, prefix_str(prefix, text));
 }
 
 /* `again`: looked at before; what was warned of then is not warned of anew. */

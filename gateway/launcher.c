@@ -101,6 +101,7 @@ static _Noreturn void child_body(struct launcher *l, enum child_kind k, int chan
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* nothing outlives the launcher */
 	snprintf(title, sizeof(title), "warren-%s", child_names[k]);
 	prctl(PR_SET_NAME, title);
+	log_process(child_names[k]);
 	bodies[k](l->cfg->ctx, chan);
 	_exit(0);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/loop.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -71,7 +72,8 @@ static void before_wait(struct ev_loop *ev, ev_prepare *w, int revents)
 	(void)ev;
 	(void)revents;
 	l->turn(l->ctx, l->now);
-	nsec at = l->deadline(l->ctx);
+	log_flush(l->now);
+	nsec at = nsec_min(l->deadline(l->ctx), log_deadline());
 	/* one that has fired and is still due must fire again */
 	if (at <= l->now)
 		l->armed = NSEC_NEVER;
@@ -89,6 +91,7 @@ int loop_init(struct loop *l, void *ctx, void (*turn)(void *, nsec), nsec (*dead
 	l->now = loop_clock();
 	l->wall_offset = loop_wall_offset();
 	l->armed = NSEC_NEVER;
+	loop_reserve();
 	l->ev = ev_loop_new(EVFLAG_NOENV | EVBACKEND_EPOLL);
 	l->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
 	if (!l->ev || l->timer_fd < 0)
@@ -118,6 +121,8 @@ void loop_stop(struct loop *l)
 void loop_close(struct loop *l)
 {
 	sigset_t all;
+
+	log_end();
 
 	/* libev's signal handlers outlive the loop and would write into it. Only an end follows */
 	sigfillset(&all);

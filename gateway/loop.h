@@ -31,6 +31,9 @@ void loop_run(struct loop *l);
 void loop_stop(struct loop *l);
 void loop_close(struct loop *l);
 
+/* Before the first loop of a process: libev's memory never runs out (loop_memory.c). */
+void loop_reserve(void);
+
 /* For what runs outside a loop: once, at start. */
 nsec loop_clock(void);
 nsec loop_wall_offset(void);

@@ -89,9 +89,14 @@ int main(int argc, char **argv)
 {
 	char help[] = "--help";
 
+	const char *format = getenv("WARREN_LOG_FORMAT");
+
 	fill_standard();
+	if (format &&
+	    strcmp(format, "json") == 0) /* for what is wrong with the settings themselves */
+		log_init("warren", NULL, LOG_LEVEL_INFO, LOG_FORMAT_JSON);
 	if (sodium_init() < 0) {
-		fprintf(stderr, "warren: no source of random numbers\n");
+		log_usage("no source of random numbers");
 		return EXIT_CANNOT;
 	}
 	if (argc < 2) {
@@ -118,23 +123,34 @@ int main(int argc, char **argv)
 	if (argc == 2 + foreground && cmd_bare_name(argv[1 + foreground]) &&
 	    (foreground || !nearly_a_command(argv[1])))
 		return cmd_bare(argv[1 + foreground], foreground);
-	fprintf(stderr, "warren: there is no command %s (try warren --help)\n", argv[1]);
+	log_usage("there is no command %s (try warren --help)", argv[1]);
 	return EXIT_USAGE;
 }
 
-int cmd_log(const struct config *c, const char *who)
+/* The place of `want` among the names; -1 with a line. */
+static int log_setting(const char *flag, const char *want, const char *const *names, int n,
+		       const char *they)
 {
-	static const char *const names[] = { "debug", "info", "warning", "error" };
-	const char *want = config_get(c, SET_LOG_LEVEL, "info");
-
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		if (strcmp(want, names[i]) == 0) {
-			log_init(who, (enum log_level)i);
-			return 0;
-		}
-	}
-	fprintf(stderr, "warren: --log-level %s: it must be debug, info, warning or error\n", want);
+	for (int i = 0; i < n; i++)
+		if (strcmp(want, names[i]) == 0)
+			return i;
+	log_usage("--%s %s: it must be %s", flag, want, they);
 	return -1;
+}
+
+int cmd_log(const struct config *c, const char *process, const char *worker)
+{
+	static const char *const levels[] = { "debug", "info", "warning", "error" };
+	static const char *const formats[] = { "text", "json" };
+	int level = log_setting("log-level", config_get(c, SET_LOG_LEVEL, "info"), levels,
+				ARRAY_SIZE(levels), "debug, info, warning or error");
+	int format = log_setting("log-format", config_get(c, SET_LOG_FORMAT, "text"), formats,
+				 ARRAY_SIZE(formats), "text or json");
+
+	if (level < 0 || format < 0)
+		return -1;
+	log_init(process, worker, (enum log_level)level, (enum log_format)format);
+	return 0;
 }
 
 bool cmd_host_port(const char *text, char *host, size_t cap, uint16_t *port)

@@ -70,6 +70,7 @@ static _Noreturn void store_body(struct proc *p, int fd)
 	proc_child(fd);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_SET_NAME, "warren-store");
+	log_process("store");
 	/* it ends with its channel, after the last commit */
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
@@ -86,6 +87,7 @@ static _Noreturn void store_body(struct proc *p, int fd)
 	fcntl(fd, F_SETFL, flags & ~O_NONBLOCK); /* it may wait: that is what it is for */
 	int status = lease_store_serve(s, fd);
 	lease_store_close(s);
+	log_end();
 	_exit(status < 0 ? EXIT_CANNOT : 0);
 }
 

@@ -5,6 +5,10 @@
 
 #include "discovery/shim.h"
 
+struct ev_loop;
+
+/* shim_new(), with a line that says what is wrong. */
+int shim_start(struct shim **out, struct ev_loop *ev, const struct shim_config *cfg);
 _Noreturn void shim_main(const struct shim_config *cfg, int chan);
 
 #endif

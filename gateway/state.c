@@ -196,12 +196,24 @@ static int read_identity(struct state *s)
 	return err;
 }
 
-int state_load(struct state *s, const char *dir)
+static int begin(struct state *s, const char *dir)
 {
 	memset(s, 0, sizeof(*s));
-	if ((size_t)snprintf(s->dir, sizeof(s->dir), "%s", dir) >= sizeof(s->dir))
-		return -ENAMETOOLONG;
-	int err = make_dir(dir, 0700);
+	return (size_t)snprintf(s->dir, sizeof(s->dir), "%s", dir) >= sizeof(s->dir) ? -ENAMETOOLONG
+										     : 0;
+}
+
+int state_read(struct state *s, const char *dir)
+{
+	int err = begin(s, dir);
+	return err ? err : read_identity(s);
+}
+
+int state_load(struct state *s, const char *dir)
+{
+	int err = begin(s, dir);
+	if (err == 0)
+		err = make_dir(dir, 0700);
 	if (err)
 		return err;
 	err = read_identity(s);

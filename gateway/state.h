@@ -28,6 +28,8 @@ struct state {
  * (then only dir is set); -EBADMSG where the file is damaged or of a newer version.
  */
 int state_load(struct state *s, const char *dir);
+/* The same, and nothing is made: -ENOENT where there is no key. */
+int state_read(struct state *s, const char *dir);
 int state_save(const struct state *s);
 /* Takes an ephemeral one away. */
 void state_remove(const struct state *s);

@@ -125,10 +125,10 @@ static void answer_goes_on(struct uapi *u, nsec now)
 		answer_ends(u);
 }
 
-static void request_ends(struct uapi *u, nsec now)
+static void request_ends(struct uapi *u)
 {
 	if (u->state == UAPI_SET && u->err == 0)
-		u->err = uapi_set_end(u, now);
+		u->err = uapi_set_end(u);
 	if (u->state == UAPI_GET && u->err == 0) {
 		u->state = UAPI_ANSWER;
 		u->answer.at = ANSWER_DEVICE;
@@ -154,7 +154,7 @@ static void line_ends(struct uapi *u, nsec now)
 	if (u->state == UAPI_IDLE)
 		request_begins(u);
 	else if (u->len == 0)
-		request_ends(u, now);
+		request_ends(u);
 	else if (u->err == 0)
 		u->err = request_line(u, now);
 	sodium_memzero(u->line, u->len);

@@ -73,6 +73,6 @@ uapi_parse uapi_parse_endpoint, uapi_parse_prefix;
 /* uapi_set.c; each 0 or -errno */
 void uapi_set_begin(struct uapi *u);
 int uapi_set_line(struct uapi *u, nsec now, const char *key, const char *value);
-int uapi_set_end(const struct uapi *u, nsec now);
+int uapi_set_end(const struct uapi *u);
 
 #endif

@@ -31,11 +31,11 @@ struct uapi_server {
 	struct loop *loop;
 	struct uapi_device dev;
 	void (*gone)(void *ctx);
-	ev_io io, watch_io;
+	struct unix_listener listener;
+	ev_io watch_io;
 	ev_check turn;
 	unsigned last; /* whose turn it was */
-	int fd, watch_fd;
-	char path[108];
+	int watch_fd;
 	struct client clients[UAPI_CLIENTS];
 };
 
@@ -165,15 +165,9 @@ static struct client *place(struct uapi_server *s)
 	return c;
 }
 
-static void on_accept(struct ev_loop *ev, ev_io *w, int revents)
+static void on_newcomer(void *ctx, int fd)
 {
-	struct uapi_server *s = w->data;
-	int fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-	(void)ev;
-	(void)revents;
-	if (fd < 0)
-		return;
+	struct uapi_server *s = ctx;
 	struct client *c = place(s);
 	struct uapi *u = uapi_new(&s->dev);
 	if (!u) {
@@ -202,7 +196,7 @@ static void on_watch(struct ev_loop *ev, ev_io *w, int revents)
 	(void)revents;
 	while (read(w->fd, buf, sizeof(buf)) > 0)
 		;
-	if (lstat(s->path, &st) < 0 && errno == ENOENT)
+	if (lstat(s->listener.path, &st) < 0 && errno == ENOENT)
 		s->gone(s->dev.ctx);
 }
 
@@ -221,6 +215,9 @@ int uapi_server_open(struct uapi_server **out, struct loop *loop, const char *in
 		     const struct uapi_device *dev, void (*gone)(void *ctx))
 {
 	struct uapi_server *s = calloc(1, sizeof(*s));
+	char path[108];
+	int err;
+
 	if (!s)
 		return -ENOMEM;
 	s->loop = loop;
@@ -228,19 +225,16 @@ int uapi_server_open(struct uapi_server **out, struct loop *loop, const char *in
 	s->gone = gone;
 	for (unsigned i = 0; i < UAPI_CLIENTS; i++)
 		s->clients[i].fd = -1;
-	snprintf(s->path, sizeof(s->path), UAPI_DIR "/%s.sock", interface);
+	snprintf(path, sizeof(path), UAPI_DIR "/%s.sock", interface);
 	if (mkdir(UAPI_DIR, 0700) < 0 && errno != EEXIST)
-		s->fd = -errno;
+		err = -errno;
 	else
-		s->fd = unix_listen(s->path, UAPI_CLIENTS);
-	if (s->fd < 0) {
-		int err = s->fd;
+		err = unix_listener_open(&s->listener, loop->ev, path, UAPI_CLIENTS, on_newcomer,
+					 s);
+	if (err < 0) {
 		free(s);
 		return err;
 	}
-	ev_io_init(&s->io, on_accept, s->fd, EV_READ);
-	s->io.data = s;
-	ev_io_start(loop->ev, &s->io);
 	ev_check_init(&s->turn, on_turn);
 	ev_set_priority(&s->turn, EV_MINPRI);
 	s->turn.data = s;
@@ -256,13 +250,11 @@ void uapi_server_close(struct uapi_server *s)
 		return;
 	for (unsigned i = 0; i < UAPI_CLIENTS; i++)
 		client_end(&s->clients[i]);
-	ev_io_stop(s->loop->ev, &s->io);
+	unix_listener_close(&s->listener);
 	ev_check_stop(s->loop->ev, &s->turn);
-	close(s->fd);
 	if (s->watch_fd >= 0) {
 		ev_io_stop(s->loop->ev, &s->watch_io);
 		close(s->watch_fd);
 	}
-	unlink(s->path);
 	free(s);
 }

@@ -10,8 +10,6 @@
 #include <sodium.h>
 #include <stdio.h>
 
-#define LOG_EVERY (10 * NSEC_PER_SEC)
-
 /* A line's key: what its value is, and what it does. */
 struct field {
 	const char *name;
@@ -24,25 +22,18 @@ struct field {
 
 /* --- what is not the client's to change --- */
 
-static int refuse(nsec now, const char *what)
+/* A tool may try as often as it likes: one line in ten seconds for each kind of change. */
+#define SAY_REFUSED(...)                                                                           \
+	log_seldom(LOG_LEVEL_WARN, LOG_EVERY,                                                      \
+		   "the configuration socket was refused a change: " __VA_ARGS__)
+
+static int refuse_peer(const struct peer *p)
 {
-	static struct log_limit limit = { .every = LOG_EVERY };
-	unsigned left_out;
-
-	if (log_allowed(&limit, now, &left_out))
-		log_warn("the configuration socket was refused a change: %s%s", what,
-			 left_out ? "; it was not the only one" : "");
-	return -EPERM;
-}
-
-static int refuse_peer(nsec now, const struct peer *p)
-{
-	char what[WORKER_ID_LEN + 64];
-
 	if (peer_kind(p) == PEER_RENDEZVOUS)
-		return refuse(now, "the rendezvous comes from the token");
-	snprintf(what, sizeof(what), "member %s comes from the rendezvous", peer_entry(p)->id);
-	return refuse(now, what);
+		SAY_REFUSED("the rendezvous comes from the token");
+	else
+		SAY_REFUSED("member %s comes from the rendezvous", peer_entry(p)->id);
+	return -EPERM;
 }
 
 /* --- the device --- */
@@ -51,10 +42,13 @@ static int refuse_peer(nsec now, const struct peer *p)
 static int set_private_key(struct uapi *u, struct peer *p, nsec now, const struct uapi_value *v)
 {
 	(void)p;
+	(void)now;
 	if (node_is_joined(u->dev.node) && sodium_is_zero(v->key, sizeof(v->key)))
 		return 0;
 	int err = node_set_private_key(u->dev.node, v->key);
-	return err == -EPERM ? refuse(now, "the network knows this gateway by its key") : err;
+	if (err == -EPERM)
+		SAY_REFUSED("the network knows this gateway by its key");
+	return err;
 }
 
 static int set_port(struct uapi *u, struct peer *p, nsec now, const struct uapi_value *v)
@@ -152,17 +146,17 @@ static int replace_allowed_ips(struct uapi *u, struct peer *p, nsec now, const s
 
 static int set_allowed_ip(struct uapi *u, struct peer *p, nsec now, const struct uapi_value *v)
 {
-	char prefix[PREFIX_STRLEN], what[PREFIX_STRLEN + 32];
+	char prefix[PREFIX_STRLEN];
 
+	(void)now;
 	if (v->minus) {
 		node_static_unroute(p, &v->prefix);
 		return 0;
 	}
 	int err = node_static_route(u->dev.node, p, &v->prefix);
-	if (err != -EPERM)
-		return err;
-	snprintf(what, sizeof(what), "%s is a member's", prefix_str(&v->prefix, prefix));
-	return refuse(now, what);
+	if (err == -EPERM)
+		SAY_REFUSED("%s is a member's", prefix_str(&v->prefix, prefix));
+	return err;
 }
 
 /* --- what a member is already: tools that keep a configuration in step repeat it --- */
@@ -223,7 +217,7 @@ static bool is_allowed(struct uapi *u, const struct peer *p, const struct uapi_v
 	return v->minus ? !l.found : l.found != 0;
 }
 
-static int replaced_all(const struct uapi *u, nsec now)
+static int replaced_all(const struct uapi *u)
 {
 	const struct peer *p = u->replacing && u->section == SECTION_PEER
 				       ? node_peer_find(u->dev.node, u->key)
@@ -233,7 +227,7 @@ static int replaced_all(const struct uapi *u, nsec now)
 	if (!p || peer_kind(p) == PEER_STATIC)
 		return 0;
 	peer_each_route(p, list_prefix, &l);
-	return l.all == u->listed ? 0 : refuse_peer(now, p);
+	return l.all == u->listed ? 0 : refuse_peer(p);
 }
 
 static const struct field peer_fields[] = {
@@ -276,7 +270,7 @@ static int peer_apply(struct uapi *u, nsec now, const struct field *f, const str
 	if (!p)
 		return 0; /* somebody else has just removed it */
 	if (f->is_so && peer_kind(p) != PEER_STATIC)
-		return f->is_so(u, p, v) ? 0 : refuse_peer(now, p);
+		return f->is_so(u, p, v) ? 0 : refuse_peer(p);
 	return f->apply(u, p, now, v);
 }
 
@@ -303,7 +297,7 @@ static int peer_begins(struct uapi *u, nsec now, const char *text)
 	struct node *n = u->dev.node;
 	struct uapi_value v;
 
-	int err = uapi_set_end(u, now);
+	int err = uapi_set_end(u);
 	if (err < 0 || u->sections == UAPI_PEERS_MAX)
 		return err < 0 ? err : -ENOSPC;
 	if (!uapi_parse_key(u, text, &v))
@@ -338,7 +332,7 @@ int uapi_set_line(struct uapi *u, nsec now, const char *key, const char *value)
 }
 
 /* To remove a peer, or to change one that is there, needs no room. */
-int uapi_set_end(const struct uapi *u, nsec now)
+int uapi_set_end(const struct uapi *u)
 {
-	return u->section == SECTION_FULL ? -ENOSPC : replaced_all(u, now);
+	return u->section == SECTION_FULL ? -ENOSPC : replaced_all(u);
 }

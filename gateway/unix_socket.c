@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/unix_socket.h"
+#include "base/log.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -57,4 +59,58 @@ int unix_listen(const char *path, int backlog)
 		return fd;
 	close(fd);
 	return err;
+}
+
+static void pause_listening(struct unix_listener *l, int error)
+{
+	log_seldom(
+		LOG_LEVEL_WARN, 60 * NSEC_PER_SEC,
+		"%s takes nobody for a second: %s (more descriptors: ulimit -n, or LimitNOFILE=)",
+		l->path, strerror(error));
+	ev_io_stop(l->ev, &l->io);
+	ev_timer_stop(l->ev, &l->again);
+	ev_timer_set(&l->again, 1., 0.);
+	ev_timer_start(l->ev, &l->again);
+}
+
+static void on_again(struct ev_loop *ev, ev_timer *w, int revents)
+{
+	struct unix_listener *l = w->data;
+	(void)revents;
+	ev_io_start(ev, &l->io);
+}
+
+static void on_accept(struct ev_loop *ev, ev_io *w, int revents)
+{
+	struct unix_listener *l = w->data;
+	int fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	(void)ev;
+	(void)revents;
+	if (fd >= 0)
+		l->client(l->ctx, fd);
+	else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+		pause_listening(l, errno);
+}
+
+int unix_listener_open(struct unix_listener *l, struct ev_loop *ev, const char *path, int backlog,
+		       void (*client)(void *ctx, int fd), void *ctx)
+{
+	*l = (struct unix_listener){ .ev = ev, .client = client, .ctx = ctx };
+	l->fd = unix_listen(path, backlog);
+	if (l->fd < 0)
+		return l->fd;
+	snprintf(l->path, sizeof(l->path), "%s", path);
+	ev_timer_init(&l->again, on_again, 1., 0.);
+	ev_io_init(&l->io, on_accept, l->fd, EV_READ);
+	l->io.data = l->again.data = l;
+	ev_io_start(ev, &l->io);
+	return 0;
+}
+
+void unix_listener_close(struct unix_listener *l)
+{
+	ev_io_stop(l->ev, &l->io);
+	ev_timer_stop(l->ev, &l->again);
+	close(l->fd);
+	unlink(l->path);
 }

@@ -3,6 +3,7 @@
 #ifndef WARREN_UNIX_SOCKET_H
 #define WARREN_UNIX_SOCKET_H
 
+#include <ev.h>
 #include <stdbool.h>
 #include <sys/un.h>
 
@@ -13,5 +14,24 @@ int unix_address(const char *path, struct sockaddr_un *un);
  * (non-blocking, close-on-exec), or -errno; -EADDRINUSE: somebody serves there.
  */
 int unix_listen(const char *path, int backlog);
+
+/*
+ * The same in a loop: `client` gets each newcomer's descriptor. Where descriptors or memory have run out,
+ * newcomers wait, a second at a time; a socket that stays readable would otherwise keep the loop busy.
+ */
+struct unix_listener {
+	struct ev_loop *ev;
+	ev_io io;
+	ev_timer again;
+	int fd;
+	char path[108];
+	void (*client)(void *ctx, int fd);
+	void *ctx;
+};
+
+/* 0 or -errno, as unix_listen(). `l` must not move. */
+int unix_listener_open(struct unix_listener *l, struct ev_loop *ev, const char *path, int backlog,
+		       void (*client)(void *ctx, int fd), void *ctx);
+void unix_listener_close(struct unix_listener *l); /* removes the socket */
 
 #endif

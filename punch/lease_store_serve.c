@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "punch/lease_store.h"
 
-enum { BATCH = 256, BATCH_MSEC = 10 };
+enum { BATCH = 256, BATCH_MSEC = 10, LOG_TICK_MSEC = 1000 };
 
 static int reply(int fd, enum store_kind kind, uint64_t seq, const struct lease_record *rec)
 {
@@ -85,14 +85,9 @@ static int apply_all(struct lease_store *s, const struct store_request *rq, size
 /* Members ask again every few seconds: while a disk is full, one line of it is enough. */
 static void log_failure(const struct store_request *rq, int rc)
 {
-	static struct log_limit limit = { .every = 10 * NSEC_PER_SEC };
-	unsigned left_out = 0;
-	if (!log_allowed(&limit, msec_now() * NSEC_PER_MSEC, &left_out))
-		return;
-	log_error("the lease of %s (number %u) cannot be kept: %s (%u more like this)",
-		  memchr(rq->record.id, 0, sizeof(rq->record.id)) ? rq->record.id : "?",
-		  rq->record.number, rc == -ENOSPC ? "the disk is full" : "the database failed",
-		  left_out);
+	log_seldom(LOG_LEVEL_ERROR, LOG_EVERY, "the lease of %s (number %u) cannot be kept: %s",
+		   memchr(rq->record.id, 0, sizeof(rq->record.id)) ? rq->record.id : "?",
+		   rq->record.number, rc == -ENOSPC ? "the disk is full" : "the database failed");
 }
 
 /* 0 or -EPIPE. */
@@ -111,7 +106,8 @@ static int apply_singly(struct lease_store *s, int fd, const struct store_reques
 /* Fills the batch; how many, or -EPIPE once the other end is closed and nothing is left. */
 static int collect(int fd, struct store_request *rq)
 {
-	int n = 0, rc = next_request(fd, -1, &rq[0]);
+	int wait = log_deadline() == NSEC_NEVER ? -1 : LOG_TICK_MSEC;
+	int n = 0, rc = next_request(fd, wait, &rq[0]);
 	if (rc < 0)
 		return rc;
 	int64_t until = msec_now() + BATCH_MSEC;
@@ -143,6 +139,7 @@ int lease_store_serve(struct lease_store *s, int fd)
 		return -EPIPE;
 	for (;;) {
 		int n = collect(fd, batch);
+		log_tick();
 		if (n < 0)
 			return 0; /* closed */
 		if (n == 0)

@@ -6,13 +6,14 @@
   token_edit.py TOKEN critical                     a critical field that nobody knows
   token_edit.py TOKEN version NUMBER
   token_edit.py TOKEN admission                    another admission secret: a foreign token
+  token_edit.py TOKEN key                          another key of the rendezvous
 """
 import base64
 import hashlib
 import struct
 import sys
 
-FIELD_ADMISSION, FIELD_EXPIRES, CRITICAL = 6, 7, 0x8000
+FIELD_KEY, FIELD_ADMISSION, FIELD_EXPIRES, CRITICAL = 4, 6, 7, 0x8000
 
 
 def fields(body):
@@ -35,6 +36,8 @@ def main(token, verb, value="0"):
         version = int(value)
     elif verb == "admission":
         parts = [(k, b"\x55" * 32 if k & 0x7FFF == FIELD_ADMISSION else v) for k, v in parts]
+    elif verb == "key":
+        parts = [(k, b"\x09" + b"\0" * 31 if k & 0x7FFF == FIELD_KEY else v) for k, v in parts]
     new = bytes([version]) + b"".join(struct.pack(">HH", k, len(v)) + v for k, v in parts)
     new += hashlib.blake2s(new).digest()[:8]
     print(prefix + "_" + base64.urlsafe_b64encode(new).decode().rstrip("="))

@@ -50,7 +50,7 @@ int main(int argc, char **argv)
 		.feed_fd = atoi(argv[6]),
 	};
 	other_feed = atoi(argv[7]);
-	log_init(argv[4], LOG_LEVEL_INFO);
+	log_init("shim", argv[4], LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
 	ev_signal_init(&term, on_term, SIGTERM);
 	ev_signal_init(&usr1, on_usr1, SIGUSR1);
 	ev_signal_start(loop, &term);

@@ -173,7 +173,7 @@ static void make_nodes(void)
 				   .max_peers = MAX_PEERS };
 
 	check(sodium_init() >= 0 && prefix_parse("10.77.0.9/32", &own));
-	log_init("fuzz", LOG_LEVEL_ERROR);
+	log_init("fuzz", NULL, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
 	key_of(key_a, static_key[0]);
 	key_of(key_b, static_key[1]);
 	key_of(member, member_key);

@@ -272,13 +272,13 @@ static void test_no_key_is_logged_or_kept(void **state)
 		"set=1\nprivate_key=" PRIV "\npublic_key=" KEY_A "\npreshared_key=" PSK
 		"\npreshared_key=" PSK "7\nprivate_key=" PRIV "\n\nget=1\n\n";
 	(void)state;
-	log_init("test", LOG_LEVEL_DEBUG);
+	log_init("test", NULL, LOG_LEVEL_DEBUG, LOG_FORMAT_TEXT);
 	stderr_catch();
 	for (unsigned i = 0; i < 3; i++)
 		assert_true(talk_say(t, now, secrets));
 	assert_true(talk_say(t, now, "set=1\npreshared_key=" PSK "\n\n"));
 	const char *log = stderr_caught();
-	log_init("test", LOG_LEVEL_INFO);
+	log_init("test", NULL, LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
 	assert_null(strstr(log, "3939"));
 	assert_null(strstr(log, "7c7c"));
 	assert_true(sodium_is_zero((const uint8_t *)t->u->line, sizeof(t->u->line)));

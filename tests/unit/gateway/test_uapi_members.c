@@ -262,13 +262,14 @@ static void test_section_of_a_peer_that_joins(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
+	/* first, because the others are refused the same: the log has said it then */
+	cmocka_unit_test_setup_teardown(test_log, begin, end),
 	cmocka_unit_test_setup_teardown(test_they_are_shown, begin, end),
 	cmocka_unit_test_setup_teardown(test_replace_and_remove_pass_over, begin, end),
 	cmocka_unit_test_setup_teardown(test_they_cannot_be_changed, begin, end),
 	cmocka_unit_test_setup_teardown(test_the_same_is_no_change, begin, end),
 	cmocka_unit_test_setup_teardown(test_their_addresses_are_theirs, begin, end),
 	cmocka_unit_test_setup_teardown(test_private_key_stays, begin, end),
-	cmocka_unit_test_setup_teardown(test_log, begin, end),
 	cmocka_unit_test_setup_teardown(test_section_of_a_peer_that_joins, begin, end),
 };
 
