@@ -15,6 +15,7 @@ int cmd_run(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_ping(int argc, char **argv);
 int cmd_accept(int argc, char **argv);
+int cmd_check(int argc, char **argv);
 /* `warren INTERFACE`: could this be one, and the command. */
 bool cmd_bare_name(const char *name);
 int cmd_bare(const char *interface, bool foreground);

@@ -136,7 +136,7 @@ static void on_note(void *ctx, const struct node_note *n)
 		break;
 	case NODE_KEY_TWICE:
 	case NODE_KEY_REFUSED:
-		gw_state_key(g, n);
+		gw_state_key(n);
 		break;
 	}
 }

@@ -153,7 +153,7 @@ void gw_state_turn(struct gw *g, nsec now); /* what is due */
 nsec gw_state_deadline(const struct gw *g);
 void gw_state_end(struct gw *g);	   /* a clean end: all of it */
 void gw_state_kept(struct gw *g, int err); /* the keeper's answer; err < 0: it was not written */
-void gw_state_key(struct gw *g, const struct node_note *n);
+void gw_state_key(const struct node_note *n);
 
 /* gw_uapi.c: wg(8)'s socket */
 int gw_uapi_open(struct gw *g);

@@ -274,11 +274,10 @@ static const char *key_text(const uint8_t key[static 32], char out[static KEY_TE
 	return sodium_bin2base64(out, KEY_TEXT_LEN, key, 32, sodium_base64_VARIANT_ORIGINAL);
 }
 
-void gw_state_key(struct gw *g, const struct node_note *n)
+void gw_state_key(const struct node_note *n)
 {
 	char old[KEY_TEXT_LEN], fresh[KEY_TEXT_LEN], at[ENDPOINT_STRLEN];
 
-	(void)g;
 	if (!n->entry)
 		return;
 	key_text(n->was->key, old);

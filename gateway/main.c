@@ -20,6 +20,7 @@ static const struct command {
 	{ "run", "join a network and run a command in it: warren run -- CMD ARGS…", cmd_run },
 	{ "up", "join a network, or bring up a WireGuard configuration FILE", cmd_up },
 	{ "status", "what the gateway on this host, or a rendezvous, is doing", cmd_status },
+	{ "check", "would a gateway work on this host? Joins nothing, changes nothing", cmd_check },
 	{ "ping", "round trips to a member over its virtual address", cmd_ping },
 	{ "accept", "take a member's new key that --pin-members refused", cmd_accept },
 	{ "genkey", "make a private key", cmd_genkey },
@@ -82,7 +83,7 @@ static bool nearly_a_command(const char *word)
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		if (strlen(commands[i].name) > 3 && distance(word, commands[i].name) <= 2)
 			return true;
-	return strcmp(word, "check") == 0 || strcmp(word, "netcheck") == 0;
+	return strcmp(word, "netcheck") == 0;
 }
 
 int main(int argc, char **argv)
