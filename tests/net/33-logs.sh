@@ -32,9 +32,9 @@ cat >"$LAB_DIR/trino.py" <<-'PY'
 	VERSION = "4\n76\r\x1b[2J\u202e\u2028\"},{\"level\":\"error\"\u0085"
 	class Handler(BaseHTTPRequestHandler):
 	    def do_GET(self):
-	        status = {"internalAddress": sys.argv[1]}
-	        info = {"nodeVersion": {"version": VERSION}, "environment": "x\ny", "coordinator": True}
-	        body = json.dumps(info if self.path.endswith("info") else status).encode()
+	        facts = {"internalAddress": sys.argv[1], "nodeVersion": {"version": VERSION},
+	                 "environment": "x\ny", "coordinator": True}
+	        body = json.dumps(facts).encode()
 	        self.send_response(200)
 	        self.send_header("Content-Length", str(len(body)))
 	        self.end_headers()
