@@ -2,6 +2,7 @@
 #include "base/blake2s.h"
 
 #include <openssl/core_names.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
 #include <sodium.h>
@@ -15,7 +16,65 @@ static EVP_MD_CTX *md_ctx;
 static EVP_MD *md;
 static EVP_MAC_CTX *mac_ctx;
 
-/* The only ways to fail are no memory and a libcrypto without BLAKE2s: neither can be gone on from. */
+/*
+ * libcrypto takes memory for each hash and gives it back. Where the process can have none, a few spare
+ * blocks serve it: a handshake then fails where its owner needs memory, and not the process here.
+ */
+enum { SPARES = 4, SPARE_SIZE = 1024 };
+
+static _Alignas(16) uint8_t spare[SPARES][SPARE_SIZE];
+static bool lent[SPARES];
+
+static bool is_spare(const void *p)
+{
+	return (const uint8_t *)p >= spare[0] && (const uint8_t *)p < spare[0] + sizeof(spare);
+}
+
+static void *take(size_t n, const char *file, int line)
+{
+	void *p = malloc(n);
+	(void)file;
+	(void)line;
+	for (size_t i = 0; !p && n <= SPARE_SIZE && i < SPARES; i++)
+		if (!lent[i]) {
+			lent[i] = true;
+			p = spare[i];
+		}
+	return p;
+}
+
+static void give(void *p, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	if (is_spare(p))
+		lent[((uint8_t *)p - spare[0]) / SPARE_SIZE] = false;
+	else
+		free(p);
+}
+
+static void *resize(void *p, size_t n, const char *file, int line)
+{
+	if (!is_spare(p))
+		return realloc(p, n);
+	void *fresh = take(n, file, line);
+	if (fresh) {
+		memcpy(fresh, p, n < SPARE_SIZE ? n : SPARE_SIZE);
+		give(p, file, line);
+	}
+	return fresh;
+}
+
+/* Before libcrypto's first allocation; later it would refuse. */
+static void __attribute__((constructor)) keep_spares(void)
+{
+	CRYPTO_set_mem_functions(take, resize, give);
+}
+
+/*
+ * The only ways to fail are no memory at the first hash and a libcrypto without BLAKE2s: neither can be gone
+ * on from.
+ */
 static void must(int ok)
 {
 	if (ok <= 0)

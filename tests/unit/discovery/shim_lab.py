@@ -179,7 +179,7 @@ class FakeTrino:
 
 
 class Shim:
-    def __init__(self, coordinator="-", worker="w1", https=0):
+    def __init__(self, coordinator="-", worker="w1", https=0, descriptors=None):
         self.proxy = free_port()
         self.trino = free_port()
         self.worker = worker
@@ -191,7 +191,8 @@ class Shim:
         self.process = subprocess.Popen(
             [SHIM, str(self.proxy), str(self.trino), str(https), worker, coordinator,
              str(theirs.fileno()), str(second.fileno())],
-            pass_fds=[theirs.fileno(), second.fileno()], stderr=subprocess.PIPE)
+            pass_fds=[theirs.fileno(), second.fileno()], stderr=subprocess.PIPE,
+            preexec_fn=descriptors and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))))
         theirs.close()
         second.close()
         threading.Thread(target=self.read_feed, daemon=True).start()

@@ -5,6 +5,7 @@
  */
 #include "base/log.h"
 #include "discovery/shim.h"
+#include "gateway/loop.h"
 
 #include <ev.h>
 #include <signal.h>
@@ -40,6 +41,7 @@ int main(int argc, char **argv)
 			argv[0]);
 		return 2;
 	}
+	loop_reserve();
 	struct ev_loop *loop = ev_default_loop(0);
 	struct shim_config cfg = {
 		.proxy_port = (uint16_t)atoi(argv[1]),
