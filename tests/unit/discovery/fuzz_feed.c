@@ -142,7 +142,7 @@ static void begin(uint8_t how)
 	if (!s) {
 		struct shim_config cfg = { .trino_port = 8081, .worker_id = "w1", .feed_fd = -1 };
 		struct ev_loop *loop = ev_loop_new(EVFLAG_NOENV);
-		log_init("fuzz", LOG_LEVEL_ERROR);
+		log_init("fuzz", NULL, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
 		must(loop && shim_new(&s, loop, &cfg) == 0);
 	}
 	roster_free(&s->roster);

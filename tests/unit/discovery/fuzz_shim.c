@@ -278,7 +278,7 @@ static void begin(void)
 						.worker_id = "w1",
 						.feed_fd = -1 };
 	if (!loop) {
-		log_init("fuzz", LOG_LEVEL_ERROR);
+		log_init("fuzz", NULL, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
 		must((loop = ev_loop_new(EVFLAG_NOENV)) != NULL);
 	}
 	now = 1000 * NSEC_PER_SEC;

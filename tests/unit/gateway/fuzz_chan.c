@@ -328,7 +328,7 @@ static void begin(void)
 
 	if (!ev) {
 		must(sodium_init() >= 0 && (ev = ev_loop_new(EVFLAG_NOENV)) != NULL);
-		log_init("fuzz", LOG_LEVEL_ERROR);
+		log_init("fuzz", NULL, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
 		cfg = (struct gw_config){ .worker_id = "w1",
 					  .interface = "warren0",
 					  .aead = nc.aead,

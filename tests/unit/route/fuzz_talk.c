@@ -313,7 +313,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct rd r = rd_of(data, size_min(size, 2048));
 	uint8_t which = rd_u8(&r);
 
-	log_init("fuzz", LOG_LEVEL_ERROR);
+	log_init("fuzz", NULL, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
 	input = &r;
 	asked = 0;
 	must(kernel_routes_new(&k, IFINDEX) == 0);
