@@ -167,7 +167,7 @@ static char *ask_offline(const char *dir, const char *line)
 {
 	static struct offline o;
 	char *text = NULL;
-	log_init("warren", LOG_LEVEL_WARN); /* the answer says it */
+	log_init("warren", NULL, LOG_LEVEL_WARN, LOG_FORMAT_TEXT); /* the answer says it */
 	if (offline_open(&o, dir) == 0) {
 		struct rdv_admin a = {
 			.dir = dir,

@@ -188,8 +188,9 @@ static void before_handshake(void *user, nsec at)
 	forgetful = false;
 }
 
-static void before_response(void *user, struct wg_peer *p)
+static void before_response(void *user, struct wg_peer *p, uint16_t mark)
 {
+	(void)mark;
 	must(p == peer[user == &wg[1]]);
 }
 

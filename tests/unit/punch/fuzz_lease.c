@@ -57,7 +57,8 @@ static void once(void)
 	must(fd >= 0);
 	close(fd);
 	atexit(remove_file);
-	log_init("fuzz", (enum log_level)(LOG_LEVEL_ERROR + 1)); /* it fails so often */
+	log_init("fuzz", NULL, (enum log_level)(LOG_LEVEL_ERROR + 1),
+		 LOG_FORMAT_TEXT); /* it fails so often */
 }
 
 static struct lease_store *open_store(char err[static 300])
