@@ -296,6 +296,9 @@ static void handle(struct contact *c, nsec now, struct enrol_output *out)
 	case ENROL_INTRODUCED:
 		introduced(n, now, out);
 		break;
+	case ENROL_ASKED:
+		members_asked(n, now, out->number, (unsigned)(c - n->join.c));
+		break;
 	case ENROL_OBSERVED:
 		c->observed = out->observed;
 		break;
@@ -370,6 +373,7 @@ void join_tick(struct node *n, nsec now)
 		forget_silent(j, now);
 		members_sweep(n, now);
 	}
+	members_vouch(n, now);
 	for (unsigned i = 0; i < j->n; i++) {
 		contact_tick(&j->c[i], now);
 		while (enrol_poll(j->c[i].enrol, now, &out))

@@ -9,8 +9,10 @@
 #define GONE_SILENCE (45 * NSEC_PER_SEC)
 /* How long a key that was replaced is asked whether it still answers: four tries of a handshake. */
 #define FORMER_FOR (17 * NSEC_PER_SEC)
+/* As long as the rendezvous waits for it. */
+#define ASKED_FOR (4 * NSEC_PER_SEC)
 
-enum { MAX_FORMER = 64, MAX_CONFLICTS = 4 };
+enum { MAX_FORMER = 64, MAX_CONFLICTS = 4, PATHS = 32 };
 
 struct peer *members_find(struct node *n, member_number number)
 {
@@ -226,6 +228,48 @@ void members_reached(struct node *n, const struct peer *p, const struct path *pa
 		memory_reached(n->memory, r, &path->remote);
 }
 
+/* --- does it live? --- */
+
+/* A ping by each way there is; nothing that came before counts, nor what is still on its way. */
+void members_asked(struct node *n, nsec now, member_number number, unsigned by)
+{
+	struct peer *p = members_find(n, number);
+	if (p)
+		p->asked_by |= 1u << by;
+	if (!p || p->asked)
+		return;
+	p->asked = now;
+	n->nasked++;
+	link_introduce(p->link, now, NULL, 0);
+}
+
+static nsec last_answer(const struct peer *p)
+{
+	struct link_path_info paths[PATHS];
+	nsec last = 0;
+	size_t count = link_paths(p->link, paths, ARRAY_SIZE(paths));
+	for (size_t i = 0; i < count; i++)
+		last = nsec_max(last, paths[i].last_answer);
+	return last;
+}
+
+void members_vouch(struct node *n, nsec now)
+{
+	for (struct peer *p = n->peers; n->nasked && p; p = p->next) {
+		if (!p->asked)
+			continue;
+		bool answered = last_answer(p) >= p->asked;
+		for (unsigned i = 0; answered && i < n->join.n; i++)
+			if (p->asked_by >> i & 1)
+				enrol_vouch(n->join.c[i].enrol, p->entry.number);
+		if (!answered && now - p->asked < ASKED_FOR)
+			continue;
+		p->asked = 0;
+		p->asked_by = 0;
+		n->nasked--;
+	}
+}
+
 /* --- members that go --- */
 
 /*
@@ -256,14 +300,9 @@ void members_removed(struct node *n, member_number number)
 
 static nsec last_heard(const struct peer *p, nsec now)
 {
-	struct link_path_info paths[MAX_CANDIDATES];
 	struct wg_peer_stats s;
 	wg_peer_stats(p->wg, now, &s);
-	nsec last = s.last_received;
-	size_t count = link_paths(p->link, paths, ARRAY_SIZE(paths));
-	for (size_t i = 0; i < count; i++)
-		last = nsec_max(last, paths[i].last_answer);
-	return last;
+	return nsec_max(s.last_received, last_answer(p));
 }
 
 static bool is_over(const struct peer *p, nsec now)

@@ -54,6 +54,8 @@ struct peer {
 	bool had_session;
 	bool restored;	   /* members: from the memory, not listed since this start */
 	nsec former_until; /* PEER_FORMER */
+	nsec asked;	   /* members: when we were asked whether it answers; 0: not */
+	unsigned asked_by; /* a bit for each rendezvous */
 	nsec next_warm;	   /* members: when to look whether the session is still young */
 	/* MTU and frames (node_mtu.c, node_frame.c) */
 	bool warren;	 /* takes frames */
@@ -171,7 +173,7 @@ struct node {
 	struct saved saved;
 	struct memory *memory; /* or NULL */
 	bool pin_members;
-	unsigned nformer; /* peers of that kind */
+	unsigned nformer, nasked; /* peers of that kind; that we were asked about */
 	struct drops drops;
 	struct heap timers; /* of peers */
 	uint32_t pinned_mtu;
@@ -324,6 +326,9 @@ void members_restore(struct node *n, nsec now, const struct roster_entry *e,
 		     const struct endpoint *at, size_t count);
 void members_reached(struct node *n, const struct peer *p, const struct path *path);
 void members_clear(struct node *n); /* all go */
+/* The rendezvous asks whether this member answers us; and who has, is vouched for. */
+void members_asked(struct node *n, nsec now, member_number number, unsigned by);
+void members_vouch(struct node *n, nsec now);
 /* Who has the id, or else the number, of this one now; NULL. */
 const struct roster_entry *members_instead(struct node *n, const struct roster_entry *was);
 /* Who is not listed any more and has been silent goes. */

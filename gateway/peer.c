@@ -45,6 +45,7 @@ void peer_free(struct peer *p)
 	if (p->link)
 		link_remove(p->link);
 	p->node->nformer -= p->kind == PEER_FORMER;
+	p->node->nasked -= p->asked != 0;
 	wg_peer_remove(p->node->wg, p->wg);
 	*p->link_in = p->next;
 	*(p->next ? &p->next->link_in : &p->node->peers_end) = p->link_in;

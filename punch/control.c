@@ -191,6 +191,8 @@ static uint32_t required(uint8_t type)
 	case CTL_ROSTER_GET:
 		return CTL_BIT(CTL_ROSTER) | CTL_BIT(CTL_RANGE);
 	case CTL_CONNECT:
+	case CTL_VOUCH:
+	case CTL_ASK:
 		return CTL_BIT(CTL_NUMBER);
 	case CTL_RELEASE:
 	case CTL_CHALLENGE_OK:

@@ -31,6 +31,7 @@ enum ctl_type {
 	CTL_CONNECT = 3,
 	CTL_RELEASE = 4,
 	CTL_CHALLENGE_OK = 5,
+	CTL_VOUCH = 6,
 	/* rendezvous → member */
 	CTL_GRANT = 0x41,
 	CTL_REFUSE = 0x42,
@@ -40,6 +41,7 @@ enum ctl_type {
 	CTL_INTRODUCE = 0x46,
 	CTL_CHALLENGE = 0x47,
 	CTL_RELEASED = 0x48,
+	CTL_ASK = 0x49,
 };
 
 /* Flags; unknown ones are ignored. */

@@ -98,6 +98,7 @@ void enrol_stop(struct enrol *e, unsigned event)
 	e->stopped = true;
 	e->registered = false;
 	e->reg.active = e->get.active = e->leave.active = false;
+	e->nasked = e->nvouch = 0;
 	for (size_t i = 0; i < MAX_CONNECTS; i++)
 		e->connects[i].rq.active = false;
 	e->connects_next = e->renew_at = e->facts_at = e->silent_at = e->leave_until = NSEC_NEVER;
@@ -331,8 +332,8 @@ bool enrol_poll(struct enrol *e, nsec now, struct enrol_output *out)
 	out->len = 0;
 	out->fatal = false;
 	out->text[0] = 0;
-	return poll_events(e, out) || enrol_roster_poll(e, out) || enrol_intro_poll(e, now, out) ||
-	       poll_requests(e, now, out);
+	return poll_events(e, out) || enrol_ask_poll(e, out) || enrol_roster_poll(e, out) ||
+	       enrol_intro_poll(e, now, out) || poll_requests(e, now, out);
 }
 
 static nsec request_deadline(const struct request *rq)
@@ -342,7 +343,7 @@ static nsec request_deadline(const struct request *rq)
 
 nsec enrol_deadline(const struct enrol *e)
 {
-	if (e->events || e->roster.dirty[0] || e->roster.dirty[1])
+	if (e->events || e->nasked || e->nvouch || e->roster.dirty[0] || e->roster.dirty[1])
 		return 0; /* long past: poll now */
 	nsec at = enrol_intro_deadline(e);
 	if (!e->up || e->stopped)

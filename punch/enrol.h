@@ -44,6 +44,8 @@ void enrol_set_candidates(struct enrol *e, nsec now, const struct endpoint *c, s
 void enrol_set_trino(struct enrol *e, nsec now, const struct trino_facts *f);
 /* Asks for an introduction to `number`; repeated until answered. */
 void enrol_connect(struct enrol *e, nsec now, member_number number);
+/* The member of this number, asked about by ENROL_ASKED, has answered us since. */
+void enrol_vouch(struct enrol *e, member_number number);
 /* Gives the lease back; ENROL_RELEASED, or after 2 s without an answer too. */
 void enrol_release(struct enrol *e, nsec now);
 
@@ -58,6 +60,7 @@ enum enrol_event {
 	ENROL_MEMBER,	   /* `entry` is new or changed */
 	ENROL_MEMBER_GONE, /* `number`; `removed`: by the operator, whoever still has a link */
 	ENROL_INTRODUCED,  /* `number`, `candidates`: probe now */
+	ENROL_ASKED,	   /* does `number` answer you now? enrol_vouch() within 4 s, if so */
 	ENROL_OBSERVED,	   /* `observed`: where the rendezvous sees us now */
 	ENROL_SILENT, /* no answer for 3 s: start a new handshake, look the name up again. Repeated every 5 s */
 	ENROL_RELEASED,

@@ -6,7 +6,7 @@
 #include "punch/control.h"
 #include "punch/enrol.h"
 
-enum { MAX_CONNECTS = 256, MAX_HELD = 64, MAX_ROSTER = 1 << 16 };
+enum { MAX_CONNECTS = 256, MAX_HELD = 64, MAX_ROSTER = 1 << 16, MAX_ASKED = 8 };
 
 #define RENEW_EVERY (20 * NSEC_PER_SEC)
 #define FACTS_EVERY (500 * NSEC_PER_MSEC)
@@ -112,6 +112,10 @@ struct enrol {
 	struct held held[MAX_HELD];
 	size_t nheld;
 
+	/* whom we are asked about, and for whom we can vouch: the oldest makes room */
+	member_number asked[MAX_ASKED], vouch[MAX_ASKED];
+	size_t nasked, nvouch;
+
 	unsigned events;
 	uint32_t challenge;
 	bool fatal;
@@ -127,6 +131,10 @@ void enrol_request_new(struct enrol *e, struct request *rq, nsec now);
 void enrol_request_again(struct request *rq, nsec now);
 void enrol_register(struct enrol *e, nsec now);
 void enrol_stop(struct enrol *e, unsigned event);
+
+/* Whom we hear (enrol_intro.c). */
+void enrol_asked(struct enrol *e, member_number number);
+bool enrol_ask_poll(struct enrol *e, struct enrol_output *out);
 
 /* enrol_roster.c */
 void enrol_roster_free(struct roster *ro);

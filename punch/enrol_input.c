@@ -152,6 +152,11 @@ static enum drop dispatch(struct enrol *e, nsec now, const struct ctl_msg *m)
 		return e->leaving ? DROP_FRAME_UNEXPECTED : enrol_intro_input(e, now, m);
 	case CTL_CHALLENGE:
 		return input_challenge(e, m);
+	case CTL_ASK:
+		if (!e->registered || e->leaving)
+			return DROP_FRAME_UNEXPECTED;
+		enrol_asked(e, m->number);
+		return DROP_NONE;
 	case CTL_RELEASED:
 		return input_released(e, m);
 	default:

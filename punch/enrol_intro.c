@@ -152,3 +152,43 @@ nsec enrol_intro_deadline(const struct enrol *e)
 	}
 	return at;
 }
+
+/* --- whom we hear --- */
+
+static void push_number(member_number *v, size_t *n, member_number number)
+{
+	for (size_t i = 0; i < *n; i++)
+		if (v[i] == number)
+			return;
+	if (*n == MAX_ASKED)
+		memmove(v, v + 1, --*n * sizeof(*v));
+	v[(*n)++] = number;
+}
+
+void enrol_asked(struct enrol *e, member_number number)
+{
+	push_number(e->asked, &e->nasked, number);
+}
+
+void enrol_vouch(struct enrol *e, member_number number)
+{
+	if (e->registered && !e->leaving)
+		push_number(e->vouch, &e->nvouch, number);
+}
+
+bool enrol_ask_poll(struct enrol *e, struct enrol_output *out)
+{
+	if (e->nasked) {
+		out->event = ENROL_ASKED;
+		out->number = e->asked[--e->nasked];
+		return true;
+	}
+	if (!e->nvouch)
+		return false;
+	struct ctl_msg m = { .type = CTL_VOUCH,
+			     .has = CTL_BIT(CTL_NUMBER),
+			     .number = e->vouch[--e->nvouch] };
+	out->event = ENROL_SEND;
+	out->len = ctl_write(&m, out->bytes, sizeof(out->bytes));
+	return true;
+}

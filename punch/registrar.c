@@ -247,6 +247,8 @@ static enum drop member_input(struct registrar *r, nsec now, struct slot *s,
 		registrar_roster_ask(r, s, m);
 	else if (m->type == CTL_CONNECT)
 		registrar_intro_connect(r, now, s, m);
+	else if (m->type == CTL_VOUCH)
+		registrar_ask_vouched(r, s, m->number);
 	return DROP_NONE;
 }
 
@@ -266,6 +268,7 @@ static enum drop dispatch(struct registrar *r, nsec now, const uint8_t key[stati
 	case CTL_ROSTER_GET:
 	case CTL_CONNECT:
 	case CTL_CHALLENGE_OK:
+	case CTL_VOUCH:
 		return s ? member_input(r, now, s, m) : DROP_FRAME_UNEXPECTED;
 	default:
 		return DROP_FRAME_UNEXPECTED;

@@ -6,9 +6,9 @@
  *  a free id               the smallest free number, or the one that it shows our MAC for; granted
  *                          when the store has it
  *  same id, another key    right after a restart: wait for the recorded key. A holder that released:
- *                          replaced. Else the holder is challenged: any sign of life within 5 s and
- *                          the newcomer is refused; silence, and the lease moves to the new key,
- *                          number and address with it
+ *                          replaced. Else the holder is challenged: any sign of life within 5 s, or
+ *                          another member that hears it, and the newcomer is refused; silence, and
+ *                          the lease moves to the new key, number and address with it
  *  a key with another id   takes the new one; the former is released
  */
 #include <sodium.h>
@@ -18,6 +18,8 @@
 
 #define CHALLENGE_EVERY (500 * NSEC_PER_MSEC)
 #define CHALLENGE_FOR (5 * NSEC_PER_SEC)
+/* So many challenges without an answer, a second and two and a half, and the other members are asked. */
+enum { ASK_FIRST = 3, ASK_AGAIN = 6 };
 #define ONLY_RECORDED_FOR (30 * NSEC_PER_SEC)
 #define STORE_SLOW (2 * NSEC_PER_SEC)
 #define TELL_FORMER_EVERY NSEC_PER_SEC
@@ -78,7 +80,9 @@ static struct claim *claim_new(struct registrar *r, struct slot *s)
 		if (c->slot)
 			continue;
 		heap_cancel(&r->heap, &c->timer.t);
-		*c = (struct claim){ .slot = s, .timer.kind = TIMER_CLAIM };
+		*c = (struct claim){ .slot = s,
+				     .number = s->rec.number,
+				     .timer.kind = TIMER_CLAIM };
 		s->claim = c;
 		return c;
 	}
@@ -126,6 +130,9 @@ void registrar_claim_timer(struct registrar *r, nsec now, struct claim *c)
 		return;
 	}
 	registrar_todo(r, c->slot, TODO_CHALLENGE);
+	c->challenges++;
+	if (c->challenges == ASK_FIRST || c->challenges == ASK_AGAIN)
+		registrar_ask_all(r, c);
 	registrar_timer(r, &c->timer, nsec_min(now + CHALLENGE_EVERY, c->until));
 }
 

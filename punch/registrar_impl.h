@@ -88,7 +88,8 @@ enum {
 	TODO_RELEASED = 8,
 	TODO_CHALLENGE = 16,
 	TODO_CHANGED = 32,
-	TODO_PAGE = 64,
+	TODO_ASK = 64,
+	TODO_PAGE = 128,
 };
 
 struct facts {
@@ -102,6 +103,8 @@ struct facts {
 /* Somebody with another key wants this id. */
 struct claim {
 	struct slot *slot; /* NULL: unused */
+	member_number number;
+	unsigned challenges;
 	uint8_t key[32];
 	uint32_t request;
 	struct facts facts;
@@ -141,6 +144,7 @@ struct slot {
 	nsec op_since;
 	int64_t seen_next; /* being written */
 	struct claim *claim;
+	uint64_t ask; /* which claims' holders it is to be asked about */
 	struct slot *next_id, *next_key;
 	struct node ready, inflight;
 	struct kind_timer offline, tell;
@@ -258,6 +262,11 @@ bool registrar_removed_input(struct registrar *r, const uint8_t key[static 32],
 void registrar_tell_removed(struct registrar *r, const uint8_t key[static 32]);
 /* Before leases are loaded: the numbers that were those of removed keys. */
 void registrar_load_removed(struct registrar *r);
+
+/* registrar_ask.c: others are asked whether they hear a holder */
+void registrar_ask_all(struct registrar *r, const struct claim *c);
+void registrar_ask_emit(struct registrar *r, struct slot *s, struct registrar_output *out);
+void registrar_ask_vouched(struct registrar *r, const struct slot *by, member_number number);
 
 /* registrar_lease.c: the store's answers, leases that nobody uses */
 void registrar_lease_stored(struct registrar *r, nsec now, struct slot *s, bool failed);

@@ -84,6 +84,9 @@ static void emit_todo(struct registrar *r, struct slot *s, struct registrar_outp
 	case TODO_CHANGED:
 		emit_plain(r, s, CTL_ROSTER_CHANGED, 0, out);
 		break;
+	case TODO_ASK:
+		registrar_ask_emit(r, s, out);
+		break;
 	case TODO_PAGE:
 		registrar_roster_page(r, s, out);
 		break;

@@ -163,6 +163,36 @@ static void test_pinned_key_stays(void **state)
 	world_free(w);
 }
 
+/* --- a holder that the rendezvous does not hear --- */
+
+static bool without_b(struct world *w, struct datagram *d)
+{
+	const struct endpoint *b = &w->hosts[1].at;
+	return !(endpoint_eq(&d->from, b) && endpoint_eq(&d->to, &w->rdv_at)) &&
+	       !(endpoint_eq(&d->to, b) && endpoint_eq(&d->from, &w->rdv_at));
+}
+
+static void test_others_vouch(void **state)
+{
+	struct host *a, *b, *c;
+	struct world *w = remembering(&a, &b);
+	(void)state;
+	w->tap = without_b;
+	c = world_node(w, 2, "b", 3, NULL);
+	world_run(w, 10 * SEC);
+	assert_true(c->fatal && !c->up && strstr(c->text, "which member a reaches"));
+	assert_true(has_key(a, "b", 2) && talk(w, a, b));
+	/* nobody hears it any more: its place is free, and its address with it */
+	struct addr ip = world_ip(b), now;
+	b->unplugged = true;
+	c = world_node(w, 2, "b", 3, NULL);
+	world_run(w, 9 * SEC);
+	assert_true(c->up);
+	now = world_ip(c);
+	assert_true(addr_eq(&ip, &now));
+	world_free(w);
+}
+
 /* --- no rendezvous --- */
 
 static void rendezvous_dies(struct world *w)
@@ -305,6 +335,7 @@ int main(void)
 		cmocka_unit_test(test_memory_outlives_a_start),
 		cmocka_unit_test(test_address_of_another),
 		cmocka_unit_test(test_pinned_key_stays),
+		cmocka_unit_test(test_others_vouch),
 		cmocka_unit_test(test_restart_without_rendezvous),
 		cmocka_unit_test(test_all_restart_without_rendezvous),
 		cmocka_unit_test(test_alone_without_rendezvous),

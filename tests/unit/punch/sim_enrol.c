@@ -31,6 +31,7 @@ static struct node *twin(struct sim *s, const struct node *n)
 
 static void weather(struct sim *s)
 {
+	s->calm_since = NSEC_NEVER;
 	s->loss = (unsigned)sim_random(s, 300);
 	s->twice = (unsigned)sim_random(s, 200);
 	s->delay_least = 1 + (unsigned)sim_random(s, 50);
@@ -52,15 +53,25 @@ static void roam(struct sim *s, struct node *n)
 		enrol_set_candidates(n->e, s->now, &c, 1);
 }
 
-/* A node that is cut off while somebody takes its id: it must learn that when it is back. */
+/*
+ * A node that is cut off while somebody takes its id: it must learn that when it is back. Or from the
+ * rendezvous alone: then others hear it, and it keeps the id.
+ */
 static void usurp(struct sim *s)
 {
+	if (sim_random(s, 2)) {
+		sim_clean(s);
+		sim_run(s, s->now + 6 * SEC);
+	}
 	for (size_t i = 0; i < s->nnodes; i++) {
 		struct node *n = &s->nodes[i], *t = twin(s, n);
 		if (n->state != NODE_RUNNING || !t || t->state != NODE_OFF)
 			continue;
-		n->cut = true;
-		t->cut = false;
+		sim_cut(s, n, true);
+		bool alone = sim_random(s, 4);
+		for (size_t k = 0; k < s->nnodes; k++)
+			sim_set_apart(s, n, &s->nodes[k], alone || sim_random(s, 2));
+		sim_cut(s, t, false);
 		sim_start(s, t);
 		return;
 	}
@@ -69,7 +80,7 @@ static void usurp(struct sim *s)
 static void fault(struct sim *s)
 {
 	struct node *n = any(s);
-	switch (sim_random(s, 15)) {
+	switch (sim_random(s, 19)) {
 	case 0:
 		weather(s);
 		break;
@@ -105,14 +116,15 @@ static void fault(struct sim *s)
 			sim_registrar_start(s);
 		break;
 	case 8:
-		n->cut = true;
+		sim_cut(s, n, true);
 		break;
 	case 9:
 	case 10:
 		for (size_t i = 0; i < s->nnodes; i++)
-			s->nodes[i].cut = false;
+			sim_cut(s, &s->nodes[i], false);
 		break;
 	case 11:
+		s->calm_since = NSEC_NEVER;
 		s->store_fails = sim_random(s, 2);
 		s->store_delay = NSEC_PER_MSEC * (nsec)sim_random(s, 3000);
 		break;
@@ -121,6 +133,19 @@ static void fault(struct sim *s)
 		break;
 	case 13:
 		roam(s, n);
+		break;
+	case 14:
+		sim_clean(s);
+		break;
+	case 15: /* one from all others, from some, from one */
+	case 16:
+		for (size_t i = 0; i < s->nnodes; i++)
+			if (sim_random(s, 3))
+				sim_set_apart(s, n, &s->nodes[i], true);
+		break;
+	case 17:
+		for (size_t i = 0; i < s->nnodes; i++)
+			sim_set_apart(s, n, &s->nodes[i], false);
 		break;
 	default:
 		connect_somebody(s, n);
@@ -135,7 +160,7 @@ static void repair(struct sim *s)
 		sim_registrar_start(s);
 	for (size_t i = 0; i < s->nnodes; i++) {
 		struct node *n = &s->nodes[i], *t = twin(s, n);
-		n->cut = false;
+		sim_cut(s, n, false);
 		if (n->state == NODE_RUNNING)
 			continue;
 		sim_kill(s, n);
@@ -187,7 +212,7 @@ static void check_spread(struct sim *s, const char *newcomer, nsec within)
 	SIM_CHECK(s, sim_converged(s, true));
 }
 
-static unsigned grants, refusals, replacements, introductions;
+static unsigned grants, refusals, replacements, introductions, vouched;
 static nsec both_most;
 
 static void count(const struct sim *s)
@@ -196,6 +221,7 @@ static void count(const struct sim *s)
 	refusals += s->refusals;
 	replacements += s->replacements;
 	introductions += s->introductions;
+	vouched += s->vouched;
 	both_most = nsec_max(both_most, s->both_most);
 }
 
@@ -218,6 +244,12 @@ static void life(uint64_t seed)
 		sim_run(&s, s.now + NSEC_PER_MSEC * (nsec)sim_random(&s, 4000));
 		fault(&s);
 	}
+	/* good weather, and the partitions stay */
+	sim_clean(&s);
+	if (!s.r)
+		sim_registrar_start(&s);
+	sim_run(&s, s.now + 100 * SEC);
+	sim_check_addresses(&s);
 	repair(&s);
 	sim_run(&s, s.now + 100 * SEC);
 	settle_twins(&s);
@@ -241,9 +273,9 @@ int main(int argc, char **argv)
 	for (uint64_t seed = first; seed < first + lives; seed++)
 		life(seed);
 	printf("%llu lives from seed %llu on: %u grants, %u refusals, %u replacements, %u "
-	       "introductions; two holders of an id for %.1f s at most\n",
+	       "introductions, %u times vouched for; two holders of an id for %.1f s at most\n",
 	       (unsigned long long)lives, (unsigned long long)first, grants, refusals, replacements,
-	       introductions, (double)both_most / 1e9);
+	       introductions, vouched, (double)both_most / 1e9);
 	/* a simulation in which nothing happens proves nothing */
-	return lives >= 100 && !(grants && refusals && replacements && introductions);
+	return lives >= 100 && !(grants && refusals && replacements && introductions && vouched);
 }

@@ -10,7 +10,7 @@
 #include "punch/enrol.h"
 #include "punch/registrar.h"
 
-enum { SIM_NODES = 48, SIM_NUMBERS = 512, SIM_STORE_QUEUE = 4096 };
+enum { SIM_NODES = 48, SIM_NUMBERS = 512, SIM_STORE_QUEUE = 4096, SIM_ASKS = 4096 };
 
 enum node_state { NODE_OFF, NODE_RUNNING, NODE_REFUSED, NODE_REPLACED, NODE_RELEASED };
 
@@ -31,13 +31,22 @@ struct node {
 	unsigned session;  /* the rendezvous' life that it has a session with; 0 none */
 	nsec handshake_at; /* NSEC_NEVER: none under way */
 	bool cut;	   /* no way to the rendezvous */
+	nsec way_since;	   /* when `cut` changed last */
 	bool granted;
+	nsec granted_since;
 	nsec both_since; /* since when another living node of our id is granted too */
 	member_number number;
 	uint8_t psk[32];
 	struct peer_view peers[SIM_NUMBERS];
 	unsigned silent, sent;
 	char text[200];
+};
+
+/* A member's question whether another lives, on its way there and back. */
+struct sim_ask {
+	nsec at;
+	unsigned node, boot;
+	member_number number;
 };
 
 struct flight { /* a message on its way */
@@ -62,6 +71,7 @@ struct sim {
 	struct registrar_config cfg;
 	struct registrar *r; /* NULL: down */
 	unsigned life;
+	nsec life_since;
 	int64_t wall;
 	struct node nodes[SIM_NODES];
 	size_t nnodes;
@@ -77,6 +87,13 @@ struct sim {
 	unsigned loss, twice, delay_least, delay_most;
 	nsec store_delay;
 	bool store_fails;
+	nsec calm_since; /* since when every message arrives and the store writes */
+	/* no way between two nodes, and since when that is so, or not so */
+	bool apart[SIM_NODES][SIM_NODES];
+	nsec apart_since[SIM_NODES][SIM_NODES];
+	struct sim_ask asks[SIM_ASKS];
+	size_t nasks;
+	unsigned vouched;
 	uint64_t from_registrar;
 	unsigned grants, refusals, replacements, introductions; /* that it was worth the run */
 	nsec both_most; /* the longest that two living nodes were granted one id */
@@ -95,6 +112,16 @@ void sim_registrar_kill(struct sim *s);
 /* Runs until this time, checking what must hold at every moment. */
 void sim_run(struct sim *s, nsec until);
 void sim_clean(struct sim *s);
+/* sim_enrol_ways.c: ways to the rendezvous and between members, and what follows from them */
+void sim_cut(struct sim *s, struct node *n, bool cut);
+void sim_set_apart(struct sim *s, const struct node *a, const struct node *b, bool apart);
+void sim_asked(struct sim *s, struct node *n, member_number number);
+void sim_answer_asks(struct sim *s);
+nsec sim_next_ask(const struct sim *s);
+/* A lease is to be written: nobody is passed over who could be heard. */
+void sim_check_takeover(struct sim *s, const struct lease_record *rec);
+/* Who can reach the rendezvous has an address, or was told why not. */
+void sim_check_addresses(struct sim *s);
 /* Everybody who runs knows everybody else who runs, rightly, and nobody more. */
 bool sim_converged(struct sim *s, bool print);
 

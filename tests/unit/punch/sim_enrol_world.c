@@ -29,6 +29,7 @@ void sim_clean(struct sim *s)
 	s->delay_most = 40;
 	s->store_delay = 5 * NSEC_PER_MSEC;
 	s->store_fails = false;
+	s->calm_since = s->now;
 }
 
 void sim_init(struct sim *s, uint64_t seed, const char *prefix4, uint32_t max_members)
@@ -147,6 +148,8 @@ static void store_write(struct sim *s, const struct registrar_output *out)
 	w->del = out->event == REGISTRAR_FORGET;
 	w->failed = s->store_fails;
 	w->rec = out->record;
+	if (!w->del)
+		sim_check_takeover(s, &w->rec);
 }
 
 static void store_done(struct sim *s)
@@ -248,6 +251,8 @@ static void check_grant(struct sim *s, struct node *n, const struct enrol_output
 			SIM_CHECK(s, i == num || strcmp(s->owner[i], n->id) != 0);
 	}
 	snprintf(s->owner[num], WORKER_ID_LEN, "%s", n->id);
+	if (!n->granted)
+		n->granted_since = s->now;
 	n->granted = true;
 	s->grants++;
 	n->number = num;
@@ -298,6 +303,9 @@ static void node_event(struct sim *s, struct node *n, const struct enrol_output 
 		SIM_CHECK(s, n->peers[out->number].live && out->ncandidates);
 		s->introductions++;
 		break;
+	case ENROL_ASKED:
+		sim_asked(s, n, out->number);
+		break;
 	case ENROL_OBSERVED:
 		SIM_CHECK(s, endpoint_eq(&out->observed, &n->at));
 		break;
@@ -318,6 +326,7 @@ static void node_event(struct sim *s, struct node *n, const struct enrol_output 
 void sim_registrar_start(struct sim *s)
 {
 	s->life++;
+	s->life_since = s->now;
 	s->r = registrar_new(&s->cfg, s->now);
 	SIM_CHECK(s, s->r);
 	registrar_set_wall(s->r, s->wall);
@@ -391,6 +400,7 @@ static nsec next_time(const struct sim *s)
 		at = nsec_min(at, s->writes[0].at);
 	if (s->r)
 		at = nsec_min(at, registrar_deadline(s->r));
+	at = nsec_min(at, sim_next_ask(s));
 	for (size_t i = 0; i < s->nnodes; i++) {
 		at = nsec_min(at, s->nodes[i].handshake_at);
 		if (s->nodes[i].e)
@@ -434,6 +444,7 @@ void sim_run(struct sim *s, nsec until)
 			arrive(s, &f);
 			drain(s);
 		}
+		sim_answer_asks(s);
 		for (size_t i = 0; i < s->nnodes; i++)
 			if (s->nodes[i].handshake_at <= s->now)
 				handshake(s, &s->nodes[i]);

@@ -203,6 +203,29 @@ static void test_challenge(void **state)
 	(void)state;
 }
 
+static void test_asked_about_another(void **state)
+{
+	struct ctl_msg m = { .type = CTL_ASK, .has = CTL_BIT(CTL_NUMBER), .number = 7 };
+	drain();
+	assert_int_equal(hear(m), DROP_FRAME_UNEXPECTED);
+	teardown(NULL);
+	setup(NULL);
+	join();
+	assert_int_equal(hear(m), DROP_NONE);
+	assert_int_equal(event(ENROL_ASKED)->number, 7);
+	assert_null(asked(CTL_VOUCH));
+	enrol_vouch(e, 7);
+	drain();
+	assert_int_equal(asked(CTL_VOUCH)->number, 7);
+	/* more than there is room for: the oldest are forgotten */
+	for (member_number n = 1; n <= 20; n++)
+		enrol_vouch(e, n);
+	enrol_vouch(e, 20);
+	drain();
+	assert_int_equal(events(ENROL_SEND), 8);
+	(void)state;
+}
+
 static void test_release(void **state)
 {
 	join();
@@ -239,6 +262,7 @@ int main(void)
 		TEST(test_rendezvous_of_another_version),
 		TEST(test_replaced),
 		TEST(test_challenge),
+		TEST(test_asked_about_another),
 		TEST(test_release),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

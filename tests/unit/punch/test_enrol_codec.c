@@ -71,6 +71,7 @@ static void test_requests(void **state)
 	assert_int_equal(m.number, 2);
 	both_ways("release", CTL_RELEASE, 9);
 	both_ways("challenge-ok", CTL_CHALLENGE_OK, 10);
+	assert_int_equal(both_ways("vouch", CTL_VOUCH, 0).number, 7);
 	(void)state;
 }
 
@@ -91,6 +92,7 @@ static void test_answers(void **state)
 	both_ways("roster-changed", CTL_ROSTER_CHANGED, 0);
 	both_ways("challenge", CTL_CHALLENGE, 0);
 	both_ways("released", CTL_RELEASED, 9);
+	assert_int_equal(both_ways("ask", CTL_ASK, 0).number, 7);
 	m = both_ways("introduce", CTL_INTRODUCE, 11);
 	assert_int_equal(m.number, 2);
 	assert_int_equal(m.ncandidates, 2);

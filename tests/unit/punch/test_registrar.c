@@ -136,6 +136,46 @@ static void test_any_sign_of_life_counts(void **state)
 	(void)state;
 }
 
+static enum drop vouch(uint8_t who, member_number number)
+{
+	return say(who, &(struct ctl_msg){
+				.type = CTL_VOUCH, .has = CTL_BIT(CTL_NUMBER), .number = number });
+}
+
+/* A holder that has no way to the rendezvous lives all the same, as long as another member hears it. */
+static void test_holder_that_others_hear(void **state)
+{
+	reg(1, "w1", 1);
+	reg(3, "w3", 1);
+	reg(4, "w4", 1);
+	assert_int_equal(say_plain(4, CTL_RELEASE, 2), DROP_NONE);
+	run(SEC);
+	reg(2, "w1", 77);
+	run(900 * MSEC);
+	assert_int_equal(count(3, CTL_ASK), 0); /* it may answer yet */
+	assert_int_equal(vouch(3, 9), DROP_NONE);
+	assert_int_equal(vouch(2, 1), DROP_FRAME_UNEXPECTED); /* nor can the claimant */
+	run(1000 * MSEC);
+	assert_int_equal(count(3, CTL_ASK), 1);
+	assert_int_equal(told(3, CTL_ASK)->number, 1);
+	assert_int_equal(count(1, CTL_ASK) + count(2, CTL_ASK) + count(4, CTL_ASK), 0);
+	run(2 * SEC);
+	assert_int_equal(count(3, CTL_ASK), 1); /* once more */
+	assert_int_equal(vouch(3, 1), DROP_NONE);
+	assert_refused(2, CTL_REFUSED_TAKEN, true, "which member w3 reaches");
+	assert_int_equal(told(2, CTL_REFUSE)->request, 77);
+	run(10 * SEC);
+	assert_int_equal(registrar_number(r, key(1)), 1);
+	/* a word that comes late changes nothing */
+	assert_int_equal(vouch(3, 1), DROP_NONE);
+	reg(2, "w1", 78);
+	run(6 * SEC);
+	assert_int_equal(granted(2), 1);
+	assert_int_equal(vouch(3, 1), DROP_NONE);
+	assert_int_equal(registrar_number(r, key(2)), 1);
+	(void)state;
+}
+
 static void test_silent_holder_is_replaced(void **state)
 {
 	reg(1, "w1", 1);
@@ -300,6 +340,7 @@ int main(void)
 		TEST(test_store_is_slow),
 		TEST(test_living_holder),
 		TEST(test_any_sign_of_life_counts),
+		TEST(test_holder_that_others_hear),
 		TEST(test_silent_holder_is_replaced),
 		TEST(test_released_holder),
 		TEST(test_release_overtakes_a_renewal),
