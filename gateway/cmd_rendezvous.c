@@ -13,14 +13,14 @@
 
 enum { MAX_ROUTES = 64, SECONDS_A_DAY = 86400, ULA_BITS = 64 };
 
-static const enum setting rendezvous_settings[] = { SET_LISTEN,	     SET_PUBLIC,    SET_NETWORK,
-						    SET_STATE,	     SET_PREFIX,    SET_ROUTE,
-						    SET_MAX_MEMBERS, SET_LEASE_TTL, SET_GSO,
-						    SET_AEAD,	     SET_LOG_LEVEL, SET_LOG_FORMAT,
-						    SET_CONFIG,	     SETTING_COUNT };
+static const enum setting rendezvous_settings[] = {
+	SET_LISTEN, SET_PUBLIC,	   SET_NUMBER,	    SET_NETWORK,   SET_STATE,
+	SET_PREFIX, SET_ROUTE,	   SET_MAX_MEMBERS, SET_LEASE_TTL, SET_GSO,
+	SET_AEAD,   SET_LOG_LEVEL, SET_LOG_FORMAT,  SET_CONFIG,	   SETTING_COUNT
+};
 
 static const char rendezvous_usage[] =
-	"usage: warren rendezvous --public HOST:PORT [--state DIR] [OPTIONS]\n"
+	"usage: warren rendezvous --public HOST:PORT... [--number K/N] [--state DIR] [OPTIONS]\n"
 	"       warren rendezvous rotate [--overlap DURATION] [--state DIR]\n"
 	"       warren rendezvous remove ID [--state DIR]\n"
 	"       warren rendezvous forget ID [--state DIR]\n\n"
@@ -61,6 +61,33 @@ static bool is_private(const struct addr *a)
 	struct prefix host = prefix_host(a);
 	return prefix_is_private(&host) || addr_is_link_local(a) || addr_is_any(a) ||
 	       addr_is_loopback(a);
+}
+
+/* Which of several rendezvous of one network this is. All have the same token, so all are named in it. */
+static int set_number(const struct config *c, struct rdvproc_config *rc)
+{
+	const char *text = config_get(c, SET_NUMBER, "1/1");
+	struct registrar_config *g = &rc->core.registrar;
+	size_t named = rc->token.nrendezvous;
+	bool ok = strlen(text) == 3 && text[1] == '/' && text[2] <= '0' + TOKEN_MAX_RENDEZVOUS &&
+		  text[0] >= '1' && text[0] <= text[2];
+
+	if (!ok) {
+		fprintf(stderr,
+			"warren: --number %s: it must be K/N, the K-th of N rendezvous, at most "
+			"%d of them\n",
+			text, TOKEN_MAX_RENDEZVOUS);
+		return -1;
+	}
+	g->number = (uint32_t)(text[0] - '0');
+	g->of = (uint32_t)(text[2] - '0');
+	if (g->of == 1 || named == g->of)
+		return 0;
+	fprintf(stderr,
+		"warren: --number %s needs --public %u times, once for each rendezvous and in the "
+		"same order for all of them; it is there %zu times\n",
+		text, g->of, named);
+	return -1;
 }
 
 /* Where members reach us: what --public says, or the listen address where that is public itself. */
@@ -146,15 +173,38 @@ static int load_state(const struct config *c, struct rdvproc_config *rc)
 	return err;
 }
 
+/*
+ * The key of number k, which is its own: what somebody recorded of one rendezvous is nothing to another,
+ * and one that was started under the wrong number has a session with nobody.
+ */
+static void derive_private_key(const uint8_t secret[static 32], uint32_t k, uint8_t out[static 32])
+{
+	uint8_t number[4];
+
+	store_be32(number, k);
+	if (k == 1)
+		memcpy(out, secret, 32);
+	else
+		derive_key(secret, "warren rendezvous", (struct bytes_view){ number, 4 },
+			   (struct bytes_view){ NULL, 0 }, out);
+}
+
 /* All secrets of the network follow from the one key, so that `identity` and `admission` are all there is to keep. */
 static void derive_secrets(struct rdvproc_config *rc)
 {
 	struct rdv_config *core = &rc->core;
+	const uint8_t *secret = rc->state.private_key;
+	uint8_t other[32];
 
-	memcpy(core->private_key, rc->state.private_key, 32);
-	rdv_admin_secrets(core->private_key, core->registrar.secret, core->registrar.plain);
+	derive_private_key(secret, core->registrar.number, core->private_key);
+	rdv_admin_secrets(secret, core->registrar.secret, core->registrar.plain);
 	core->registrar.admission = &rc->admission;
-	wg_key_public(core->private_key, rc->token.key);
+	wg_key_public(secret, rc->token.key);
+	for (uint32_t k = 2; k <= core->registrar.of; k++) {
+		derive_private_key(secret, k, other);
+		wg_key_public(other, rc->token.more_keys[rc->token.nmore_keys++]);
+	}
+	sodium_memzero(other, sizeof(other));
 	core->registrar.prefix6 = ula_of(rc->token.key);
 	rc->token.prefixes[rc->token.nprefixes++] = core->registrar.prefix6;
 }
@@ -189,7 +239,7 @@ static int read_settings(const struct config *c, struct rdvproc_config *rc, stru
 	/* one that is too long becomes one that is not valid, and not a shorter one */
 	if (strlen(network) < sizeof(rc->token.network))
 		memcpy(rc->token.network, network, strlen(network) + 1);
-	if (set_public(c, rc) < 0 || set_prefix(c, rc) < 0 ||
+	if (set_public(c, rc) < 0 || set_number(c, rc) < 0 || set_prefix(c, rc) < 0 ||
 	    config_each(c, SET_ROUTE, add_route, routes) < 0 ||
 	    config_number(c, SET_MAX_MEMBERS, 1, 100000, 1000, &members) < 0 ||
 	    config_number(c, SET_LEASE_TTL, 1, 3650, 30, &days) < 0 ||

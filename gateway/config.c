@@ -68,6 +68,10 @@ static const struct setting_info {
 			  "name of the network (default: warren)" },
 	[SET_PUBLIC] = { "public", "WARREN_PUBLIC", "HOST:PORT",
 			 "where members reach the rendezvous; goes into the token; repeatable" },
+	[SET_NUMBER] = { "number", "WARREN_NUMBER", "K/N",
+			 "this is number K of N rendezvous, which share one identity; --public "
+			 "then "
+			 "names each of them, in their order" },
 	[SET_PREFIX] = { "prefix", "WARREN_PREFIX", "CIDR",
 			 "IPv4 range of the virtual addresses (default: 10.77.0.0/16)" },
 	[SET_ROUTE] = { "route", "WARREN_ROUTE", "ID=CIDR",

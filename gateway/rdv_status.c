@@ -57,8 +57,10 @@ char *rdv_status(const struct rdv *rdv, const struct rdvproc_config *cfg, nsec n
 	for (enum drop i = DROP_NONE + 1; i < DROP_COUNT; i++)
 		if (d->n[i])
 			json_object_set_new(drops, drop_name(i), json_integer((json_int_t)d->n[i]));
-	json_t *o = json_pack("{s:s,s:s,s:s,s:o,s:o,s:{s:I,s:I},s:o}", "role", "rendezvous",
-			      "release", WARREN_VERSION, "network", cfg->token.network, "admission",
+	const struct registrar_config *g = &cfg->core.registrar;
+	json_t *o = json_pack("{s:s,s:s,s:s,s:i,s:i,s:o,s:o,s:{s:I,s:I},s:o}", "role", "rendezvous",
+			      "release", WARREN_VERSION, "network", cfg->token.network, "number",
+			      (int)g->number, "of", (int)g->of, "admission",
 			      admission_json(&cfg->admission), "members", members, "relay",
 			      "packets", (json_int_t)total.packets, "bytes",
 			      (json_int_t)total.bytes, "drops", drops);

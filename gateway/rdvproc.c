@@ -269,9 +269,10 @@ static void start_udp(struct proc *p)
 	p->udp_io.data = p;
 	ev_io_start(p->loop.ev, &p->udp_io);
 	token_fingerprint(&p->cfg->token, fp);
-	log_info("rendezvous of network %s on UDP %s, token %s (`warren token --state %s` prints "
-		 "it)",
-		 p->cfg->token.network, endpoint_str(&p->cfg->listen, text), fp, p->cfg->state.dir);
+	log_info("rendezvous %u of %u of network %s on UDP %s, token %s (`warren token --state %s` "
+		 "prints it)",
+		 p->cfg->core.registrar.number, p->cfg->core.registrar.of, p->cfg->token.network,
+		 endpoint_str(&p->cfg->listen, text), fp, p->cfg->state.dir);
 }
 
 /* --- the operator's words --- */

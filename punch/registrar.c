@@ -275,13 +275,21 @@ static enum drop dispatch(struct registrar *r, nsec now, const uint8_t key[stati
 	}
 }
 
+/* It shows what it got since, from another rendezvous. */
+static bool another_lease(const struct registrar *r, const struct former *f,
+			  const struct ctl_msg *m)
+{
+	return m->type == CTL_REGISTER && registrar_lease_shown(r, f->key, m) &&
+	       (m->lease.number != f->number || m->lease.granted > f->granted);
+}
+
 /* A replaced key that does not know it yet; one that starts anew is no member yet. */
 static bool told_former(struct registrar *r, nsec now, const uint8_t key[static 32],
 			const struct ctl_msg *m)
 {
 	struct former *f = registrar_former_find(r, key);
 	bool fresh = m->type == CTL_REGISTER && !registrar_holds(m);
-	if (!f || fresh)
+	if (!f || fresh || another_lease(r, f, m))
 		return false;
 	registrar_former_tell(r, now, f);
 	return true;

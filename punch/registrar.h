@@ -26,6 +26,8 @@ struct registrar_config {
 	struct prefix prefix4, prefix6; /* where addresses come from */
 	const struct member_route *routes;
 	size_t nroutes;
+	/* Of `of` rendezvous, 2 or more, this one gives the numbers ≡ `number` mod `of`; 0: it is the only one. */
+	uint32_t number, of;
 	uint32_t max_members;
 	nsec lease_ttl; /* unseen for so long: freed */
 	const char *release;

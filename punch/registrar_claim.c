@@ -10,6 +10,7 @@
  *                          another member that hears it, and the newcomer is refused; silence, and
  *                          the lease moves to the new key, number and address with it
  *  a key with another id   takes the new one; the former is released
+ *  a lease of another      rendezvous: registrar_shown.c
  */
 #include <sodium.h>
 #include <stdio.h>
@@ -20,6 +21,7 @@
 #define CHALLENGE_FOR (5 * NSEC_PER_SEC)
 /* So many challenges without an answer, a second and two and a half, and the other members are asked. */
 enum { ASK_FIRST = 3, ASK_AGAIN = 6 };
+#define OWNER_FIRST (5 * NSEC_PER_SEC)
 #define ONLY_RECORDED_FOR (30 * NSEC_PER_SEC)
 #define STORE_SLOW (2 * NSEC_PER_SEC)
 #define TELL_FORMER_EVERY NSEC_PER_SEC
@@ -68,6 +70,8 @@ void registrar_former_add(struct registrar *r, nsec now, const struct slot *s)
 	*f = (struct former){ .used = true };
 	memcpy(f->key, s->rec.key, 32);
 	memcpy(f->id, s->rec.id, sizeof(f->id));
+	f->number = s->rec.number;
+	f->granted = s->rec.granted;
 	registrar_former_tell(r, now, f);
 }
 
@@ -107,6 +111,27 @@ static void refuse_taken(struct registrar *r, const struct slot *s, const struct
 		s->rec.id, hex);
 }
 
+static void put_new(struct registrar *r, nsec now, const struct lease_record *rec, uint32_t request,
+		    const struct facts *facts);
+
+/* Not the number that the id has here: the one that it shows, or another of ours. */
+static void claim_move(struct registrar *r, nsec now, const struct claim *c)
+{
+	struct claim it = *c;
+	struct slot *s = c->slot;
+	member_number n = it.shown ? it.shown : registrar_slot_free_number(r);
+	struct slot *other = registrar_slot_at(r, n);
+	struct lease_record rec = { .number = n, .granted = it.shown ? it.granted : 0 };
+
+	memcpy(rec.id, s->rec.id, sizeof(rec.id));
+	memcpy(rec.key, it.key, 32);
+	registrar_claim_end(r, s->claim);
+	if (!n || (other && other->state != LEASE_FREE))
+		return; /* full, or taken meanwhile: it asks again, and is told */
+	registrar_evict(r, now, s, true);
+	put_new(r, now, &rec, it.request, &it.facts);
+}
+
 /* The lease moves to the claimant, as soon as the store has it. */
 static void claim_take_over(struct registrar *r, nsec now, struct claim *c)
 {
@@ -116,10 +141,16 @@ static void claim_take_over(struct registrar *r, nsec now, struct claim *c)
 		registrar_timer(r, &c->timer, now + CHALLENGE_EVERY);
 		return;
 	}
+	if (c->shown || !registrar_owns(r, s->rec.number)) {
+		claim_move(r, now, c);
+		return;
+	}
 	heap_cancel(&r->heap, &c->timer.t);
 	c->record = s->rec;
 	memcpy(c->record.key, c->key, 32);
-	c->record.granted = c->record.seen = registrar_wall(r, now);
+	/* the id keeps its age, and the later lease of the number is the one that holds */
+	c->record.granted++;
+	c->record.seen = registrar_wall(r, now);
 	registrar_store(r, now, s, OP_PUT_CLAIM);
 }
 
@@ -180,7 +211,7 @@ static void slot_release(struct registrar *r, nsec now, struct slot *s)
 		registrar_roster_changed(r, now, s);
 	}
 	/* nobody holds on to it: who claims it need not wait longer */
-	if (s->claim && s->op != OP_PUT_CLAIM)
+	if (s->claim && s->op != OP_PUT_CLAIM && registrar_owns(r, s->rec.number))
 		claim_take_over(r, now, s->claim);
 }
 
@@ -272,29 +303,45 @@ static void refuse_full(struct registrar *r, nsec now, const uint8_t key[static 
 				 range);
 }
 
+/* `rec` without `seen`; granted 0: now. */
+static void put_new(struct registrar *r, nsec now, const struct lease_record *rec, uint32_t request,
+		    const struct facts *facts)
+{
+	struct slot *s = registrar_slot_at(r, rec->number);
+	int64_t before = s ? s->rec.granted : 0, wall = registrar_wall(r, now);
+
+	s = registrar_slot_make(r, rec->number);
+	if (!s)
+		return;
+	s->rec = *rec;
+	s->rec.seen = wall;
+	/* an old time keeps the old MAC true; a new one is later than that of whoever had the number */
+	if (!rec->granted)
+		s->rec.granted = wall > before ? wall : before + 1;
+	s->request = request;
+	s->facts = *facts;
+	s->state = LEASE_NEW;
+	registrar_slot_index(r, s);
+	registrar_store(r, now, s, OP_PUT_NEW);
+}
+
 static void new_lease(struct registrar *r, nsec now, const uint8_t key[static 32],
 		      const struct endpoint *from, const struct ctl_msg *m)
 {
 	bool shown = shown_free(r, key, m);
-	member_number n = shown ? m->lease.number : registrar_slot_free_number(r);
-	if (!n || r->leases >= r->cfg.max_members) {
+	struct lease_record rec = { .number =
+					    shown ? m->lease.number : registrar_slot_free_number(r),
+				    .granted = shown ? m->lease.granted : 0 };
+	struct facts facts = { 0 };
+
+	if (!rec.number || r->leases >= r->cfg.max_members) {
 		refuse_full(r, now, key, m);
 		return;
 	}
-	struct slot *s = registrar_slot_make(r, n);
-	if (!s)
-		return;
-	int64_t wall = registrar_wall(r, now);
-	memcpy(s->rec.id, m->id, sizeof(s->rec.id));
-	memcpy(s->rec.key, key, 32);
-	/* the old time keeps the old MAC true */
-	s->rec.granted = shown ? m->lease.granted : wall;
-	s->rec.seen = wall;
-	s->request = m->request;
-	facts_take(r, &s->facts, from, m);
-	s->state = LEASE_NEW;
-	registrar_slot_index(r, s);
-	registrar_store(r, now, s, OP_PUT_NEW);
+	memcpy(rec.id, m->id, sizeof(rec.id));
+	memcpy(rec.key, key, 32);
+	facts_take(r, &facts, from, m);
+	put_new(r, now, &rec, m->request, &facts);
 }
 
 /* Same id and key, but the store has not said yes yet: the answer comes when it does. */
@@ -348,9 +395,16 @@ static bool replaces_at_once(const struct registrar *r, const struct slot *s,
 	       registrar_lease_shown(r, key, m);
 }
 
-/* Another key wants an id that has a lease. */
+/* How long a new claim waits. The rendezvous whose number it is comes first: it alone can give it on. */
+static nsec claim_wait(const struct registrar *r, const struct slot *s, bool shows, bool at_once)
+{
+	nsec wait = s->released || at_once ? 0 : CHALLENGE_FOR;
+	return wait + (shows || registrar_owns(r, s->rec.number) ? 0 : OWNER_FIRST);
+}
+
+/* Another key wants an id that has a lease; with the younger lease that it `shows`, or for its first one. */
 static void contend(struct registrar *r, nsec now, struct slot *s, const uint8_t key[static 32],
-		    const struct endpoint *from, const struct ctl_msg *m)
+		    const struct endpoint *from, const struct ctl_msg *m, bool shows)
 {
 	bool at_once = replaces_at_once(r, s, key, m);
 	if (s->state != LEASE_HELD) {
@@ -368,13 +422,18 @@ static void contend(struct registrar *r, nsec now, struct slot *s, const uint8_t
 	bool fresh = sodium_is_zero(c->key, 32);
 	memcpy(c->key, key, 32);
 	c->request = m->request;
+	c->shown = shows ? m->lease.number : 0;
+	c->granted = shows ? m->lease.granted : 0;
 	facts_take(r, &c->facts, from, m);
+	nsec wait = claim_wait(r, s, shows, at_once);
 	if (fresh) {
-		c->until = s->released || at_once ? now : now + CHALLENGE_FOR;
+		c->until = now + wait;
 		registrar_claim_timer(r, now, c);
 	}
 	/* so that it does not take us for dead, and its operator knows what it waits for */
-	if (!s->released && !at_once)
+	if (wait && (s->released || at_once))
+		refuse_wait(r, key, m, "another rendezvous gave its address, and comes first");
+	else if (wait)
 		refuse_wait(r, key, m, "another node holds it and is being asked whether it lives");
 }
 
@@ -388,6 +447,16 @@ static bool member_before(const struct registrar *r, const struct slot *s,
 	return !s || !admission_reserved(r->admission, m->id) || replaces_at_once(r, s, key, m);
 }
 
+/* Its number went to the present holder. */
+static void tell_lost(struct registrar *r, nsec now, const uint8_t key[static 32],
+		      const struct ctl_msg *m)
+{
+	struct former f = { .used = true };
+	memcpy(f.key, key, 32);
+	memcpy(f.id, m->id, sizeof(f.id));
+	registrar_former_tell(r, now, &f);
+}
+
 void registrar_claim_register(struct registrar *r, nsec now, const uint8_t key[static 32],
 			      const struct endpoint *from, const struct ctl_msg *m, bool plain)
 {
@@ -398,10 +467,17 @@ void registrar_claim_register(struct registrar *r, nsec now, const uint8_t key[s
 		f->used = false; /* a new process, which makes a new claim */
 	if (!own && !member_before(r, s, key, m) && !registrar_admit(r, now, key, m, plain))
 		return;
-	if (!s)
+	enum shown shown = registrar_shown(r, now, key, m);
+	if (shown == SHOWN_HOLDS)
+		s = NULL;
+	if (shown == SHOWN_LOST)
+		tell_lost(r, now, key, m);
+	else if (shown == SHOWN_WAIT)
+		refuse_wait(r, key, m, "its lease is being written");
+	else if (!s)
 		new_lease(r, now, key, from, m);
 	else if (!own)
-		contend(r, now, s, key, from, m);
+		contend(r, now, s, key, from, m, shown == SHOWN_YOUNGER);
 	else if (s->state == LEASE_NEW)
 		still_waiting(r, now, s, from, m);
 	else if (s->state == LEASE_FREEING)

@@ -109,6 +109,8 @@ struct claim {
 	uint32_t request;
 	struct facts facts;
 	nsec until;
+	member_number shown;	    /* number of the lease that it shows; 0: it has none */
+	int64_t granted;	    /* and since when */
 	struct lease_record record; /* as it will be */
 	struct kind_timer timer;
 };
@@ -174,6 +176,8 @@ struct notice {
 struct former {
 	uint8_t key[32];
 	char id[WORKER_ID_LEN];
+	member_number number; /* what it lost */
+	int64_t granted;
 	nsec told;
 	bool used;
 };
@@ -268,8 +272,24 @@ void registrar_ask_all(struct registrar *r, const struct claim *c);
 void registrar_ask_emit(struct registrar *r, struct slot *s, struct registrar_output *out);
 void registrar_ask_vouched(struct registrar *r, const struct slot *by, member_number number);
 
+/* registrar_shown.c: leases that another rendezvous granted */
+enum shown {
+	SHOWN_NOTHING, /* no lease that decides anything here */
+	SHOWN_WAIT,    /* something of it is being written */
+	SHOWN_HOLDS,   /* it holds: whoever was in its way is out, and it can be written */
+	SHOWN_YOUNGER, /* it holds if the present holder of the id is silent */
+	SHOWN_LOST,    /* its number was given to the present holder since */
+};
+enum shown registrar_shown(struct registrar *r, nsec now, const uint8_t key[static 32],
+			   const struct ctl_msg *m);
+/* Is this number ours to give? */
+bool registrar_owns(const struct registrar *r, member_number n);
+/* Ends a lease whose row the next one to be written takes the place of. `tell`: its key is told. */
+void registrar_evict(struct registrar *r, nsec now, struct slot *s, bool tell);
+
 /* registrar_lease.c: the store's answers, leases that nobody uses */
 void registrar_lease_stored(struct registrar *r, nsec now, struct slot *s, bool failed);
+void registrar_slot_free(struct registrar *r, struct slot *s);
 /* Frees the lease unseen for longest; false where all were seen within the last hour. */
 bool registrar_lease_free_unseen(struct registrar *r, nsec now);
 void registrar_lease_sweep(struct registrar *r, nsec now);

@@ -25,7 +25,7 @@ static void commit_claim(struct registrar *r, nsec now, struct slot *s)
 	registrar_claim_activate(r, now, s, true);
 }
 
-static void free_slot(struct registrar *r, struct slot *s)
+void registrar_slot_free(struct registrar *r, struct slot *s)
 {
 	registrar_slot_unindex(r, s);
 	s->state = LEASE_FREE;
@@ -40,7 +40,7 @@ static void commit_delete(struct registrar *r, struct slot *s)
 	struct notice *n = registrar_notice(r, s->rec.key, REGISTRAR_GONE);
 	if (n)
 		n->number = s->rec.number;
-	free_slot(r, s);
+	registrar_slot_free(r, s);
 }
 
 static void committed(struct registrar *r, nsec now, struct slot *s, enum store_op op)
@@ -78,7 +78,7 @@ static void not_committed(struct registrar *r, struct slot *s, enum store_op op)
 	switch (op) {
 	case OP_PUT_NEW:
 		refuse_store(r, s->rec.key, s->request);
-		free_slot(r, s);
+		registrar_slot_free(r, s);
 		break;
 	case OP_PUT_CLAIM:
 		refuse_store(r, s->claim->key, s->claim->request);

@@ -118,7 +118,10 @@ static bool emit_notice(struct registrar *r, struct registrar_output *out)
 	if (n->event == REGISTRAR_GONE) {
 		out->event = REGISTRAR_GONE;
 		memcpy(out->key, n->key, 32);
-		out->record.number = n->number;
+		/* by now it may be another's */
+		struct slot *s = registrar_slot_at(r, n->number);
+		bool taken = s && s->state == LEASE_HELD && memcmp(s->rec.key, n->key, 32) != 0;
+		out->record.number = taken ? 0 : n->number;
 		return true;
 	}
 	struct ctl_msg m = {

@@ -101,7 +101,8 @@ static bool behind_member(const struct registrar *r, member_number n)
 
 static bool number_free(const struct registrar *r, member_number n)
 {
-	return (!r->slots[n] || r->slots[n]->state == LEASE_FREE) && !behind_member(r, n);
+	return registrar_owns(r, n) && (!r->slots[n] || r->slots[n]->state == LEASE_FREE) &&
+	       !behind_member(r, n);
 }
 
 member_number registrar_slot_free_number(struct registrar *r)
