@@ -307,8 +307,9 @@ static void opened(struct rdv *r, const struct wg_packet *pkt, const struct path
 		c->at = *from;
 		c->turn = 0;
 		c->expires = r->now + (c->member ? MEMBER_SILENCE : STRANGER_TIME);
-		if (number)
-			relay_server_address(r->relay, number, &from->remote);
+		/* there was no memory for it when it was granted */
+		if (number && !relay_server_address(r->relay, number, &from->remote))
+			set_relay_member(r, key, number);
 		if (pkt->len && text[0] == CTL_FIRST_BYTE)
 			why = registrar_input(r->registrar, r->now, key, &from->remote, c->plain,
 					      text, pkt->len);

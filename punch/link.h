@@ -209,8 +209,11 @@ void relay_server_free(struct relay_server *s);
 /* A member and its relay key. Again: changes the key. 0, -ENOMEM, or -ENOSPC (max_members). */
 int relay_server_set(struct relay_server *s, uint32_t number,
 		     const uint8_t key[static RELAY_KEY_LEN]);
-/* An address proven otherwise (by the member's WireGuard session). */
-void relay_server_address(struct relay_server *s, uint32_t number, const struct endpoint *at);
+/*
+ * An address proven otherwise (by the member's WireGuard session). False where the member is not set: there
+ * was no memory for it.
+ */
+bool relay_server_address(struct relay_server *s, uint32_t number, const struct endpoint *at);
 void relay_server_remove(struct relay_server *s, uint32_t number);
 /* What one sender may use: bytes per second (1 … 2^40) and burst. Default 64 MiB/s, 16 MiB. */
 void relay_server_limit(struct relay_server *s, uint64_t bytes_per_second, uint64_t burst);

@@ -127,13 +127,14 @@ int relay_server_set(struct relay_server *s, uint32_t number,
 	return 0;
 }
 
-void relay_server_address(struct relay_server *s, uint32_t number, const struct endpoint *at)
+bool relay_server_address(struct relay_server *s, uint32_t number, const struct endpoint *at)
 {
 	struct relay_member *m = *slot_of(s, number);
 	if (!m)
-		return;
+		return false;
 	m->at = *at;
 	m->has_address = true;
+	return true;
 }
 
 void relay_server_remove(struct relay_server *s, uint32_t number)
