@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* syscalls: poll, write, clock_gettime */
 #include "base/log.h"
 #include "base/log_text.h"
 
@@ -81,11 +80,9 @@ static nsec boot_time(void)
 static void stamp(char out[static 40])
 {
 	struct timespec ts;
-	struct tm tm;
-	char day[24];
+	char day[LOG_STAMP_LEN];
 	clock_gettime(CLOCK_REALTIME, &ts);
-	gmtime_r(&ts.tv_sec, &tm);
-	strftime(day, sizeof(day), "%Y-%m-%dT%H:%M:%S", &tm);
+	log_stamp(ts.tv_sec, day);
 	snprintf(out, 40, "%s.%03ldZ", day, ts.tv_nsec / 1000000);
 }
 

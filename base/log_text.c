@@ -145,3 +145,34 @@ size_t log_json_line(char *out, size_t cap, const struct log_fields *f)
 	put(&l, end, sizeof(end) - 1);
 	return l.len;
 }
+
+static void digits(char *to, size_t count, int64_t n)
+{
+	for (; count; n /= 10)
+		to[--count] = (char)('0' + n % 10);
+}
+
+enum {
+	DAY = 86400,
+	ERA = 146097 /* days of 400 years */,
+	FIRST = 719468 /* from 0000-03-01 to 1970 */
+};
+
+/* Years that begin in March: the day that may be missing is the last one. */
+void log_stamp(int64_t seconds, char out[static LOG_STAMP_LEN])
+{
+	int64_t days = seconds / DAY + FIRST, s = seconds % DAY;
+	int64_t day = days % ERA;
+	int64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+	int64_t rest = day - (365 * year + year / 4 - year / 100);
+	int64_t month = (5 * rest + 2) / 153; /* since March */
+
+	year += days / ERA * 400 + (month >= 10);
+	memcpy(out, "yyyy-mm-ddThh:mm:ss", LOG_STAMP_LEN);
+	digits(out, 4, year);
+	digits(out + 5, 2, month < 10 ? month + 3 : month - 9);
+	digits(out + 8, 2, rest - (153 * month + 2) / 5 + 1);
+	digits(out + 11, 2, s / 3600);
+	digits(out + 14, 2, s / 60 % 60);
+	digits(out + 17, 2, s % 60);
+}

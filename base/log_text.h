@@ -23,4 +23,8 @@ struct log_fields {
 size_t log_text_line(char *out, size_t cap, const struct log_fields *f);
 size_t log_json_line(char *out, size_t cap, const struct log_fields *f);
 
+/* "2024-02-29T23:59:59" of seconds since 1970. Asks for no file, as the C library's own way does. */
+enum { LOG_STAMP_LEN = 20 };
+void log_stamp(int64_t seconds, char out[static LOG_STAMP_LEN]);
+
 #endif

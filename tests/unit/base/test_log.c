@@ -2,6 +2,7 @@
 /* Lines as they arrive, how many of a kind and what is told of the rest; the names of drops. */
 #include "base/drop.h"
 #include "base/log.h"
+#include "base/log_text.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -293,6 +295,21 @@ static void drops_have_names(void **ignored)
 	assert_true(d.n[DROP_NO_ROUTE] == 2 && d.n[DROP_NONE] == 0);
 }
 
+/* Against the C library's calendar. */
+static void stamps(void **ignored)
+{
+	char ours[LOG_STAMP_LEN], theirs[LOG_STAMP_LEN];
+	(void)ignored;
+	for (int64_t day = 0; day < 400 * 366; day++) {
+		time_t t = day * 86400 + day % 86400;
+		struct tm tm;
+		gmtime_r(&t, &tm);
+		strftime(theirs, sizeof(theirs), "%Y-%m-%dT%H:%M:%S", &tm);
+		log_stamp(t, ours);
+		assert_string_equal(ours, theirs);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -308,6 +325,7 @@ int main(void)
 		cmocka_unit_test(long_names),
 		cmocka_unit_test(a_stopped_reader_holds_up_nobody),
 		cmocka_unit_test(a_captured_message),
+		cmocka_unit_test(stamps),
 		cmocka_unit_test(drops_have_names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
