@@ -11,7 +11,7 @@ FROM debian:bookworm-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends \
 	gcc libc6-dev meson ninja-build pkg-config \
 	libsodium-dev libssl-dev libev-dev libnl-3-dev libnl-route-3-dev libhttp-parser-dev \
-	libjansson-dev libsqlite3-dev libcap-ng-dev \
+	libjansson-dev libsqlite3-dev libcap-ng-dev libseccomp-dev \
 	$([ "$(dpkg --print-architecture)" != amd64 ] || echo libipsec-mb-dev)
 COPY . /src
 RUN meson setup -Dtests=false -Dstrip=true --prefix=/usr/local /build /src \
@@ -21,7 +21,7 @@ RUN meson setup -Dtests=false -Dstrip=true --prefix=/usr/local /build /src \
 FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends \
 	libsodium23 libssl3 libev4 libnl-3-200 libnl-route-3-200 libhttp-parser2.9 \
-	libjansson4 libsqlite3-0 libcap-ng0 \
+	libjansson4 libsqlite3-0 libcap-ng0 libseccomp2 \
 	$([ "$(dpkg --print-architecture)" != amd64 ] || echo libipsec-mb1) \
 	&& rm -rf /var/lib/apt/lists/*
 COPY --from=build /out/warren /usr/local/bin/warren

@@ -3,6 +3,7 @@
 #include "discovery/shim_impl.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -27,6 +28,29 @@ nsec shim_now(void)
 	clock_gettime(CLOCK_BOOTTIME, &ts);
 	return (nsec)ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
 }
+
+/* It opens no file, and listens where it does already. */
+const struct syscall_rule shim_syscalls[] = {
+	CALL(accept4),
+	CALL(recvfrom),
+	CALL(sendto),
+	CALL_SOCKET(AF_INET, SOCK_STREAM),
+	CALL_SOCKET(AF_INET6, SOCK_STREAM),
+	CALL(connect),
+	CALL(shutdown),
+	CALL_IF(getsockopt, ARG_IS(1, SOL_SOCKET), ARG_IS(2, SO_ERROR)),
+	CALL_OPTION(IPPROTO_TCP, TCP_NODELAY),
+	CALL_OPTION(IPPROTO_TCP, TCP_KEEPIDLE),
+	CALL_OPTION(IPPROTO_TCP, TCP_KEEPINTVL),
+	CALL_OPTION(IPPROTO_TCP, TCP_KEEPCNT),
+	CALL_OPTION(SOL_SOCKET, SO_KEEPALIVE),
+	CALL_OPTION(SOL_SOCKET, SO_LINGER),
+	CALL_IF(fcntl, ARG_IS(1, F_GETFL)),
+	CALL_IF(fcntl, ARG_IS(1, F_SETFL)),
+	CALL_IF(fcntl64, ARG_IS(1, F_GETFL)),
+	CALL_IF(fcntl64, ARG_IS(1, F_SETFL)),
+	CALLS_END,
+};
 
 /* A peer behind a dead tunnel is noticed within two minutes. */
 bool shim_fd_prepare(int fd)

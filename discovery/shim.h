@@ -21,6 +21,7 @@
 #define WARREN_SHIM_H
 
 #include "base/addr.h"
+#include "base/syscalls.h"
 
 struct ev_loop;
 
@@ -46,5 +47,7 @@ void shim_free(struct shim *s);
 void shim_set_feed(struct shim *s, int fd);
 /* One object of the feed, as tests give it; false where it is not one. */
 bool shim_feed(struct shim *s, const char *json, size_t len);
+
+extern const struct syscall_rule shim_syscalls[]; /* after shim_new() */
 
 #endif

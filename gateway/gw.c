@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The gateway process: set-up in the order that fails closed, the turn, and the end. */
 #include "gateway/gw.h"
+#include "gateway/gw_confine.h"
 #include "gateway/proc.h"
 #include "base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <linux/capability.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -355,9 +355,7 @@ static int set_up(struct gw *g)
 	}
 	if (err == 0)
 		gw_net_follow(g);
-	/* wg(8) may ask for port 53 or 443 at any time */
-	if (err == 0 && (err = proc_drop_capabilities(CAP_NET_ADMIN, CAP_NET_BIND_SERVICE)) < 0)
-		log_error("cannot drop capabilities: %s", strerror(-err));
+	json_object_seed(0); /* which opens a file */
 	return err;
 }
 
@@ -388,31 +386,28 @@ static void tear_down(struct gw *g)
 	loop_close(&g->loop);
 }
 
-static void on_signal(struct ev_loop *ev, ev_signal *w, int revents)
+/* All is open: what may be done after this is little. */
+static int start(struct gw *g)
 {
-	struct gw *g = w->data;
-	(void)ev;
-	(void)revents;
-	loop_stop(&g->loop);
-}
+	const struct gw_config *cfg = g->cfg;
+	int null = cfg->detach ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1;
 
-/* A bare interface has no launcher: it heeds signals itself, and belongs to no terminal. */
-static void start_bare(struct gw *g)
-{
-	static const int heeded[] = { SIGTERM, SIGINT };
-	static_assert(ARRAY_SIZE(heeded) == ARRAY_SIZE(g->signals), "one watcher a signal");
-
-	g->releasing = true; /* whenever it ends, it is a clean end */
-	for (size_t i = 0; i < ARRAY_SIZE(heeded); i++) {
-		ev_signal_init(&g->signals[i], on_signal, heeded[i]);
-		g->signals[i].data = g;
-		ev_signal_start(g->loop.ev, &g->signals[i]);
-	}
-	int null = g->cfg->detach ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1;
-	for (int fd = 0; null > 2 && fd <= 2; fd++)
-		dup2(null, fd);
-	if (null > 2)
-		close(null);
+	signal(SIGTERM, SIG_IGN); /* it ends with the channel, when the launcher says so */
+	if (cfg->bare)
+		gw_bare_heed(g);
+	else
+		gw_chan_start(g);
+	gw_state_turn(g, g->loop.now);
+	if (cfg->joining)
+		gw_net_candidates(g);
+	gw_io_start(g);
+	int err = gw_confine(g);
+	if (err < 0)
+		return err;
+	if (!cfg->joining)
+		gw_tell_up(g);
+	gw_bare_leave(null);
+	return 0;
 }
 
 _Noreturn void gw_main(struct gw_config *cfg, int chan)
@@ -424,29 +419,18 @@ _Noreturn void gw_main(struct gw_config *cfg, int chan)
 		g->cfg = cfg;
 		g->chan = chan;
 		g->helper_fd = g->shim_fd = g->monitor_fd = g->lock_fd = g->state_lock_fd =
-			g->keeper_fd = g->tun.fd = g->udp.fd = -1;
+			g->keeper_fd = g->valid_mark_fd = g->tun.fd = g->udp.fd = -1;
 		ok = loop_init(&g->loop, g, turn, deadline) == 0;
 		cpu_meter_init(&g->cpu, g->loop.now, loop_cpu_used());
 		g->complains = g->loop.now + COMPLAINS_AFTER;
 	}
-	if (!ok || set_up(g) < 0) {
+	if (!ok || set_up(g) < 0 || start(g) < 0) {
 		if (g) {
 			gw_cannot(g, EXIT_CANNOT);
 			tear_down(g);
 		}
 		_exit(EXIT_CANNOT);
 	}
-	signal(SIGTERM, SIG_IGN); /* it ends with the channel, when the launcher says so */
-	gw_state_turn(g, g->loop.now);
-	if (cfg->joining)
-		gw_net_candidates(g);
-	gw_io_start(g);
-	if (!cfg->bare)
-		gw_chan_start(g);
-	if (!cfg->joining)
-		gw_tell_up(g);
-	if (cfg->bare)
-		start_bare(g);
 	loop_run(&g->loop);
 	gw_state_end(g);
 	tear_down(g);

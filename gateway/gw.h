@@ -67,6 +67,7 @@ struct gw {
 	struct uapi_server *uapi; /* or NULL */
 	uint32_t fwmark;
 	int chan, helper_fd, keeper_fd, shim_fd, monitor_fd, lock_fd, state_lock_fd;
+	int valid_mark_fd;    /* of a file that the sandbox would not let us open; -1 */
 	ev_signal signals[2]; /* bare: SIGTERM, SIGINT */
 	ev_io tun_io, udp_io, chan_io, helper_io, keeper_io, shim_io, monitor_io;
 	bool up, releasing, roster_changed;
@@ -154,6 +155,10 @@ nsec gw_state_deadline(const struct gw *g);
 void gw_state_end(struct gw *g);	   /* a clean end: all of it */
 void gw_state_kept(struct gw *g, int err); /* the keeper's answer; err < 0: it was not written */
 void gw_state_key(const struct node_note *n);
+
+/* gw_bare.c */
+void gw_bare_heed(struct gw *g); /* signals */
+void gw_bare_leave(int null);	 /* its terminal, for /dev/null; -1: it stays */
 
 /* gw_uapi.c: wg(8)'s socket */
 int gw_uapi_open(struct gw *g);

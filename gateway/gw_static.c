@@ -28,6 +28,7 @@ int gw_static_addresses(struct gw *g)
 	int err = 0;
 
 	kernel_clean_rules(g->kernel);
+	g->valid_mark_fd = open("/proc/sys/net/ipv4/conf/all/src_valid_mark", O_WRONLY | O_CLOEXEC);
 	if (c->table && c->table != WGCONF_NO_ROUTES)
 		kernel_routes_table(g->kernel, c->table);
 	for (size_t i = 0; err == 0 && i < c->naddresses; i++) {
@@ -204,13 +205,10 @@ int gw_static_peers(struct gw *g)
 static void heed_marks(struct gw *g)
 {
 	int err = g->guard ? guard_mark(g->guard, g->udp.port, g->fwmark) : -EOPNOTSUPP;
-	int fd = open("/proc/sys/net/ipv4/conf/all/src_valid_mark", O_WRONLY | O_CLOEXEC);
 
-	if (err < 0 || fd < 0 || write(fd, "1", 1) != 1)
+	if (err < 0 || pwrite(g->valid_mark_fd, "1", 1, 0) != 1)
 		log_info(
 			"a strict reverse-path filter (rp_filter=1) may stop the full tunnel here");
-	if (fd >= 0)
-		close(fd);
 }
 
 static int mark_socket(struct gw *g)

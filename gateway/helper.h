@@ -6,6 +6,7 @@
 #ifndef WARREN_HELPER_H
 #define WARREN_HELPER_H
 
+#include "base/syscalls.h"
 #include "punch/token.h"
 
 enum { RESOLVE_MAX = 8 };
@@ -27,5 +28,8 @@ _Noreturn void helper_main(int chan);
 
 /* Blocking; at most RESOLVE_MAX. For the helper, and commands. */
 uint32_t resolve(const char *host, uint16_t port, struct endpoint out[static RESOLVE_MAX]);
+
+/* resolve(), by whatever modules /etc/nsswitch.conf names; reads files, writes none. */
+extern const struct syscall_rule resolve_syscalls[];
 
 #endif

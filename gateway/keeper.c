@@ -2,6 +2,7 @@
 #include "gateway/keeper.h"
 #include "gateway/memory.h"
 #include "gateway/proc.h"
+#include "gateway/sandbox.h"
 #include "gateway/state.h"
 
 #include <errno.h>
@@ -47,12 +48,13 @@ static bool answer(const char *path, int chan)
 _Noreturn void keeper_main(const char *dir, int chan)
 {
 	struct pollfd p[2] = { { .fd = chan, .events = POLLIN }, { .fd = -1, .events = POLLIN } };
+	const char *const writable[] = { dir, NULL };
 	struct chan_msg m;
 	char path[300];
 	int fd;
 
 	snprintf(path, sizeof(path), "%s/" MEMBERS_FILE, dir);
-	if (proc_drop_capabilities(-1, -1) < 0)
+	if (sandbox_enter(SANDBOX_KEEPER, writable) < 0)
 		_exit(EXIT_CANNOT);
 	while (poll(p, 2, -1) >= 0 || errno == EINTR) {
 		if (p[0].revents) {

@@ -286,9 +286,11 @@ static void child_ended(struct launcher *l, enum child_kind k, int wstatus)
 	c->back_off = nsec_min(nsec_max(c->back_off, RESTART_FIRST), RESTART_MAX);
 	c->restart_at = l->loop.now + c->back_off;
 	c->restarts++;
-	log_warn("the %s ended (%s %d): start number %u in %lld ms", child_names[k],
+	log_warn("the %s ended (%s %d%s%s): start number %u in %lld ms", child_names[k],
 		 WIFSIGNALED(wstatus) ? "signal" : "status",
-		 WIFSIGNALED(wstatus) ? WTERMSIG(wstatus) : WEXITSTATUS(wstatus), c->restarts + 1,
+		 WIFSIGNALED(wstatus) ? WTERMSIG(wstatus) : WEXITSTATUS(wstatus),
+		 WIFSIGNALED(wstatus) ? ", " : "",
+		 WIFSIGNALED(wstatus) ? strsignal(WTERMSIG(wstatus)) : "", c->restarts + 1,
 		 (long long)(c->back_off / NSEC_PER_MSEC));
 }
 

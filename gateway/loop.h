@@ -7,6 +7,7 @@
 #ifndef WARREN_LOOP_H
 #define WARREN_LOOP_H
 
+#include "base/syscalls.h"
 #include "base/base.h"
 #include <ev.h>
 
@@ -40,5 +41,7 @@ nsec loop_wall_offset(void);
 
 /* CPU time that this process has used, of the kernel's work for it, too. */
 nsec loop_cpu_used(void);
+
+extern const struct syscall_rule loop_syscalls[]; /* of libev, too */
 
 #endif

@@ -14,6 +14,12 @@
 
 enum { NOBODY = 65534 };
 
+const struct syscall_rule chan_syscalls[] = {
+	CALL(sendmsg),
+	CALL(recvmsg),
+	CALLS_END,
+};
+
 int chan_pair(int fds[static 2])
 {
 	int type = SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK;

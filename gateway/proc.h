@@ -8,6 +8,7 @@
 #define WARREN_PROC_H
 
 #include "base/addr.h"
+#include "base/syscalls.h"
 #include <sys/types.h>
 
 enum chan_kind {
@@ -40,6 +41,7 @@ int chan_pair(int fds[static 2]); /* SOCK_SEQPACKET, CLOEXEC, non-blocking; 0 or
 int chan_send(int chan, const struct chan_msg *m, int fd);
 /* 1 with *m and *fd (-1: none), 0 when there is nothing now, -1 at the end of the channel. */
 int chan_recv(int chan, struct chan_msg *m, int *fd);
+extern const struct syscall_rule chan_syscalls[];
 
 /*
  * fork() for a child that begins with proc_child(). Signals wait meanwhile: one that arrived before the

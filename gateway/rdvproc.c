@@ -3,6 +3,8 @@
 #include "gateway/ctl.h"
 #include "gateway/loop.h"
 #include "gateway/proc.h"
+#include "gateway/rdv_store.h"
+#include "gateway/sandbox.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -12,20 +14,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum { RX_SLOTS = 8, TURN_BYTES = 1 << 20 };
-#define STORE_RESTART (500 * NSEC_PER_MSEC)
 #define HOUSEKEEPING (10 * NSEC_PER_SEC)
-
-struct pending {
-	struct pending *next;
-	bool sent;
-	struct store_request req;
-};
 
 struct proc {
 	struct rdvproc_config *cfg;
@@ -34,202 +26,82 @@ struct proc {
 	struct udp_socket udp;
 	struct ctl *ctl;
 	int lock_fd;
-	/* the store */
-	pid_t store_pid;
-	int store_fd;
-	bool loaded;
-	nsec store_restart;
-	struct pending *pending, **pending_end;
-	ev_io udp_io, store_io;
-	ev_signal signals[3];
+	struct rdv_store *store;
+	ev_io udp_io;
+	ev_signal signals[2];
 	nsec next_housekeeping;
 	int status;
 	uint8_t *rx_buf[RX_SLOTS];
 };
 
-/* --- the store's child --- */
+/* --- the store --- */
 
 static void start_udp(struct proc *p);
 
-/* The child's copies: who reads a database needs no key. */
-static void forget_secrets(struct proc *p)
+/* The starter's copies: who starts a database needs no key. */
+static void forget_secrets(void *ctx)
 {
+	struct proc *p = ctx;
 	rdv_free(p->rdv);
 	p->rdv = NULL;
 	sodium_memzero(&p->cfg->core, sizeof(p->cfg->core));
 	token_wipe(&p->cfg->token);
-	state_wipe(&p->cfg->state);
-}
-
-static _Noreturn void store_body(struct proc *p, int fd)
-{
-	char path[300], err[200];
-
-	for (size_t i = 0; i < ARRAY_SIZE(p->signals); i++)
-		ev_signal_stop(p->loop.ev, &p->signals[i]);
-	proc_child(fd);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	prctl(PR_SET_NAME, "warren-store");
-	log_process("store");
-	/* it ends with its channel, after the last commit */
-	signal(SIGINT, SIG_IGN);
-	signal(SIGTERM, SIG_IGN);
-	snprintf(path, sizeof(path), "%s/leases.db", p->cfg->state.dir);
-	forget_secrets(p);
-	struct lease_store *s = lease_store_open(path, err, sizeof(err));
-	if (!s) {
-		log_error("the leases in %s: %s", path, err);
-		_exit(EXIT_CANNOT);
-	}
-	if (proc_drop_capabilities(-1, -1) < 0)
-		_exit(EXIT_CANNOT);
-	int flags = fcntl(fd, F_GETFL);
-	fcntl(fd, F_SETFL, flags & ~O_NONBLOCK); /* it may wait: that is what it is for */
-	int status = lease_store_serve(s, fd);
-	lease_store_close(s);
-	log_end();
-	_exit(status < 0 ? EXIT_CANNOT : 0);
-}
-
-/* What is not committed goes out, in order, as far as the socket takes it. */
-static void send_pending(struct proc *p)
-{
-	for (struct pending *q = p->pending; q && p->store_fd >= 0 && p->loaded; q = q->next) {
-		if (q->sent)
-			continue;
-		if (send(p->store_fd, &q->req, sizeof(q->req), MSG_NOSIGNAL) < 0)
-			break; /* again with the next reply or turn */
-		q->sent = true;
-	}
+	/* but for the directory, in which the store works */
+	sodium_memzero(p->cfg->state.private_key, sizeof(p->cfg->state.private_key));
+	sodium_memzero(p->cfg->state.psk, sizeof(p->cfg->state.psk));
 }
 
 static void on_store_request(void *ctx, const struct store_request *req)
 {
 	struct proc *p = ctx;
-	struct pending *q = malloc(sizeof(*q));
-	if (!q) {
+	if (!rdv_store_put(p->store, req))
 		rdv_stored(p->rdv, p->loop.now, req->seq, true);
-		return;
-	}
-	*q = (struct pending){ .req = *req };
-	*p->pending_end = q;
-	p->pending_end = &q->next;
-	send_pending(p);
 }
 
-static void forget_pending(struct proc *p, uint64_t from, uint64_t to)
+static void on_store_reply(void *ctx, const struct store_reply *r)
 {
-	struct pending **at = &p->pending;
-	while (*at) {
-		struct pending *q = *at;
-		if (q->req.seq < from || q->req.seq > to) {
-			at = &q->next;
-			continue;
-		}
-		*at = q->next;
-		free(q);
-	}
-	p->pending_end = at;
-}
-
-static void on_store_reply(struct proc *p, const struct store_reply *r)
-{
+	struct proc *p = ctx;
 	switch (r->kind) {
 	case STORE_LOADED:
-		if (!p->loaded && rdv_load(p->rdv, &r->record) < 0)
+		if (rdv_load(p->rdv, &r->record) < 0)
 			log_warn("a lease in the database contradicts another: left out");
 		break;
 	case STORE_READY:
-		if (!p->loaded) {
-			p->loaded = true;
-			start_udp(p);
-		}
+		start_udp(p);
 		break;
 	case STORE_DONE:
-		forget_pending(p, 0, r->seq);
-		rdv_stored(p->rdv, p->loop.now, r->seq, false);
-		break;
 	case STORE_FAILED:
-		forget_pending(p, r->seq, r->seq);
-		rdv_stored(p->rdv, p->loop.now, r->seq, true);
+		rdv_stored(p->rdv, p->loop.now, r->seq, r->kind == STORE_FAILED);
 		break;
 	default:
 		break;
 	}
-	send_pending(p);
 }
 
-static void on_store(struct ev_loop *ev, ev_io *w, int revents)
+static void on_store_failed(void *ctx, int status)
 {
-	struct proc *p = w->data;
-	struct store_reply r;
-	ssize_t n;
-
-	(void)revents;
-	while ((n = recv(w->fd, &r, sizeof(r), 0)) == (ssize_t)sizeof(r))
-		on_store_reply(p, &r);
-	if (n == 0 || (n < 0 && errno != EAGAIN))
-		ev_io_stop(ev, w); /* SIGCHLD tells the rest */
+	struct proc *p = ctx;
+	p->status = status;
+	loop_stop(&p->loop);
 }
 
 static int start_store(struct proc *p)
 {
-	int fds[2], err = chan_pair(fds);
-
-	p->store_restart = NSEC_NEVER;
-	if (err < 0)
-		return err;
-	p->store_pid = proc_fork();
-	if (p->store_pid == 0)
-		store_body(p, fds[1]);
-	err = p->store_pid < 0 ? -errno : 0;
-	close(fds[1]);
-	if (err) {
-		close(fds[0]);
-		return err;
-	}
-	p->store_fd = fds[0];
-	for (struct pending *q = p->pending; q; q = q->next)
-		q->sent = false;
-	ev_io_init(&p->store_io, on_store, p->store_fd, EV_READ);
-	p->store_io.data = p;
-	ev_io_start(p->loop.ev, &p->store_io);
-	return 0;
-}
-
-static void store_ended(struct proc *p, int wstatus)
-{
-	on_store(p->loop.ev, &p->store_io, EV_READ); /* its last words */
-	ev_io_stop(p->loop.ev, &p->store_io);
-	close(p->store_fd);
-	p->store_fd = -1;
-	p->store_pid = 0;
-	if (!p->loaded) {
-		/* it never worked: it has said why */
-		p->status = WIFEXITED(wstatus) && WEXITSTATUS(wstatus) ? WEXITSTATUS(wstatus)
-								       : EXIT_CANNOT;
-		loop_stop(&p->loop);
-		return;
-	}
-	log_warn("the lease store ended: starting it again");
-	p->store_restart = p->loop.now + STORE_RESTART;
+	const struct rdv_store_config sc = { .dir = p->cfg->state.dir,
+					     .ev = p->loop.ev,
+					     .ctx = p,
+					     .forked = forget_secrets,
+					     .reply = on_store_reply,
+					     .failed = on_store_failed };
+	return rdv_store_open(&p->store, &sc);
 }
 
 static void on_signal(struct ev_loop *ev, ev_signal *w, int revents)
 {
 	struct proc *p = w->data;
-	int wstatus;
-	pid_t pid;
-
 	(void)ev;
 	(void)revents;
-	if (w->signum != SIGCHLD) {
-		loop_stop(&p->loop);
-		return;
-	}
-	while ((pid = waitpid(-1, &wstatus, WNOHANG)) > 0)
-		if (pid == p->store_pid)
-			store_ended(p, wstatus);
+	loop_stop(&p->loop);
 }
 
 /* --- the socket --- */
@@ -296,7 +168,7 @@ static int lease_remove(void *ctx, const struct lease_record *rec)
 static int lease_forget(void *ctx, const char *id)
 {
 	struct proc *p = ctx;
-	return p->loaded ? rdv_forget(p->rdv, p->loop.now, id) : -EAGAIN;
+	return rdv_store_loaded(p->store) ? rdv_forget(p->rdv, p->loop.now, id) : -EAGAIN;
 }
 
 static char *control(void *ctx, const char *line)
@@ -338,17 +210,14 @@ static void turn(void *ctx, nsec now)
 	struct proc *p = ctx;
 	if (now >= p->next_housekeeping)
 		housekeeping(p, now);
-	if (now >= p->store_restart && start_store(p) < 0)
-		p->store_restart = now + STORE_RESTART;
 	rdv_tick(p->rdv, now);
-	send_pending(p);
+	rdv_store_turn(p->store);
 }
 
 static nsec deadline(void *ctx)
 {
 	struct proc *p = ctx;
-	nsec at = nsec_min(rdv_deadline(p->rdv), p->next_housekeeping);
-	return nsec_min(at, p->store_restart);
+	return nsec_min(rdv_deadline(p->rdv), p->next_housekeeping);
 }
 
 static int take_lock(struct proc *p)
@@ -394,6 +263,7 @@ static int make_core(struct proc *p)
 
 static int set_up(struct proc *p)
 {
+	const char *const writable[] = { p->cfg->state.dir, NULL };
 	char path[300];
 	int err = take_lock(p);
 
@@ -408,24 +278,18 @@ static int set_up(struct proc *p)
 	snprintf(path, sizeof(path), "%s/control.sock", p->cfg->state.dir);
 	if (err == 0 && (err = ctl_open(&p->ctl, p->loop.ev, path, control, p)) < 0)
 		log_error("cannot serve the control socket %s: %s", path, strerror(-err));
-	if (err == 0)
-		err = start_store(p);
-	if (err == 0)
-		err = proc_drop_capabilities(-1, -1);
-	return err;
+	if (err == 0 && (err = start_store(p)) < 0)
+		log_error("cannot start the lease store: %s", strerror(-err));
+	return err ? err : sandbox_enter(SANDBOX_RENDEZVOUS, writable);
 }
 
 static void tear_down(struct proc *p)
 {
 	ctl_close(p->ctl);
-	if (p->store_fd >= 0)
-		close(p->store_fd); /* the end of its requests: it commits and ends */
-	if (p->store_pid > 0)
-		waitpid(p->store_pid, NULL, 0);
+	rdv_store_close(p->store);
 	rdv_free(p->rdv);
 	if (p->udp.fd >= 0)
 		udp_close(&p->udp);
-	forget_pending(p, 0, UINT64_MAX);
 	for (unsigned i = 0; i < RX_SLOTS; i++)
 		free(p->rx_buf[i]);
 	if (p->lock_fd >= 0)
@@ -435,10 +299,9 @@ static void tear_down(struct proc *p)
 
 int rdvproc_run(struct rdvproc_config *cfg)
 {
-	static const int signals[] = { SIGCHLD, SIGTERM, SIGINT };
-	struct proc p = { .cfg = cfg, .store_fd = -1, .lock_fd = -1, .store_restart = NSEC_NEVER };
+	static const int signals[] = { SIGTERM, SIGINT };
+	struct proc p = { .cfg = cfg, .lock_fd = -1 };
 
-	p.pending_end = &p.pending;
 	p.udp.fd = -1;
 	proc_keep_private();
 	if (loop_init(&p.loop, &p, turn, deadline) < 0)

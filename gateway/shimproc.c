@@ -2,10 +2,12 @@
 #include "gateway/shimproc.h"
 #include "gateway/loop.h"
 #include "gateway/proc.h"
+#include "gateway/sandbox.h"
 #include "base/log.h"
 
 #include <errno.h>
 #include <ev.h>
+#include <jansson.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -58,9 +60,12 @@ _Noreturn void shim_main(const struct shim_config *cfg, int chan)
 	struct ev_loop *ev = ev_loop_new(EVFLAG_NOENV);
 	int err = ev ? shim_start(&p.shim, ev, cfg) : -ENOMEM;
 
-	if (err == 0 &&
-	    ((err = proc_become_nobody()) < 0 || (err = proc_drop_capabilities(-1, -1)) < 0))
+	if (err == 0 && (err = proc_become_nobody()) < 0)
 		log_error("cannot drop the shim's privileges: %s", strerror(-err));
+	signal(SIGTERM, SIG_IGN); /* it ends with the channel, when the launcher says so */
+	json_object_seed(0);	  /* which opens a file */
+	if (err == 0)
+		err = sandbox_enter(SANDBOX_SHIM, NULL);
 	if (err < 0) {
 		chan_send(chan, &cannot, -1);
 		_exit(EXIT_CANNOT);
@@ -70,7 +75,6 @@ _Noreturn void shim_main(const struct shim_config *cfg, int chan)
 	ev_io_start(ev, &p.chan_io);
 	ev_prepare_init(&p.log, on_turn);
 	ev_prepare_start(ev, &p.log);
-	signal(SIGTERM, SIG_IGN); /* it ends with the channel, when the launcher says so */
 	ev_run(ev, 0);
 	shim_free(p.shim);
 	ev_loop_destroy(ev);

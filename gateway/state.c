@@ -38,6 +38,18 @@ enum {
 #define COUNT_RESERVE (120 * NSEC_PER_MSEC)
 #define COUNT_LEFT (60 * NSEC_PER_MSEC)
 
+const struct syscall_rule state_syscalls[] = {
+	CALL_IF(openat, ARG_IS(0, AT_FDCWD)),
+	CALL(fsync),
+	CALL(rename),
+	CALL_IF(renameat, ARG_IS(0, AT_FDCWD), ARG_IS(2, AT_FDCWD)),
+	CALL_IF(renameat2, ARG_IS(0, AT_FDCWD), ARG_IS(2, AT_FDCWD)),
+	CALL(unlink),
+	CALL(rmdir),
+	CALL_IF(unlinkat, ARG_IS(0, AT_FDCWD)),
+	CALLS_END,
+};
+
 static const uint8_t magic[] = { 'w', 'a', 'r', 'r', 'e', 'n', ' ', 's' };
 
 size_t state_encode(const struct state *s, uint8_t *out, size_t cap)

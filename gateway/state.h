@@ -8,6 +8,7 @@
 #define WARREN_STATE_H
 
 #include "base/base.h"
+#include "base/syscalls.h"
 #include "punch/member.h"
 
 struct state {
@@ -61,5 +62,8 @@ int state_decode(struct state *s, const uint8_t *p, size_t len);
 int make_dir(const char *dir, unsigned mode);
 /* Writes a file of mode 0600 so that a crash leaves the old or the new one whole. 0 or -errno. */
 int file_replace(const char *path, const void *bytes, size_t len);
+
+/* file_replace() and state_remove(). Where that may be, the sandbox says. */
+extern const struct syscall_rule state_syscalls[];
 
 #endif

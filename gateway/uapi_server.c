@@ -13,8 +13,6 @@
 
 enum { READ_MAX = 4096 }; /* of one client at once */
 
-#define UAPI_DIR "/var/run/wireguard"
-
 struct client {
 	struct uapi_server *server;
 	struct uapi *uapi;

@@ -11,6 +11,8 @@
 #include "gateway/uapi.h"
 #include "gateway/loop.h"
 
+#define UAPI_DIR "/var/run/wireguard"
+
 enum { UAPI_CLIENTS = 16 };
 
 struct uapi_server;

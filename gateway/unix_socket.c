@@ -3,11 +3,21 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+const struct syscall_rule unix_socket_syscalls[] = {
+	CALL(accept4),
+	CALL(recvfrom),
+	CALL(sendto),
+	CALL(unlink),
+	CALL_IF(unlinkat, ARG_IS(0, AT_FDCWD)),
+	CALLS_END,
+};
 
 int unix_address(const char *path, struct sockaddr_un *un)
 {

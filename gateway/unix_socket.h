@@ -3,6 +3,7 @@
 #ifndef WARREN_UNIX_SOCKET_H
 #define WARREN_UNIX_SOCKET_H
 
+#include "base/syscalls.h"
 #include <ev.h>
 #include <stdbool.h>
 #include <sys/un.h>
@@ -33,5 +34,7 @@ struct unix_listener {
 int unix_listener_open(struct unix_listener *l, struct ev_loop *ev, const char *path, int backlog,
 		       void (*client)(void *ctx, int fd), void *ctx);
 void unix_listener_close(struct unix_listener *l); /* removes the socket */
+
+extern const struct syscall_rule unix_socket_syscalls[]; /* of who serves one, to its removal */
 
 #endif

@@ -26,6 +26,44 @@ struct lease_store {
 	bool open; /* a transaction is */
 };
 
+/* What SQLite's Unix files need, and the channel. Where they may be, the sandbox says. */
+const struct syscall_rule lease_store_syscalls[] = {
+	CALL_IF(openat, ARG_IS(0, AT_FDCWD)),
+	CALL(pread64),
+	CALL(pwrite64),
+	CALL(lseek),
+	CALL(_llseek),
+	CALL(fsync),
+	CALL(fdatasync),
+	CALL(ftruncate),
+	CALL(ftruncate64),
+	CALL(fallocate),
+	CALL_IF(fcntl, ARG_IS(1, F_SETLK)),
+	CALL_IF(fcntl, ARG_IS(1, F_GETLK)),
+	CALL_IF(fcntl, ARG_IS(1, F_SETFD)),
+	CALL_IF(fcntl, ARG_IS(1, F_GETFD)),
+	CALL_IF(fcntl64, ARG_IS(1, F_SETLK)),
+	CALL_IF(fcntl64, ARG_IS(1, F_GETLK)),
+	CALL(stat),
+	CALL(lstat),
+	CALL(newfstatat),
+	CALL(fstatat64),
+	CALL(access),
+	CALL(faccessat),
+	CALL(faccessat2),
+	CALL(readlink),
+	CALL(readlinkat),
+	CALL(getcwd),
+	CALL(unlink),
+	CALL_IF(unlinkat, ARG_IS(0, AT_FDCWD)),
+	CALL(fchmod),
+	CALL(fchown),
+	CALL(geteuid),
+	CALL(recvfrom),
+	CALL(sendto),
+	CALLS_END,
+};
+
 /* --- errors --- */
 
 static int to_errno(struct lease_store *s, int rc)

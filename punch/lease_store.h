@@ -6,6 +6,7 @@
 #ifndef WARREN_LEASE_STORE_H
 #define WARREN_LEASE_STORE_H
 
+#include "base/syscalls.h"
 #include "punch/registrar.h"
 
 struct lease_store;
@@ -41,5 +42,7 @@ struct store_reply {
 };
 
 int lease_store_serve(struct lease_store *s, int fd);
+
+extern const struct syscall_rule lease_store_syscalls[]; /* lease_store_open() too */
 
 #endif

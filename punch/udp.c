@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* syscalls: socket, setsockopt, bind, getsockname, recvmmsg, close */
 #include "punch/udp_impl.h"
 #include <errno.h>
 #include <netinet/in.h>
@@ -16,6 +15,31 @@ enum {
 	RX_BATCH = 8,
 	RX_TRIES = 4, /* each but the last may meet an ICMP error */
 	PATIENCE = 8, /* calls for which an error may wait for udp_errors() */
+};
+
+const struct syscall_rule udp_syscalls[] = {
+	CALL(sendmmsg),
+	CALL(recvmmsg),
+	CALL(recvmsg), /* the queue of errors */
+	CALL_SOCKET(AF_INET, SOCK_DGRAM),
+	CALL_SOCKET(AF_INET6, SOCK_DGRAM),
+	CALL(bind),
+	CALL(getsockname),
+	CALL_OPTION(IPPROTO_IP, IP_MTU_DISCOVER), /* from batch to batch */
+	CALL_OPTION(IPPROTO_IPV6, IPV6_MTU_DISCOVER),
+	CALL_OPTION(IPPROTO_UDP, UDP_SEGMENT),
+	CALL_OPTION(IPPROTO_UDP, UDP_GRO),
+	CALL_OPTION(SOL_SOCKET, SO_MARK),
+	CALL_OPTION(SOL_SOCKET, SO_SNDBUF),
+	CALL_OPTION(SOL_SOCKET, SO_RCVBUF),
+	CALL_OPTION(SOL_SOCKET, SO_SNDBUFFORCE),
+	CALL_OPTION(SOL_SOCKET, SO_RCVBUFFORCE),
+	CALL_OPTION(IPPROTO_IP, IP_PKTINFO),
+	CALL_OPTION(IPPROTO_IP, IP_RECVERR),
+	CALL_OPTION(IPPROTO_IPV6, IPV6_V6ONLY),
+	CALL_OPTION(IPPROTO_IPV6, IPV6_RECVPKTINFO),
+	CALL_OPTION(IPPROTO_IPV6, IPV6_RECVERR),
+	CALLS_END,
 };
 
 /* --- opening --- */

@@ -10,6 +10,7 @@
 
 #include "base/addr.h"
 #include "base/drop.h"
+#include "base/syscalls.h"
 
 enum { UDP_RX_MAX = 65536, UDP_GSO_MAX_SEGMENTS = 63, UDP_GSO_MAX_BYTES = 65507 - 40 };
 
@@ -98,5 +99,7 @@ int udp_set_mark(struct udp_socket *s, uint32_t mark);
 
 /* Asks for one datagram each instead of batches; for tests and `WARREN_GSO=0`. */
 void udp_set_offload(struct udp_socket *s, bool gso, bool gro);
+
+extern const struct syscall_rule udp_syscalls[]; /* udp_open() too: `wg set … listen-port` */
 
 #endif

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * syscalls: recvmsg
- *
  * While the queue holds something the descriptor polls as EPOLLERR, which no read ends, and what it
  * holds is taken from the receive buffer's room: it has to be emptied.
  */

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * syscalls: sendmmsg, setsockopt
- *
  * Sending walks a cursor over the caller's entries. Each sendmmsg takes the next messages from the
  * cursor; what the kernel refuses is always the first unsent message, so a refusal changes how the
  * cursor's entry goes out (singly, or without a source address) and never touches what went before.

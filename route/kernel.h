@@ -13,6 +13,7 @@
 #define WARREN_ROUTE_KERNEL_H
 
 #include "base/addr.h"
+#include "base/syscalls.h"
 
 /* rtm_protocol of our routes: free in iproute2's rt_protos, below the daemons' registered ones. */
 enum { ROUTE_PROTOCOL = 119, ROUTE_UNREACHABLE_METRIC = 0x7fffffff };
@@ -127,5 +128,8 @@ bool kernel_link_elsewhere(struct kernel_routes *k, int netns, const char *name,
  */
 int kernel_monitor_open(unsigned skip_ifindex);
 bool kernel_monitor_drain(int fd, unsigned skip_ifindex);
+
+/* Of what is open: no socket is made later. guard.h is of this room, too. */
+extern const struct syscall_rule route_syscalls[];
 
 #endif

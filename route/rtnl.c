@@ -96,6 +96,10 @@ static int on_error(struct sockaddr_nl *from, struct nlmsgerr *e, void *arg)
 	return NL_STOP;
 }
 
+const struct syscall_rule route_syscalls[] = {
+	CALL(sendmsg), CALL(sendto), CALL(recvmsg), CALL(recvfrom), CALLS_END,
+};
+
 int rtnl_open(struct kernel_routes *k)
 {
 	k->sk = nl_socket_alloc();

@@ -1,8 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * syscalls: openat, ioctl, readv, writev, close; if_nametoindex's socket and ioctl at the start
- * only
- */
 #include "tun/dev.h"
 #include "base/bytes.h"
 #include <errno.h>
@@ -21,6 +17,15 @@
 #ifndef TUNGETDEVNETNS
 #define TUNGETDEVNETNS _IO('T', 227)
 #endif
+
+const struct syscall_rule tun_syscalls[] = {
+	CALL(readv),
+	CALL(writev),
+	/* tun_netns() */
+	CALL_IF(ioctl, ARG_IS(1, TUNGETIFF)),
+	CALL_IF(ioctl, ARG_IS(1, TUNGETDEVNETNS)),
+	CALLS_END,
+};
 
 enum {
 	OFFLOAD_CSUM = TUN_F_CSUM,

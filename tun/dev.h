@@ -6,6 +6,7 @@
 #ifndef WARREN_TUN_DEV_H
 #define WARREN_TUN_DEV_H
 
+#include "base/syscalls.h"
 #include "tun/offload.h"
 #include <net/if.h>
 
@@ -34,5 +35,7 @@ void tun_close(struct tun *t);
 ssize_t tun_read(struct tun *t, struct vnet_hdr *h, uint8_t *buf, size_t cap);
 /* 0, or -errno; -EAGAIN when the device's queue is full. One syscall. */
 int tun_write(struct tun *t, const struct gro_write *w);
+
+extern const struct syscall_rule tun_syscalls[]; /* after tun_open() */
 
 #endif

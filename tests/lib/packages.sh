@@ -7,7 +7,7 @@ PACKAGES=(
 	# to build
 	gcc clang meson ninja-build pkg-config libc6-dev
 	libsodium-dev libssl-dev libev-dev libnl-3-dev libnl-route-3-dev libhttp-parser-dev libjansson-dev
-	libsqlite3-dev libcap-ng-dev libcmocka-dev
+	libsqlite3-dev libcap-ng-dev libseccomp-dev libcmocka-dev
 	# to look at the code
 	clang-format shellcheck man-db
 	# the lab
