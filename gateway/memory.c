@@ -341,7 +341,8 @@ static bool read_fields(struct memory *m, struct rd r)
 		if (!rd_ok(&t.value))
 			return false;
 	}
-	return rd_ok(&r);
+	/* a lease of nobody could not be written again */
+	return rd_ok(&r) && (!m->lease.number || m->owner.id[0]);
 }
 
 int memory_decode(struct memory *m, const uint8_t *p, size_t len)

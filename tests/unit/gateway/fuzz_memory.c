@@ -40,6 +40,20 @@ static void decode(const uint8_t *p, size_t len)
 	if (err)
 		return;
 	come_back(&m);
+	const struct lease l = { .number = 7 };
+	const struct endpoint ends[] = { { .port = 1 }, { .port = 2 }, { .port = 1 } };
+	struct memory_owner owner = m.owner;
+	owner.id[0] = 'w';
+	memory_lease(&m, &owner, &l);
+	memory_lease(&m, &owner, &l);
+	check(memory_fits(&m, &owner));
+	for (size_t i = 0; i < m.n; i++) {
+		struct remembered *r = memory_find(&m, m.v[i].e.number, m.v[i].e.key);
+		check(r && r->e.number == m.v[i].e.number);
+		for (size_t k = 0; k < 3; k++)
+			memory_reached(&m, r, &ends[k]);
+		check(r->nat <= MEMORY_ENDPOINTS && endpoint_eq(&r->at[0], &ends[2]));
+	}
 	/* and what a roster then says of each of them does no harm */
 	for (size_t i = 0; i < m.n && i < 8; i++) {
 		struct roster_entry e = m.v[i].e;
