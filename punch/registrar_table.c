@@ -167,7 +167,7 @@ bool registrar_table_init(struct registrar *r)
 
 void registrar_table_free(struct registrar *r)
 {
-	for (member_number n = 0; r->slots && n <= r->limit; n++)
+	for (member_number n = 0; r->slots && n <= r->top; n++)
 		free(r->slots[n]);
 	free(r->slots);
 	free(r->by_id);
