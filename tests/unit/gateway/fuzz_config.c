@@ -42,6 +42,7 @@ static void check_value(const struct config *c, enum setting s)
 {
 	const char *v = config_get(c, s, "");
 	unsigned long n;
+	int64_t when;
 	size_t parts = 0;
 	bool yes;
 
@@ -50,6 +51,10 @@ static void check_value(const struct config *c, enum setting s)
 		must(strchr("1tyoTYO0fnFN", v[0]) != NULL);
 	if (config_number(c, s, FROM, TO, FROM, &n) == 0)
 		must(n >= FROM && n <= TO);
+	if (config_duration(c, s, FROM, &when) == 0)
+		must(when >= 0);
+	if (config_date(c, s, FROM, &when) == 0)
+		must(when >= 0);
 	(void)config_each(c, s, see_part, &parts);
 	must(parts <= 3);
 }

@@ -11,10 +11,12 @@
 
 #include "gateway/node_internal.h"
 #include "sim.h"
+#include "snapshot.h"
+#include "tests/unit/punch/sim_random.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { VICTIM, LIAR, HOSTS, STEPS_MAX = 200 };
+enum { VICTIM, LIAR, HOSTS, STEPS_MAX = 200, SEED = 11 };
 
 static struct sim s;
 static bool lied; /* the rendezvous: its words are believed, so the network may fall apart */
@@ -297,7 +299,7 @@ static void change(struct rd *r)
 
 static void setup(void)
 {
-	sim_init(&s, 11);
+	sim_init(&s, SEED);
 	for (unsigned i = 0; i < HOSTS; i++)
 		sim_add(&s, net_add_site(&s.net, NAT_NONE), false);
 	sim_rdv_start(&s);
@@ -306,6 +308,19 @@ static void setup(void)
 	traffic_settle(&s, 10 * SEC);
 	if (!sim_ok(&s))
 		abort();
+}
+
+/* That takes ten times as long as most inputs: it is done once. */
+static void begin(void)
+{
+	if (!snapshot_taken()) {
+		snapshot_begin();
+		snapshot_static(&s, sizeof(s));
+		setup();
+		snapshot_take();
+	}
+	snapshot_restore();
+	sim_random_seed(SEED + 1); /* or new keys would be those of the set-up */
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -318,7 +333,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (sodium_init() < 0)
 		abort();
 	lied = false;
-	setup();
+	begin();
 	s.deaf_tun = LIAR + 1;
 	for (unsigned i = 0; i < STEPS_MAX && r.left; i++) {
 		steps[rd_u8(&r) % ARRAY_SIZE(steps)](&r);
@@ -331,5 +346,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		s.failure[0] = 0;
 	}
 	sim_free(&s);
+	snapshot_end();
 	return 0;
 }

@@ -10,10 +10,12 @@
 
 #include "gateway/node_internal.h"
 #include "sim.h"
+#include "snapshot.h"
+#include "tests/unit/punch/sim_random.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { HONEST, LIAR, HOSTS, STEPS_MAX = 200 };
+enum { HONEST, LIAR, HOSTS, STEPS_MAX = 200, SEED = 13 };
 
 static struct sim s;
 
@@ -130,7 +132,7 @@ static void accident(struct rd *r)
 
 static void setup(void)
 {
-	sim_init(&s, 13);
+	sim_init(&s, SEED);
 	for (unsigned i = 0; i < HOSTS; i++)
 		sim_add(&s, net_add_site(&s.net, i ? NAT_NONE : NAT_SYMMETRIC), false);
 	sim_rdv_start(&s);
@@ -140,6 +142,19 @@ static void setup(void)
 	check(sim_ok(&s), "they do not come up");
 }
 
+/* That takes ten times as long as most inputs: it is done once. */
+static void begin(void)
+{
+	if (!snapshot_taken()) {
+		snapshot_begin();
+		snapshot_static(&s, sizeof(s));
+		setup();
+		snapshot_take();
+	}
+	snapshot_restore();
+	sim_random_seed(SEED + 1); /* or new keys would be those of the set-up */
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const steps[])(struct rd *) = { raw, recorded, time_passes,
@@ -147,7 +162,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct rd r = rd_of(data, size_min(size, 4096));
 
 	check(sodium_init() >= 0, "no libsodium");
-	setup();
+	begin();
 	for (unsigned i = 0; i < STEPS_MAX && r.left; i++) {
 		steps[rd_u8(&r) % ARRAY_SIZE(steps)](&r);
 		rdv_tick(s.rdv, s.now);
@@ -159,5 +174,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	check(rdv_deadline(s.rdv) > s.now - SEC, "a deadline that is never met");
 	sim_free(&s);
+	snapshot_end();
 	return 0;
 }

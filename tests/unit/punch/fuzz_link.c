@@ -7,11 +7,12 @@
 #include <stdlib.h>
 
 #include "punch/link.h"
+#include "punch/pmtu.h"
 #include "sim_random.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { SELF = 1, LAST = 16 };
+enum { SELF = 1, LAST = 16, MTU_STEPS = 0xc0 };
 
 static const uint8_t relay_key[RELAY_KEY_LEN] = { 5 };
 
@@ -208,6 +209,78 @@ static void raw(struct rd *r)
 	(void)relay_server_forward(f.server, f.now, &from, p, n, &to);
 }
 
+/* What is known of the paths; and of the relay's senders. */
+static void look(struct link *l)
+{
+	struct link_path_info info[4];
+	size_t n = link_paths(l, info, ARRAY_SIZE(info));
+	check(n <= ARRAY_SIZE(info) && link_user(l) == NULL);
+	for (size_t i = 0; i < n; i++)
+		check(info[i].lost <= info[i].sent);
+	check(!link_path(l) == !link_message_max(l));
+	struct relay_counts all = relay_server_total(f.server),
+			    one = relay_server_sender(f.server, 2);
+	check(one.packets <= all.packets && one.bytes <= all.bytes);
+	(void)relay_server_found(f.server);
+}
+
+/* A relay message of ours, and what a router quotes of it. */
+static void quoted(struct link *l, struct rd *r)
+{
+	struct endpoint relay = relay_endpoint();
+	uint8_t p[RELAY_HEADER_LEN + 16] = { 0 };
+	size_t len = rd_u8(r) % (sizeof(p) + 1);
+	uint8_t at = rd_u8(r);
+	link_relay_header(l, &relay, p, sizeof(p) - RELAY_HEADER_LEN);
+	if (at < sizeof(p))
+		p[at] ^= rd_u8(r);
+	struct link *of = links_quoted(f.ls, &relay, p, len);
+	check(!of || len >= RELAY_HEADER_LEN);
+}
+
+/* The search of a path's MTU: what is sent, answered, and said of it by whomever. */
+static void mtu(struct rd *r)
+{
+	uint8_t what = rd_u8(r), count = rd_u8(r);
+	uint32_t size = rd_be16(r) % 10000;
+	struct link *l = link_find(f.ls, 2 + (what & 3));
+	const struct pmtu *m = l ? link_pmtu(l) : NULL;
+	struct endpoint to = count & 128 ? relay_endpoint() : endpoint(count);
+
+	if (!l)
+		return;
+	switch (what >> 2 & 7) {
+	case 0:
+		link_session_up(l, f.now);
+		break;
+	case 1:
+		link_sent(l, f.now, size, 1 + count);
+		break;
+	case 2:
+		if (m)
+			link_probe_ack(l, f.now,
+				       &(struct frame_ack){ .path = m->path,
+							    .newest = m->number - (what >> 6),
+							    .seen = size | 1u,
+							    .count = count });
+		break;
+	case 3:
+		link_too_big(l, f.now, &to, what & 32, size);
+		break;
+	case 4:
+		links_local_mtu(f.ls, f.now, &to.addr, size);
+		break;
+	case 5:
+		quoted(l, r);
+		break;
+	case 6:
+		relay_server_limit(f.server, 1 + (uint64_t)size * size * count, 1 + size);
+		break;
+	default:
+		look(l);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const steps[])(
@@ -223,7 +296,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	f.server = relay_server_new(3, 1000);
 	check(f.ls && f.server);
 	while (r.left) {
-		steps[rd_u8(&r) % ARRAY_SIZE(steps)](&r);
+		uint8_t b = rd_u8(&r);
+		if (b < MTU_STEPS)
+			steps[b % ARRAY_SIZE(steps)](&r);
+		else
+			mtu(&r);
 		drain();
 	}
 	links_free(f.ls);

@@ -13,7 +13,10 @@ static void check(const char *text)
 	struct token t, again;
 	char out[TOKEN_TEXT_MAX], a[TOKEN_FINGERPRINT_LEN], b[TOKEN_FINGERPRINT_LEN];
 	unsigned version;
-	if (token_parse(text, &t, &version) != TOKEN_OK)
+	enum token_error e = token_parse(text, &t, &version);
+	if (!strlen(token_error_text(e)))
+		abort();
+	if (e != TOKEN_OK)
 		return;
 	if (!token_write(&t, out, sizeof(out)))
 		abort();

@@ -45,9 +45,10 @@ static const void *model_find(const struct model *m, const struct addr *a)
 	return best < m->n ? m->owner[best] : NULL;
 }
 
+static char owners[4];
+
 static void step(struct route_table *t, struct model *m, struct rd *r)
 {
-	static char owners[4];
 	uint8_t op = rd_u8(r), bits = rd_u8(r);
 	char *owner = &owners[op >> 6];
 	struct prefix p = { .bits = bits };
@@ -81,6 +82,47 @@ static void step(struct route_table *t, struct model *m, struct rd *r)
 	must(route_table_count(t) == m->n);
 }
 
+struct walk {
+	const struct model *m;
+	const void *of; /* NULL: everybody */
+	const struct route_table *t;
+	struct prefix last;
+	size_t n;
+};
+
+/* The addresses as the table orders them, IPv4 within ::ffff:0:0/96. */
+static bool is_after(const struct prefix *a, const struct prefix *b)
+{
+	int order = memcmp(a->addr.b, b->addr.b, sizeof(a->addr.b));
+	return order > 0 || (order == 0 && prefix_bits128(a) > prefix_bits128(b));
+}
+
+static void see(void *ctx, const struct prefix *p, void *owner)
+{
+	struct walk *w = ctx;
+	size_t i = model_index(w->m, p);
+	must(i < w->m->n && w->m->owner[i] == owner && (!w->of || w->of == owner));
+	must(route_table_exact(w->t, p) == owner);
+	must(w->n == 0 || is_after(p, &w->last));
+	w->last = *p;
+	w->n++;
+}
+
+static void walk(const struct route_table *t, const struct model *m, const void *owner)
+{
+	struct walk w = { .m = m, .of = owner, .t = t };
+	struct prefix three[3], *after = NULL;
+	size_t want = 0, listed = 0, n;
+	for (size_t i = 0; i < m->n; i++)
+		want += !owner || m->owner[i] == owner;
+	route_table_each(t, owner, see, &w);
+	must(w.n == want);
+	for (; owner && (n = route_table_list(t, owner, after, three, ARRAY_SIZE(three)));
+	     listed += n)
+		after = &three[n - 1];
+	must(!owner || listed == want);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct rd r = rd_of(data, size);
@@ -89,6 +131,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	must(t);
 	for (size_t i = 0; i < STEPS && r.left >= 18; i++)
 		step(t, &m, &r);
+	walk(t, &m, NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(owners); i++)
+		walk(t, &m, &owners[i]);
 	route_table_free(t);
 	return 0;
 }
