@@ -6,7 +6,8 @@
  * cheapest proven direct path carries the data. Cost is the smoothed round trip, with a bonus for
  * private addresses (a LAN path beside a hairpin through the NAT) and for IPv6 (no NAT to forget
  * us), and a malus for loss. The path in use stays until another is cheaper by a tenth and by a
- * millisecond, so that noise does not move data to and fro.
+ * millisecond, and by more than its own round trips differ: a machine without time for us makes those
+ * longer that it measures most often, which are those of the path in use.
  *
  * When the path in use dies, data goes to another direct path only if that answered a moment ago, or
  * if the relay is dead too: an alternative that was last heard 20 s ago probably shares the fate of
@@ -118,7 +119,7 @@ void link_probe_all(struct link *l, nsec now)
 
 static nsec cost(const struct slot *s)
 {
-	nsec c = s->rtt;
+	nsec c = s->rtt_low;
 	if (!addr_is_v4(&s->path.remote.addr))
 		c -= c / 10;
 	if (addr_is_private(&s->path.remote.addr))
@@ -131,7 +132,7 @@ static nsec cost(const struct slot *s)
 static bool clearly_cheaper(const struct slot *a, const struct slot *than)
 {
 	nsec old = cost(than);
-	return cost(a) < old - nsec_max(old / 10, HYSTERESIS);
+	return cost(a) < old - nsec_max(nsec_max(old / 10, HYSTERESIS), 3 * than->rtt_spread);
 }
 
 static struct slot *cheapest(struct link *l)
@@ -230,11 +231,22 @@ void link_choose(struct link *l, nsec now)
 	link_ready(l);
 }
 
+static void take_sample(struct slot *s, nsec sample)
+{
+	if (!s->rtt) {
+		s->rtt = s->rtt_low = sample;
+		return;
+	}
+	nsec off = sample > s->rtt ? sample - s->rtt : s->rtt - sample;
+	s->rtt_spread += (off - s->rtt_spread) / 8;
+	s->rtt += (sample - s->rtt) / 8;
+	s->rtt_low = nsec_min(sample, s->rtt_low + (sample - s->rtt_low) / 8);
+}
+
 void link_answered(struct link *l, nsec now, struct slot *s, const struct pending_ping *ping)
 {
 	bool first = !s->proven;
-	nsec sample = nsec_max(now - ping->sent, 1);
-	s->rtt = s->rtt ? s->rtt + (sample - s->rtt) / 8 : sample;
+	take_sample(s, nsec_max(now - ping->sent, 1));
 	s->loss = (uint8_t)(s->loss - (s->loss + 15) / 16);
 	s->answered++;
 	s->last_answer = now;

@@ -160,6 +160,61 @@ static void test_hysteresis(void **state)
 	assert_true(uses("192.168.1.9:1000"));
 }
 
+static uint32_t dice;
+
+static nsec up_to(nsec most)
+{
+	dice = dice * 1664525 + 1013904223;
+	return most ? (nsec)(dice >> 8) % most : 0;
+}
+
+/* An active link whose pings are answered after 2 ms, or `first` where they are the first path's, and noise. */
+static void answered_late(nsec duration, nsec first, nsec noise)
+{
+	const struct endpoint slow = ep("198.51.100.7:1000");
+	nsec until = t.now + duration, due[SENT_MAX] = { 0 };
+	unsigned seen = 0;
+	forget();
+	while (t.now < until) {
+		run_for(5 * MS);
+		link_active(t.l, t.now);
+		for (; seen < t.nsent; seen++)
+			if (t.sent[seen].m.type == OUTER_TYPE_PING)
+				due[seen] =
+					t.sent[seen].at + up_to(noise) +
+					(endpoint_eq(&t.sent[seen].path.remote, &slow) ? first
+										       : 2 * MS);
+		for (unsigned i = 0; i < seen; i++) {
+			if (!due[i] || due[i] > t.now)
+				continue;
+			due[i] = 0;
+			assert_int_equal(answer(&t.sent[i]), DROP_NONE);
+		}
+	}
+}
+
+/* A machine without time: no path moves for that. A path that has become longer is left. */
+static void test_starved(void **state)
+{
+	(void)state;
+	for (uint32_t seed = 1; seed <= 100; seed++) {
+		dice = seed;
+		links_free(t.ls);
+		fresh(NULL);
+		prove("198.51.100.7:1000", 2 * MS);
+		prove("198.51.100.8:1000", 2 * MS);
+		answered_late(30 * SEC, 2 * MS, 0);
+		assert_true(uses("198.51.100.7:1000"));
+		unsigned changes = t.changes;
+		answered_late(60 * SEC, 2 * MS, (nsec)(20 + seed * 4) * MS);
+		if (t.changes != changes)
+			fail_msg("seed %u: a path moved", seed);
+		answered_late(30 * SEC, 2 * MS, 0);
+		answered_late(40 * SEC, 52 * MS, 0);
+		assert_true(uses("198.51.100.8:1000"));
+	}
+}
+
 /* Whoever introduces us, to whatever, as often as he likes: 40 pings a second and a burst. */
 static void test_hostile_introductions(void **state)
 {
@@ -411,6 +466,7 @@ int main(void)
 		T(test_patience_with_long_round_trips),
 		T(test_falls_over_to_a_fresh_alternative),
 		T(test_hysteresis),
+		T(test_starved),
 		T(test_hostile_introductions),
 		T(test_want_back_off),
 		T(test_network_change_checks_all),
