@@ -2,15 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Holds captures against docs/protocol.md.
 
-  pcap_check.py [--outside FILE]… [--inside FILE]… [--marker TEXT] [--need KIND,…] [--clean]
+  pcap_check.py [--outside FILE]… [--inside FILE]… [--marker TEXT] [--need KIND,…] [--clean] [--inner PREFIX]…
 
 Every UDP datagram in an outside capture must be one of the messages that the protocol knows, with
 its exact length; each kind is counted and printed. --need names kinds that must have been seen.
 The marker must occur in each inside capture (in a packet, or in a TCP stream put in order) and in
 no outside one. --clean refuses anything outside but UDP, ARP, ICMPv6, IGMP and ICMP errors about our
-own datagrams: an inner packet that left beside the tunnel. Only the standard library is used.
+own datagrams: an inner packet that left beside the tunnel. --inner refuses each address of that prefix
+outside, in ARP and IP. Only the standard library is used.
 """
 import argparse
+import ipaddress
 import struct
 import sys
 from collections import Counter, defaultdict
@@ -141,13 +143,27 @@ def quotes_ours(body):
     return quoted[9] == 17 and len(quoted) > at and quoted[at] in (1, 2, 3, 4, 0x80, 0x81, 0x90)
 
 
-def check_outside(path, seen, clean, marker):
+def addresses(kind, packet):
+    """Those that a frame names: ARP's, IP's."""
+    if kind == 0x0806 and len(packet) >= 28:
+        return packet[14:18], packet[24:28]
+    if kind == 0x0800 and len(packet) >= 20:
+        return packet[12:16], packet[16:20]
+    if kind == 0x86DD and len(packet) >= 40:
+        return packet[8:24], packet[24:40]
+    return ()
+
+
+def check_outside(path, seen, clean, marker, inner):
     """Complaints about one capture from outside; kinds are counted into seen."""
     bad, frags = [], Reassembly()
     for number, (link, frame) in enumerate(read_pcap(path), 1):
         if marker and marker in frame:
             bad.append(f"{path}: frame {number} holds the marker")
         kind, packet = network_layer(link, frame)
+        for address in map(ipaddress.ip_address, addresses(kind, packet)):
+            if any(address in prefix for prefix in inner):
+                bad.append(f"{path}: frame {number} has the inner address {address}: {packet[:40].hex()}")
         if kind not in (0x0800, 0x86DD):
             continue
         found = transport(kind, packet, frags)
@@ -191,10 +207,11 @@ def main():
     ap.add_argument("--marker", default="")
     ap.add_argument("--need", default="")
     ap.add_argument("--clean", action="store_true")
+    ap.add_argument("--inner", action="append", default=[], type=ipaddress.ip_network)
     args = ap.parse_args()
     marker, seen, bad = args.marker.encode(), Counter(), []
     for path in args.outside:
-        bad += check_outside(path, seen, args.clean, marker)
+        bad += check_outside(path, seen, args.clean, marker, args.inner)
     for path in args.inside:
         if marker and not holds_marker(path, marker):
             bad.append(f"{path}: the marker is not there")
