@@ -44,7 +44,7 @@ static void write_env(struct gw *g)
 		chmod(path, 0644);
 }
 
-static void on_up(struct gw *g)
+static void on_up(struct gw *g, const char *without)
 {
 	char ip[ADDR_STRLEN], ip6[ADDR_STRLEN];
 	const struct lease *l = &node_lease(g->node)->lease;
@@ -55,6 +55,10 @@ static void on_up(struct gw *g)
 		return;
 	}
 	g->up = true;
+	if (without)
+		log_warn("no rendezvous answers, %s: this node goes on with the address and the "
+			 "members that it had",
+			 without);
 	log_info("joined %s: %s and %s on %s", g->cfg->token.network, addr_str(&l->ip, ip),
 		 addr_str(&l->ip6, ip6), g->tun.name);
 	write_env(g);
@@ -87,7 +91,7 @@ static void on_note(void *ctx, const struct node_note *n)
 
 	switch (n->event) {
 	case NODE_UP:
-		on_up(g);
+		on_up(g, n->text);
 		break;
 	case NODE_LEASE_CHANGED:
 		log_error("the rendezvous gives this node another address than the one its command "

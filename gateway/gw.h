@@ -73,7 +73,7 @@ struct gw {
 	bool up, releasing, roster_changed;
 	struct memory memory;
 	bool keeping; /* the keeper has not answered yet */
-	nsec next_keep;
+	nsec kept_at;
 	uint32_t own_mtu; /* bare: the interface's, as was last seen */
 	bool moved;	  /* the TUN is in another network namespace, of which nothing is heard */
 	nsec next_housekeeping, next_roster, next_reserve, next_gso;

@@ -20,8 +20,8 @@
 
 /* A failed save is not tried in each turn. */
 #define SAVE_AGAIN (5 * NSEC_PER_SEC)
-/* Members come together, at a start and after an outage. */
-#define KEEP_FIRST (5 * NSEC_PER_SEC)
+/* Members come together, at a start and after an outage; where they were reached is less urgent. */
+#define KEEP_KEYS (5 * NSEC_PER_SEC)
 #define KEEP_EVERY (60 * NSEC_PER_SEC)
 
 enum { LAST_ANSWER_MS = 2000, KEY_TEXT_LEN = 45 };
@@ -127,6 +127,23 @@ static int load_members(struct gw *g)
 	return 0;
 }
 
+/* Who can write there can give this node another key; who can read the file has its key. */
+static void look_at_rights(const struct state *s)
+{
+	struct stat st;
+	char path[300];
+
+	snprintf(path, sizeof(path), "%s/identity", s->dir);
+	if (stat(s->dir, &st) == 0 && st.st_mode & (S_IWGRP | S_IWOTH))
+		log_warn("others can write to the state directory %s (mode %03o): chmod 700 it",
+			 s->dir, (unsigned)st.st_mode & 0777u);
+	if (stat(path, &st) == 0 && st.st_mode & (S_IRWXG | S_IRWXO))
+		log_warn(
+			"others can use %s, which holds this node's key (mode %03o): chmod 600 it, "
+			"and make a new one if somebody may have read it",
+			path, (unsigned)st.st_mode & 0777u);
+}
+
 /*
  * The state as it is now: a gateway that is started again finds what the one before has saved, not
  * what the launcher read at its own start.
@@ -142,9 +159,11 @@ int gw_state_load(struct gw *g)
 	if (err < 0)
 		log_error("cannot read the state in %s: %s", dir, strerror(-err));
 	s->ephemeral = ephemeral;
+	if (err == 0)
+		look_at_rights(s);
 	if (g->cfg->own_key)
 		memcpy(s->private_key, g->cfg->private_key, 32);
-	g->next_keep = g->loop.now + KEEP_FIRST;
+	g->kept_at = g->loop.now;
 	if (err == 0 && g->cfg->joining)
 		err = load_members(g);
 	return err;
@@ -180,14 +199,21 @@ static void wipe_free(uint8_t *bytes, size_t room)
 	free(bytes);
 }
 
+static nsec keep_due(const struct gw *g)
+{
+	if (!g->memory.changed || g->keeping || g->keeper_fd < 0)
+		return NSEC_NEVER;
+	return g->kept_at + (g->memory.keys_changed ? KEEP_KEYS : KEEP_EVERY);
+}
+
 static void keep_members(struct gw *g, nsec now)
 {
 	struct chan_msg m = { .kind = CHAN_KEEP };
 	size_t room, len;
 
-	if (!g->memory.changed || g->keeping || g->keeper_fd < 0 || now < g->next_keep)
+	if (now < keep_due(g))
 		return;
-	g->next_keep = now + KEEP_EVERY;
+	g->kept_at = now;
 	uint8_t *bytes = encode(&g->memory, &room, &len);
 	int fd = len ? memory_file(bytes, len) : -1;
 	wipe_free(bytes, room);
@@ -197,7 +223,7 @@ static void keep_members(struct gw *g, nsec now)
 	}
 	if (chan_send(g->keeper_fd, &m, fd) == 0) {
 		g->keeping = true;
-		g->memory.changed = false;
+		g->memory.changed = g->memory.keys_changed = false;
 	}
 	close(fd);
 }
@@ -208,7 +234,7 @@ void gw_state_kept(struct gw *g, int err)
 
 	if (g->keeping && err < 0) {
 		members_path(g, path);
-		g->memory.changed = true;
+		g->memory.changed = g->memory.keys_changed = true;
 		if (err != -EPIPE) /* the keeper ended: the next one does it */
 			log_warn("cannot write %s: %s", path, strerror(-err));
 	}
@@ -256,7 +282,7 @@ void gw_state_turn(struct gw *g, nsec now)
 
 nsec gw_state_deadline(const struct gw *g)
 {
-	return g->memory.changed && !g->keeping && g->keeper_fd >= 0 ? g->next_keep : NSEC_NEVER;
+	return keep_due(g);
 }
 
 void gw_state_end(struct gw *g)

@@ -57,7 +57,7 @@ static void forget(struct memory *m, size_t i)
 {
 	memmove(&m->v[i], &m->v[i + 1], (m->n - i - 1) * sizeof(*m->v));
 	sodium_memzero(&m->v[--m->n], sizeof(*m->v));
-	m->changed = true;
+	m->changed = m->keys_changed = true;
 }
 
 /* The one that was listed longest ago, and is not now. */
@@ -97,6 +97,7 @@ static struct remembered *insert(struct memory *m, const struct roster_entry *e)
 	memmove(&m->v[i + 1], &m->v[i], (m->n - i) * sizeof(*m->v));
 	memset(&m->v[i], 0, sizeof(*m->v));
 	m->n++;
+	m->keys_changed = true;
 	return &m->v[i];
 }
 
@@ -189,7 +190,7 @@ void memory_lease(struct memory *m, const struct memory_owner *owner, const stru
 		return;
 	m->owner = *owner;
 	m->lease = *l;
-	m->changed = true;
+	m->changed = m->keys_changed = true;
 }
 
 /* --- bytes --- */

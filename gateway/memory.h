@@ -43,7 +43,8 @@ struct memory {
 	uint32_t start;	      /* counts starts */
 	struct remembered *v; /* by number, then by id */
 	size_t n, cap;
-	bool changed; /* what the file should have; the owner takes it back */
+	/* What the file should have, and that a key or the lease is part of it; the owner takes them back. */
+	bool changed, keys_changed;
 };
 
 void memory_free(struct memory *m); /* wipes it */

@@ -32,7 +32,7 @@ enum peer_kind {
 };
 
 enum node_event {
-	NODE_UP,	    /* the lease is granted: node_lease() */
+	NODE_UP, /* the lease is granted: node_lease(); or with `text` it is the remembered one */
 	NODE_LEASE_CHANGED, /* another address than before: the command must not go on with it */
 	NODE_REFUSED,	    /* `text`; `fatal` */
 	NODE_REPLACED,	    /* `text`: another key holds our id */

@@ -53,11 +53,11 @@ static void restore_members(struct node *n, nsec now)
 	}
 }
 
-static void come_up(struct node *n)
+static void come_up(struct node *n, const char *with)
 {
 	n->saved.at = NSEC_NEVER;
 	n->join.lease.up = true;
-	node_tell(n, &(struct node_note){ .event = NODE_UP });
+	node_tell(n, &(struct node_note){ .event = NODE_UP, .text = with });
 }
 
 void saved_tick(struct node *n, nsec now)
@@ -71,7 +71,7 @@ void saved_tick(struct node *n, nsec now)
 		return;
 	}
 	if (n->links) {
-		come_up(n);
+		come_up(n, "nor does any other member");
 		return;
 	}
 	s->at = now + SAVED_ALONE_AFTER - SAVED_AFTER;
@@ -87,5 +87,5 @@ void saved_tick(struct node *n, nsec now)
 void saved_session(struct node *n, const struct peer *p)
 {
 	if (n->saved.at != NSEC_NEVER && n->links && p->kind == PEER_MEMBER && !n->join.lease.up)
-		come_up(n);
+		come_up(n, "but a member does, which knows it");
 }
