@@ -26,6 +26,8 @@ struct app {
 int app_common(struct app *a);
 int app_token(struct app *a);
 int app_worker_id(struct app *a);
+/* Is the token good for this worker id and at this time? After the two, and the state. */
+int app_token_fits(const struct app *a);
 int app_trino(struct app *a);
 /* Where the state is, after the two above. */
 void app_state_dir(const struct app *a, char out[static 256]);

@@ -209,7 +209,7 @@ void check_dir(struct check_report *r, const char *name, const char *dir, bool s
 	}
 }
 
-uint16_t check_identity(struct check_report *r, const char *dir)
+uint16_t check_identity(struct check_report *r, const char *dir, bool *member)
 {
 	struct state s;
 	struct stat st;
@@ -217,6 +217,7 @@ uint16_t check_identity(struct check_report *r, const char *dir)
 	int err = state_read(&s, dir);
 	uint16_t port = err == 0 ? s.port : 0;
 
+	*member = err == 0 && s.has_psk;
 	snprintf(path, sizeof(path), "%s/identity", dir);
 	state_wipe(&s);
 	if (err == -ENOENT || err == -ENOTDIR)

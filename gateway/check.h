@@ -42,7 +42,10 @@ void check_clock(struct check_report *r, int64_t wall, int64_t expires);
 /* A directory that is to hold secrets (`secret`) or not; where it is not there, can it be made? */
 void check_dir(struct check_report *r, const char *name, const char *dir, bool secret,
 	       enum check_result if_not, const char *todo);
-/* The key file in the state directory: not damaged, not open to others. Its UDP port, 0: none. */
-uint16_t check_identity(struct check_report *r, const char *dir);
+/*
+ * The key file in the state directory: not damaged, not open to others. Its UDP port, 0: none. *member: it
+ * has been one, and needs no token that is still good.
+ */
+uint16_t check_identity(struct check_report *r, const char *dir, bool *member);
 
 #endif

@@ -177,7 +177,7 @@ void check_state(struct check *k)
 	check_dir(&k->report, "state", dir, true, CHECK_WARNING,
 		  "this node's key lasts only as long as it runs; give it a directory of its own "
 		  "with --state");
-	k->gw.cfg->state.port = check_identity(&k->report, dir);
+	k->gw.cfg->state.port = check_identity(&k->report, dir, &k->gw.cfg->state.has_psk);
 	check_dir(&k->report, "run-dir", k->app->run_dir, false, CHECK_FAILED,
 		  "lock and status socket have to be somewhere: name another --run-dir");
 }

@@ -257,8 +257,8 @@ static bool knock_at(struct check *k, const struct endpoint *at)
 	return took >= 0;
 }
 
-/* Of a name with several addresses the first that this host has a way to will do. */
-static void check_one(struct check *k, const struct token_rendezvous *z)
+/* Of a name with several addresses the first that answers will do. */
+static bool check_one(struct check *k, const struct token_rendezvous *z)
 {
 	struct endpoint at[RESOLVE_MAX];
 	uint32_t n = resolve(z->host, z->udp_port, at), ways = 0;
@@ -267,20 +267,28 @@ static void check_one(struct check *k, const struct token_rendezvous *z)
 		check_found(&k->report, "rendezvous", CHECK_FAILED, "no address for the name %s",
 			    z->host);
 		check_todo(&k->report, "see to this host's name servers");
-		return;
+		return false;
 	}
 	for (uint32_t i = 0; i < n; i++)
 		if (kernel_way(k->gw.kernel, &at[i].addr, 0).mtu && ++ways && knock_at(k, &at[i]))
-			return;
+			return true;
 	if (ways == 0) {
 		check_found(&k->report, "rendezvous", CHECK_FAILED, "no route to %s", z->host);
 		check_todo(&k->report, "see to this host's network");
 	}
+	return false;
 }
 
 void check_rendezvous(struct check *k)
 {
 	const struct token *t = &k->gw.cfg->token;
+	size_t first = k->report.n;
+	bool any = false;
+
 	for (size_t i = 0; i < t->nrendezvous && k->gw.udp.fd >= 0; i++)
-		check_one(k, &t->rendezvous[i]);
+		any |= check_one(k, &t->rendezvous[i]);
+	/* any one alive is enough */
+	for (size_t i = first; any && i < k->report.n; i++)
+		if (k->report.line[i].result == CHECK_FAILED)
+			k->report.line[i].result = CHECK_WARNING;
 }

@@ -27,9 +27,7 @@ static void check_token(struct check *k)
 	log_capture(k->words, sizeof(k->words));
 	int err = app_token(k->app);
 	log_capture(NULL, 0);
-	/* one that has expired is whole; the clock's line says it */
-	k->gw.cfg->joining = k->gw.cfg->token.nrendezvous > 0;
-	if (err == 0 || k->gw.cfg->joining)
+	if (err == 0)
 		check_found(&k->report, "token", CHECK_OK, "of network %s",
 			    k->gw.cfg->token.network);
 	else
@@ -47,19 +45,32 @@ static void check_worker_id(struct check *k)
 		check_found(&k->report, "worker-id", CHECK_OK, "%s", k->app->id);
 }
 
+/* When it expires is said by the clock's line. */
+static void check_token_fits(struct check *k, bool expired)
+{
+	log_capture(k->words, sizeof(k->words));
+	int err = k->gw.cfg->joining ? app_token_fits(k->app) : 0;
+	log_capture(NULL, 0);
+	if (err < 0 && !expired)
+		check_complaint(&k->report, "token", CHECK_FAILED, k->words);
+}
+
 static void check_all(struct check *k)
 {
+	const struct token *t = &k->gw.cfg->token;
 	int64_t wall = (loop_clock() + loop_wall_offset()) / NSEC_PER_SEC;
 	int err = kernel_routes_new(&k->gw.kernel, 0);
 
 	check_running(k);
 	check_token(k);
 	check_worker_id(k);
-	check_clock(&k->report, wall, k->gw.cfg->token.expires);
+	check_state(k);
+	/* who was a member before needs no token that is still good */
+	check_clock(&k->report, wall, k->gw.cfg->state.has_psk ? 0 : t->expires);
+	check_token_fits(k, t->expires && t->expires <= wall);
 	check_device(k);
 	check_aead(k);
 	check_memory(k);
-	check_state(k);
 	check_socket(k);
 	check_trino(k);
 	if (err < 0) {

@@ -73,20 +73,18 @@ static int set_number(const struct config *c, struct rdvproc_config *rc)
 		  text[0] >= '1' && text[0] <= text[2];
 
 	if (!ok) {
-		fprintf(stderr,
-			"warren: --number %s: it must be K/N, the K-th of N rendezvous, at most "
-			"%d of them\n",
-			text, TOKEN_MAX_RENDEZVOUS);
+		log_usage("--number %s: it must be K/N, the K-th of N rendezvous, at most "
+			  "%d of them",
+			  text, TOKEN_MAX_RENDEZVOUS);
 		return -1;
 	}
 	g->number = (uint32_t)(text[0] - '0');
 	g->of = (uint32_t)(text[2] - '0');
 	if (g->of == 1 || named == g->of)
 		return 0;
-	fprintf(stderr,
-		"warren: --number %s needs --public %u times, once for each rendezvous and in the "
-		"same order for all of them; it is there %zu times\n",
-		text, g->of, named);
+	log_usage("--number %s needs --public %u times, once for each rendezvous and in the "
+		  "same order for all of them; it is there %zu times",
+		  text, g->of, named);
 	return -1;
 }
 

@@ -78,7 +78,7 @@ int app_token(struct app *a)
  * What the rendezvous would say as well. Who was a member before needs no token that is still good, but
  * for its addresses.
  */
-static int check_token(const struct app *a)
+int app_token_fits(const struct app *a)
 {
 	const struct token *t = &a->gw.token;
 	int64_t wall = loop_wall_offset() / NSEC_PER_SEC + loop_clock() / NSEC_PER_SEC;
@@ -338,7 +338,7 @@ static int prepare(struct app *a, const char *file)
 		return -1;
 	if (app_worker_id(a) < 0 || app_trino(a) < 0 || cmd_log(&a->c, "launcher", a->id) < 0)
 		return -1;
-	if (read_state(a) < 0 || (!file && check_token(a) < 0))
+	if (read_state(a) < 0 || (!file && app_token_fits(a) < 0))
 		return -1;
 	if (file) {
 		memcpy(a->gw.private_key, a->conf.private_key, 32);

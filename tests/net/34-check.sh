@@ -138,6 +138,8 @@ says "a low port without its capability" udp-port failed 1 'no right to use UDP 
 says "no token at all" token failed 1 'not usable' '' -- env WARREN_JOIN=nonsense WORKER_ID=a "$WARREN" check --json
 says "an expired token" clock failed 1 'expired on 2023' 'new one' -- \
 	env WARREN_JOIN="$(lib/token_edit.py "$TOKEN" expires 1700000000)" WORKER_ID=a "$WARREN" check --json
+says "a token for another worker id" token failed 1 'token is for worker id z alone' '' -- \
+	env WARREN_JOIN="$(lab_exec rv "${AS_NOBODY[@]}" "$WARREN" token --state "$RV_STATE" --for z 2>/dev/null)" WORKER_ID=a "$WARREN" check --json
 cat >"$LAB_DIR/clock.c" <<-'C'
 	#define _GNU_SOURCE
 	#include <sys/syscall.h>
@@ -180,6 +182,18 @@ lab_in a-nat nft delete table inet cut
 lab_in a ip route del default
 says "no route" rendezvous failed 1 'no route to 203.0.113.10' 'network' -- "${CHECK[@]}"
 lab_in a ip route add default via 192.168.1.1
+
+# --- several rendezvous, of which one is not there
+two() {
+	lab_exec rv "${AS_NOBODY[@]}" "$WARREN" rendezvous --listen 203.0.113.10:7799 --public 203.0.113.10:7799 \
+		--public 203.0.113.10:7798 --network "$NETWORK" --state "$RV_STATE.two"
+}
+install -d -m 700 -o nobody -g nogroup "$RV_STATE.two"
+two >"$LAB_DIR/two.log" 2>&1 &
+LAB_PIDS+=($!)
+lab_wait 10 "[ -s '$RV_STATE.two/token' ]"
+says "one of two rendezvous is not there" rendezvous warning 0 '203.0.113.10:7799 answers.*no answer from 203.0.113.10:7798' 'running there' -- \
+	env WARREN_JOIN="$(cat "$RV_STATE.two/token")" WORKER_ID=a "$WARREN" check --json
 
 # --- beside a gateway that runs
 node_start a TRINO_MODE=true WARREN_PORT=51820

@@ -184,26 +184,32 @@ static void directories(void **state)
 static void key_file(void **state)
 {
 	struct state s;
+	bool member = true;
 	(void)state;
-	assert_int_equal(check_identity(&r, dir), 0);
+	assert_int_equal(check_identity(&r, dir, &member), 0);
 	assert_int_equal(r.n, 0); /* none yet, and none is made */
 	assert_true(nothing_left());
 	assert_int_equal(state_load(&s, dir), 0);
 	s.port = 51820;
 	assert_int_equal(state_save(&s), 0);
-	assert_int_equal(check_identity(&r, dir), 51820);
+	assert_int_equal(check_identity(&r, dir, &member), 51820);
+	assert_false(member);
+	s.has_psk = true;
+	assert_int_equal(state_save(&s), 0);
+	assert_int_equal(check_identity(&r, dir, &member), 51820);
+	assert_true(member);
 	assert_int_equal(last()->result, CHECK_OK);
 	chmod(path, 0640);
-	assert_int_equal(check_identity(&r, dir), 51820);
+	assert_int_equal(check_identity(&r, dir, &member), 51820);
 	assert_int_equal(last()->result, CHECK_WARNING);
 	assert_non_null(strstr(last()->found, "640"));
 	assert_int_equal(truncate(path, 20), 0);
-	assert_int_equal(check_identity(&r, dir), 0);
+	assert_int_equal(check_identity(&r, dir, &member), 0);
 	assert_int_equal(last()->result, CHECK_FAILED);
 	assert_non_null(strstr(last()->found, "damaged"));
 	unlink(path);
 	assert_int_equal(symlink("/etc/passwd", path), 0); /* is not followed */
-	assert_int_equal(check_identity(&r, dir), 0);
+	assert_int_equal(check_identity(&r, dir, &member), 0);
 	assert_int_equal(last()->result, CHECK_FAILED);
 }
 
