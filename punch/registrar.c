@@ -307,7 +307,7 @@ enum drop registrar_input(struct registrar *r, nsec now, const uint8_t key[stati
 		return d;
 	if (m.type >= CTL_GRANT)
 		return DROP_FRAME_UNEXPECTED;
-	if (registrar_removed_input(r, key, &m) || told_former(r, now, key, &m))
+	if (registrar_removed_input(r, now, key, &m) || told_former(r, now, key, &m))
 		return DROP_NONE;
 	struct slot *s = registrar_slot_find_key(r, key);
 	if (s && m.type != CTL_RELEASE) {
@@ -322,7 +322,7 @@ void registrar_alive(struct registrar *r, nsec now, const uint8_t key[static 32]
 	struct slot *s = registrar_slot_find_key(r, key);
 	struct former *f = s ? NULL : registrar_former_find(r, key);
 	if (admission_removed(r->admission, key)) {
-		registrar_tell_removed(r, key);
+		registrar_tell_removed(r, now, key);
 		return;
 	}
 	if (f)

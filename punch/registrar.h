@@ -65,8 +65,8 @@ bool registrar_psk(const struct registrar *r, const uint8_t key[static 32], uint
 member_number registrar_number(const struct registrar *r, const uint8_t key[static 32]);
 
 /*
- * A control payload of `key`, whose session's packet came from `from`. `plain`: each handshake of this
- * key was under the admission secret of tokens without a ticket; it needs to show none.
+ * A control payload of `key`, whose session's packet came from `from`. `plain`: it has shown, by a
+ * session, that it knows the admission secret of tokens without a ticket; it needs to show none.
  */
 enum drop registrar_input(struct registrar *r, nsec now, const uint8_t key[static 32],
 			  const struct endpoint *from, bool plain, const uint8_t *p, size_t len);

@@ -125,12 +125,70 @@ bool registrar_lease_shown(const struct registrar *r, const uint8_t key[static 3
 	return sodium_memcmp(mac, m->lease.mac, 16) == 0;
 }
 
+/* Of two that had a number one after the other, the later one has it. */
+static bool number_given_on(const struct registrar *r, const uint8_t key[static 32],
+			    const struct lease *l)
+{
+	const struct slot *t = registrar_slot_at(r, l->number);
+	return t && t->state != LEASE_FREE && memcmp(t->rec.key, key, 32) != 0 &&
+	       t->rec.granted >= l->granted;
+}
+
+bool registrar_returns(const struct registrar *r, const struct slot *s,
+		       const uint8_t key[static 32], const struct ctl_msg *m)
+{
+	if (!registrar_lease_shown(r, key, m))
+		return false;
+	if (!s)
+		return true;
+	if (number_given_on(r, key, &m->lease))
+		return false;
+	if (s->rec.number == m->lease.number)
+		return true;
+	/* one rendezvous gives an id another number only after the one before was freed */
+	if (r->cfg.of < 2)
+		return s->rec.granted < m->lease.granted;
+	/* two of them may: which one holds, is not for its age to say where a token is asked for */
+	return !admission_reserved(r->admission, m->id);
+}
+
+bool registrar_lost(const struct registrar *r, const struct slot *s, const uint8_t key[static 32],
+		    const struct ctl_msg *m)
+{
+	return s && s->state == LEASE_HELD && memcmp(s->rec.key, key, 32) != 0 &&
+	       s->rec.number == m->lease.number && s->rec.granted >= m->lease.granted &&
+	       registrar_holds(m) && registrar_lease_shown(r, key, m);
+}
+
+enum fault { TICKET_GOOD, TICKET_NOT_OURS, TICKET_REPLACED, TICKET_EXPIRED };
+
+static enum fault ticket_fault(const struct registrar *r, nsec now, const struct ctl_msg *m)
+{
+	int64_t wall = registrar_wall(r, now);
+	if (!admission_ticket_ours(r->cfg.secret, &m->ticket, m->id))
+		return TICKET_NOT_OURS;
+	if (!admission_epoch_good(r->admission, m->ticket.epoch, wall))
+		return TICKET_REPLACED;
+	return m->ticket.expires && m->ticket.expires <= wall ? TICKET_EXPIRED : TICKET_GOOD;
+}
+
+bool registrar_at_once(const struct registrar *r, nsec now, const struct slot *s,
+		       const uint8_t key[static 32], const struct ctl_msg *m)
+{
+	if (!registrar_holds(m) && m->has & CTL_BIT(CTL_TICKET) && m->ticket.only &&
+	    ticket_fault(r, now, m) == TICKET_GOOD)
+		return true;
+	return m->lease.number == s->rec.number && m->lease.granted > s->rec.granted &&
+	       registrar_lease_shown(r, key, m);
+}
+
 bool registrar_admit(struct registrar *r, nsec now, const uint8_t key[static 32],
 		     const struct ctl_msg *m, bool plain)
 {
 	const struct ticket *t = &m->ticket;
 	bool has = m->has & CTL_BIT(CTL_TICKET);
-	if (has && !admission_ticket_ours(r->cfg.secret, t, m->id))
+	enum fault fault = has ? ticket_fault(r, now, m) : TICKET_GOOD;
+	if (fault == TICKET_NOT_OURS)
 		return refuse_token(r, key, m,
 				    t->only ? "the join token is for another worker id alone"
 					    : "this join token is not of this rendezvous");
@@ -138,9 +196,10 @@ bool registrar_admit(struct registrar *r, nsec now, const uint8_t key[static 32]
 		return refuse_reserved(r, key, m);
 	if (!has && !plain)
 		return refuse_token(r, key, m, "this node shows no token that admits it");
-	if (!admission_epoch_good(r->admission, has ? t->epoch : 0, registrar_wall(r, now)))
+	if (fault == TICKET_REPLACED ||
+	    (!has && !admission_epoch_good(r->admission, 0, registrar_wall(r, now))))
 		return refuse_token(r, key, m, "the join token was replaced by a newer one");
-	if (has && t->expires && t->expires <= registrar_wall(r, now))
+	if (fault == TICKET_EXPIRED)
 		return refuse_expired(r, key, m, t->expires);
 	return true;
 }
@@ -151,7 +210,7 @@ static const char removed_text[] =
 	"the operator removed this node's key from the network for good: a new key needs a new "
 	"state directory, and a good token";
 
-bool registrar_removed_input(struct registrar *r, const uint8_t key[static 32],
+bool registrar_removed_input(struct registrar *r, nsec now, const uint8_t key[static 32],
 			     const struct ctl_msg *m)
 {
 	if (!admission_removed(r->admission, key))
@@ -160,13 +219,29 @@ bool registrar_removed_input(struct registrar *r, const uint8_t key[static 32],
 	if (m->type == CTL_REGISTER && !registrar_holds(m))
 		registrar_refuse(r, key, m->request, CTL_REFUSED_REMOVED, "%s", removed_text);
 	else
-		registrar_tell_removed(r, key);
+		registrar_tell_removed(r, now, key);
 	return true;
 }
 
-void registrar_tell_removed(struct registrar *r, const uint8_t key[static 32])
+bool registrar_told(struct registrar *r, nsec now, const uint8_t key[static 32])
 {
-	struct notice *n = registrar_notice(r, key, REGISTRAR_SEND);
+	struct told *t = NULL;
+	for (size_t i = 0; i < MAX_TOLD && !t; i++)
+		if (r->told[i].used && memcmp(r->told[i].key, key, 32) == 0)
+			t = &r->told[i];
+	if (t && now - t->at < TELL_OUT_EVERY)
+		return true;
+	if (!t)
+		t = &r->told[r->next_told++ % MAX_TOLD];
+	*t = (struct told){ .used = true, .at = now };
+	memcpy(t->key, key, 32);
+	return false;
+}
+
+void registrar_tell_removed(struct registrar *r, nsec now, const uint8_t key[static 32])
+{
+	struct notice *n =
+		registrar_told(r, now, key) ? NULL : registrar_notice(r, key, REGISTRAR_SEND);
 	if (!n)
 		return;
 	n->type = CTL_REPLACED;
@@ -175,8 +250,18 @@ void registrar_tell_removed(struct registrar *r, const uint8_t key[static 32])
 	snprintf(n->text, sizeof(n->text), "%s", removed_text);
 }
 
+static void end_claims(struct registrar *r, const uint8_t key[static 32])
+{
+	for (size_t i = 0; i < MAX_CLAIMS; i++) {
+		struct claim *c = &r->claims[i];
+		/* one that is being written ends with it */
+		if (c->slot && c->slot->op != OP_PUT_CLAIM && memcmp(c->key, key, 32) == 0)
+			registrar_claim_end(r, c);
+	}
+}
+
 /* Its number stays nobody's, so that whoever missed the news hears it whenever it asks. */
-static void mark_removed(struct registrar *r, nsec now, struct slot *s)
+void registrar_mark_removed(struct registrar *r, nsec now, struct slot *s)
 {
 	s->removed = true;
 	s->online = s->registered = s->announced = false;
@@ -189,10 +274,11 @@ static void mark_removed(struct registrar *r, nsec now, struct slot *s)
 void registrar_remove(struct registrar *r, nsec now, const uint8_t key[static 32])
 {
 	struct slot *next, *s = registrar_slot_first_of_key(r, key);
-	registrar_tell_removed(r, key);
+	registrar_tell_removed(r, now, key);
+	end_claims(r, key);
 	for (; s; s = next) {
 		next = registrar_slot_next_of_key(s, key);
-		mark_removed(r, now, s);
+		registrar_mark_removed(r, now, s);
 		registrar_lease_free_removed(r, now, s);
 	}
 }

@@ -45,8 +45,7 @@ void registrar_ask_vouched(struct registrar *r, const struct slot *by, member_nu
 	struct claim *c = s && s != by ? s->claim : NULL;
 	char hex[9];
 
-	/* too late once it is being written: the store may have it already */
-	if (!c || s->op == OP_PUT_CLAIM)
+	if (!c || !registrar_claim_open(c))
 		return;
 	sodium_bin2hex(hex, sizeof(hex), s->rec.key, 4);
 	registrar_refuse(r, c->key, c->request, CTL_REFUSED_TAKEN,

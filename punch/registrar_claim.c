@@ -24,7 +24,6 @@ enum { ASK_FIRST = 3, ASK_AGAIN = 6 };
 #define OWNER_FIRST (5 * NSEC_PER_SEC)
 #define ONLY_RECORDED_FOR (30 * NSEC_PER_SEC)
 #define STORE_SLOW (2 * NSEC_PER_SEC)
-#define TELL_FORMER_EVERY NSEC_PER_SEC
 #define ONLINE_FOR (60 * NSEC_PER_SEC)
 
 void registrar_claim_init(struct registrar *r)
@@ -45,7 +44,7 @@ struct former *registrar_former_find(struct registrar *r, const uint8_t key[stat
 
 void registrar_former_tell(struct registrar *r, nsec now, struct former *f)
 {
-	if (f->told && now - f->told < TELL_FORMER_EVERY)
+	if (f->told && now - f->told < TELL_OUT_EVERY)
 		return;
 	f->told = now;
 	struct notice *n = registrar_notice(r, f->key, REGISTRAR_SEND);
@@ -167,6 +166,12 @@ void registrar_claim_timer(struct registrar *r, nsec now, struct claim *c)
 	registrar_timer(r, &c->timer, nsec_min(now + CHALLENGE_EVERY, c->until));
 }
 
+/* Does it matter whether the holder lives? Not once it is written: the store may have it already. */
+bool registrar_claim_open(const struct claim *c)
+{
+	return !c->at_once && c->slot->op != OP_PUT_CLAIM;
+}
+
 void registrar_claim_heard(struct registrar *r, nsec now, struct slot *s)
 {
 	s->heard = now;
@@ -176,8 +181,7 @@ void registrar_claim_heard(struct registrar *r, nsec now, struct slot *s)
 		registrar_timer(r, &s->offline, now + ONLINE_FOR);
 		registrar_roster_changed(r, now, s);
 	}
-	/* too late once it is being written: the store may have it already */
-	if (s->claim && s->op != OP_PUT_CLAIM) {
+	if (s->claim && registrar_claim_open(s->claim)) {
 		refuse_taken(r, s, s->claim);
 		registrar_claim_end(r, s->claim);
 	}
@@ -382,19 +386,6 @@ static struct claim *claim_of(struct registrar *r, struct slot *s, const uint8_t
 	return c;
 }
 
-/*
- * Replaces the holder without a question: a node that starts with a token for this id alone, and one
- * that got this very address after the holder did (which a lost database does not know).
- */
-static bool replaces_at_once(const struct registrar *r, const struct slot *s,
-			     const uint8_t key[static 32], const struct ctl_msg *m)
-{
-	if (!registrar_holds(m) && m->has & CTL_BIT(CTL_TICKET) && m->ticket.only)
-		return true;
-	return m->lease.number == s->rec.number && m->lease.granted > s->rec.granted &&
-	       registrar_lease_shown(r, key, m);
-}
-
 /* How long a new claim waits. The rendezvous whose number it is comes first: it alone can give it on. */
 static nsec claim_wait(const struct registrar *r, const struct slot *s, bool shows, bool at_once)
 {
@@ -406,7 +397,7 @@ static nsec claim_wait(const struct registrar *r, const struct slot *s, bool sho
 static void contend(struct registrar *r, nsec now, struct slot *s, const uint8_t key[static 32],
 		    const struct endpoint *from, const struct ctl_msg *m, bool shows)
 {
-	bool at_once = replaces_at_once(r, s, key, m);
+	bool at_once = registrar_at_once(r, now, s, key, m);
 	if (s->state != LEASE_HELD) {
 		refuse_wait(r, key, m, "its lease is being written");
 		return;
@@ -426,7 +417,8 @@ static void contend(struct registrar *r, nsec now, struct slot *s, const uint8_t
 	c->granted = shows ? m->lease.granted : 0;
 	facts_take(r, &c->facts, from, m);
 	nsec wait = claim_wait(r, s, shows, at_once);
-	if (fresh) {
+	c->at_once |= at_once;
+	if (fresh || now + wait < c->until) { /* sooner: it shows a ticket by now */
 		c->until = now + wait;
 		registrar_claim_timer(r, now, c);
 	}
@@ -437,16 +429,6 @@ static void contend(struct registrar *r, nsec now, struct slot *s, const uint8_t
 		refuse_wait(r, key, m, "another node holds it and is being asked whether it lives");
 }
 
-/* It was a member, and asks for what it had: no token is needed for that. */
-static bool member_before(const struct registrar *r, const struct slot *s,
-			  const uint8_t key[static 32], const struct ctl_msg *m)
-{
-	if (!registrar_lease_shown(r, key, m))
-		return false;
-	/* from whom holds a reserved id only a token for it takes that away */
-	return !s || !admission_reserved(r->admission, m->id) || replaces_at_once(r, s, key, m);
-}
-
 /* Its number went to the present holder. */
 static void tell_lost(struct registrar *r, nsec now, const uint8_t key[static 32],
 		      const struct ctl_msg *m)
@@ -454,7 +436,8 @@ static void tell_lost(struct registrar *r, nsec now, const uint8_t key[static 32
 	struct former f = { .used = true };
 	memcpy(f.key, key, 32);
 	memcpy(f.id, m->id, sizeof(f.id));
-	registrar_former_tell(r, now, &f);
+	if (!registrar_told(r, now, key))
+		registrar_former_tell(r, now, &f);
 }
 
 void registrar_claim_register(struct registrar *r, nsec now, const uint8_t key[static 32],
@@ -465,14 +448,16 @@ void registrar_claim_register(struct registrar *r, nsec now, const uint8_t key[s
 	bool own = s && memcmp(s->rec.key, key, 32) == 0;
 	if (f)
 		f->used = false; /* a new process, which makes a new claim */
-	if (!own && !member_before(r, s, key, m) && !registrar_admit(r, now, key, m, plain))
+	if (registrar_lost(r, s, key, m)) {
+		tell_lost(r, now, key, m);
+		return;
+	}
+	if (!own && !registrar_returns(r, s, key, m) && !registrar_admit(r, now, key, m, plain))
 		return;
 	enum shown shown = registrar_shown(r, now, key, m);
 	if (shown == SHOWN_HOLDS)
 		s = NULL;
-	if (shown == SHOWN_LOST)
-		tell_lost(r, now, key, m);
-	else if (shown == SHOWN_WAIT)
+	if (shown == SHOWN_WAIT)
 		refuse_wait(r, key, m, "its lease is being written");
 	else if (!s)
 		new_lease(r, now, key, from, m);

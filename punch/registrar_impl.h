@@ -27,10 +27,14 @@ enum {
 	MAX_INTROS = 4096, /* pairs being introduced */
 	INTRO_BUCKETS = 1024,
 	MAX_NOTICES = 128,
+	MAX_TOLD = 64,	      /* keys that are out, and were told so last */
 	MAX_FORMER = 256,     /* replaced keys that are remembered, to be told */
 	PAGES_A_REQUEST = 24, /* a burst of 14 KB; a thousand members in 14 of them */
 	SEEN_EVERY = 3600,    /* seconds: `seen` is written no more often */
 };
+
+/* How often a key that is out hears why. */
+#define TELL_OUT_EVERY NSEC_PER_SEC
 
 /* A doubly linked ring; a node that points at itself is in no list. */
 struct node {
@@ -109,6 +113,7 @@ struct claim {
 	uint32_t request;
 	struct facts facts;
 	nsec until;
+	bool at_once;		    /* whether the holder lives or not */
 	member_number shown;	    /* number of the lease that it shows; 0: it has none */
 	int64_t granted;	    /* and since when */
 	struct lease_record record; /* as it will be */
@@ -182,6 +187,12 @@ struct former {
 	bool used;
 };
 
+struct told {
+	uint8_t key[32];
+	nsec at;
+	bool used;
+};
+
 struct registrar {
 	struct registrar_config cfg;
 	const struct admission *admission;
@@ -210,6 +221,8 @@ struct registrar {
 	struct claim claims[MAX_CLAIMS];
 	struct former former[MAX_FORMER];
 	size_t next_former;
+	struct told told[MAX_TOLD];
+	size_t next_told;
 	struct notice notices[MAX_NOTICES];
 	size_t first_notice, nnotices;
 	struct intro *intros, *free_intros;
@@ -246,6 +259,8 @@ void registrar_claim_release(struct registrar *r, nsec now, struct slot *s, uint
 /* A sign of life of the slot's key. */
 void registrar_claim_heard(struct registrar *r, nsec now, struct slot *s);
 void registrar_claim_timer(struct registrar *r, nsec now, struct claim *c);
+/* A sign of life of the holder ends it. */
+bool registrar_claim_open(const struct claim *c);
 void registrar_claim_end(struct registrar *r, struct claim *c);
 /* The slot's key holds the lease and is here: show it to the others, answer. */
 void registrar_claim_activate(struct registrar *r, nsec now, struct slot *s, bool changed);
@@ -257,13 +272,33 @@ void registrar_former_add(struct registrar *r, nsec now, const struct slot *s);
 /* Does it show our MAC over a lease of its own? */
 bool registrar_lease_shown(const struct registrar *r, const uint8_t key[static 32],
 			   const struct ctl_msg *m);
+/*
+ * `s`, here and below: who has the id that it asks for, or NULL. Does it show a lease for which no token
+ * is needed? It was a member, and nobody got what it had later: so a lost database locks nobody out, and
+ * who was replaced needs a token as anybody.
+ */
+bool registrar_returns(const struct registrar *r, const struct slot *s,
+		       const uint8_t key[static 32], const struct ctl_msg *m);
+/* A process runs with a lease whose number went to the present holder. */
+bool registrar_lost(const struct registrar *r, const struct slot *s, const uint8_t key[static 32],
+		    const struct ctl_msg *m);
+/*
+ * Replaces the holder without a question: a node that starts with a good token for this id alone, and
+ * one that got this very address after the holder did (which a lost database does not know).
+ */
+bool registrar_at_once(const struct registrar *r, nsec now, const struct slot *s,
+		       const uint8_t key[static 32], const struct ctl_msg *m);
 /* May it ask for this id? Else it was refused in words. */
 bool registrar_admit(struct registrar *r, nsec now, const uint8_t key[static 32],
 		     const struct ctl_msg *m, bool plain);
 /* True where the key was removed: it is told so. */
-bool registrar_removed_input(struct registrar *r, const uint8_t key[static 32],
+bool registrar_removed_input(struct registrar *r, nsec now, const uint8_t key[static 32],
 			     const struct ctl_msg *m);
-void registrar_tell_removed(struct registrar *r, const uint8_t key[static 32]);
+void registrar_tell_removed(struct registrar *r, nsec now, const uint8_t key[static 32]);
+/* Who is out and talks on is told so once a second: was it told of late? Else it is told now. */
+bool registrar_told(struct registrar *r, nsec now, const uint8_t key[static 32]);
+/* Of a slot whose key was: the number is nobody's, and the others hear it. */
+void registrar_mark_removed(struct registrar *r, nsec now, struct slot *s);
 /* Before leases are loaded: the numbers that were those of removed keys. */
 void registrar_load_removed(struct registrar *r);
 
@@ -278,7 +313,6 @@ enum shown {
 	SHOWN_WAIT,    /* something of it is being written */
 	SHOWN_HOLDS,   /* it holds: whoever was in its way is out, and it can be written */
 	SHOWN_YOUNGER, /* it holds if the present holder of the id is silent */
-	SHOWN_LOST,    /* its number was given to the present holder since */
 };
 enum shown registrar_shown(struct registrar *r, nsec now, const uint8_t key[static 32],
 			   const struct ctl_msg *m);

@@ -22,7 +22,12 @@ static void commit_claim(struct registrar *r, nsec now, struct slot *s)
 	s->todo &=
 		~(unsigned)(TODO_GRANT | TODO_CHANGED | TODO_PAGE | TODO_CHALLENGE | TODO_RELEASED);
 	registrar_claim_end(r, c);
-	registrar_claim_activate(r, now, s, true);
+	/* either key may have been removed meanwhile */
+	s->removed = admission_removed(r->admission, s->rec.key);
+	if (s->removed)
+		registrar_mark_removed(r, now, s);
+	else
+		registrar_claim_activate(r, now, s, true);
 }
 
 void registrar_slot_free(struct registrar *r, struct slot *s)

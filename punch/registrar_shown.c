@@ -80,8 +80,6 @@ enum shown registrar_shown(struct registrar *r, nsec now, const uint8_t key[stat
 		return SHOWN_WAIT;
 	if (t && t->rec.granted >= shown->granted)
 		return SHOWN_NOTHING; /* somebody new, who gets another number */
-	if (s && !own && same && s->rec.granted >= shown->granted)
-		return SHOWN_LOST;
 	if (s && !own && !same && !is_older(shown, &s->rec))
 		return SHOWN_YOUNGER;
 	if (s)

@@ -219,7 +219,16 @@ static void test_a_former_holder_waits(void **state)
 	next_reg.lease = had;
 	next_reg.has = CTL_BIT(CTL_LEASE);
 	reg(1, "c1", 2);
-	assert_refused(1, CTL_REFUSED_TOKEN, true, "c1");
+	assert_string_equal(
+		told(1, CTL_REPLACED)->text,
+		"worker id c1 is held by another node now, which took it over: give one "
+		"of the two another WORKER_ID");
+	assert_int_equal(granted(1), 0);
+	next_reg.lease = had;
+	next_reg.has = CTL_BIT(CTL_LEASE);
+	next_reg.flags = CTL_REGISTER_SAVED;
+	reg(1, "c1", 3);
+	assert_refused(1, CTL_REFUSED_TOKEN, true, "warren token --for c1");
 	assert_int_equal(granted(1), 0);
 }
 
