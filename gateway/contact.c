@@ -41,7 +41,9 @@ void contact_choose_psk(struct contact *c)
 
 void contact_init(struct contact *c, nsec now)
 {
-	c->own_first = c->peer->node->join.own_psk;
+	const struct join *j = &c->peer->node->join;
+	/* a token without a ticket is shown by its secret alone, should the rendezvous ask for one */
+	c->own_first = j->own_psk && ticket_present(&j->token.ticket);
 	c->next_try = now;
 	c->retry_at = c->back_at = c->held_at = NSEC_NEVER;
 	c->back_wait = BACK_FIRST;

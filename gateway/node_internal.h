@@ -111,7 +111,7 @@ struct arrival {
 struct contact {
 	struct peer *peer;
 	struct enrol *enrol;
-	bool own_first; /* it probably knows us: our own PSK is tried before the admission secret */
+	bool own_first; /* our own PSK is tried before the admission secret */
 	bool session;	/* there was one */
 	bool claiming;	/* was asked for a lease */
 	bool granted;	/* has granted ours, so that it relays for us */

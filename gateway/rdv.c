@@ -21,7 +21,8 @@ struct client {
 	struct wg_peer *wg;
 	struct path at; /* where its last authenticated packet came from */
 	bool member;
-	bool plain; /* each handshake was under the secret of tokens without a ticket */
+	bool plain; /* it knows the secret of tokens without a ticket: a session under it was confirmed */
+	bool offered_plain, next_plain; /* message 2 of this call is under it; the last one was */
 	unsigned turn;
 	nsec expires;
 };
@@ -76,7 +77,6 @@ static struct wg_peer *adopt(void *user, const uint8_t pub[static WG_KEY_LEN])
 		free(c);
 		return NULL;
 	}
-	c->plain = true; /* until before_response() says other */
 	c->expires = r->now + UNPROVEN_TIME;
 	c->next = r->clients;
 	if (c->next)
@@ -101,7 +101,7 @@ static void before_response(void *user, struct wg_peer *peer, uint16_t hint)
 	registrar_psks(r->registrar, r->now, wg_peer_public(peer), hint, &psk);
 	unsigned i = c->turn++ % psk.n;
 	wg_peer_set_psk(peer, psk.psk[i]);
-	c->plain = c->plain && psk.plain[i];
+	c->offered_plain = psk.plain[i];
 	sodium_memzero(&psk, sizeof(psk));
 }
 
@@ -306,6 +306,7 @@ static void opened(struct rdv *r, const struct wg_packet *pkt, const struct path
 		member_number number = registrar_number(r->registrar, key);
 		c->at = *from;
 		c->turn = 0;
+		c->plain |= pkt->confirmed && c->next_plain;
 		c->expires = r->now + (c->member ? MEMBER_SILENCE : STRANGER_TIME);
 		/* there was no memory for it when it was granted */
 		if (number && !relay_server_address(r->relay, number, &from->remote))
@@ -341,9 +342,9 @@ static void handshake(struct rdv *r, const struct path *from, const uint8_t *msg
 
 	wr_endpoint(&w, &from->remote);
 	enum drop why = wg_handshake_input(r->wg, r->now, msg, len, src, w.len, &reply);
-	if (why != DROP_NONE)
+	if (why != DROP_NONE) {
 		drop_count(&r->drops, why);
-	else if (reply.session_up) {
+	} else if (reply.session_up) {
 		/*
 		 * Message 2 answers one of ours, so it is new. Message 1 may be a recorded one, which
 		 * passes once after our restart: it says neither that its sender lives nor where.
@@ -351,6 +352,10 @@ static void handshake(struct rdv *r, const struct path *from, const uint8_t *msg
 		struct client *c = wg_peer_user(reply.peer);
 		c->at = *from;
 		registrar_alive(r->registrar, r->now, wg_peer_public(reply.peer));
+	} else if (reply.len) {
+		/* there is one session that waits for its first packet: that of the last message 1 */
+		struct client *c = wg_peer_user(reply.peer);
+		c->next_plain = c->offered_plain;
 	}
 	if (reply.len)
 		send_to(r, from, reply.bytes, reply.len, WG_HANDSHAKE_TOS);

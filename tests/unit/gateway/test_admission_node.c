@@ -55,6 +55,40 @@ static void test_plain_token(void **state)
 	world_free(w);
 }
 
+/* Its PSK is worth nothing where it asks for another id, or after its lease was freed: the token still is. */
+static void test_plain_token_and_a_psk(void **state)
+{
+	struct world *w = world_new();
+	uint8_t psk[32];
+	(void)state;
+	plain_token(w);
+	struct host *a = world_node(w, 0, "a", 1, NULL);
+	world_run(w, 3 * SEC);
+	assert_true(a->up);
+	memcpy(psk, node_lease(a->node)->psk, 32);
+	for (int restarts = 0; restarts < 2; restarts++) {
+		a = world_node(w, 0, restarts ? "c" : "b", 1, psk);
+		world_run(w, SEC);
+		assert_true(a->up && !a->refused);
+		assert_int_equal(a->to_rendezvous, 1);
+		world_rendezvous(w);
+	}
+	memset(w->rows, 0, sizeof(w->rows));
+	world_rendezvous(w);
+	a = world_node(w, 0, "a", 1, psk);
+	world_run(w, SEC);
+	assert_true(a->up && !a->refused);
+	/* after a rotation its lease is what it has */
+	admission_rotate(&w->admission, (WORLD_WALL + w->now) / SEC, 0);
+	a = world_node(w, 0, "a", 1, psk);
+	world_run(w, 3 * SEC);
+	assert_true(a->up && !a->refused);
+	a = world_node(w, 0, "d", 1, psk);
+	world_run(w, 3 * SEC);
+	assert_true(!a->up && a->fatal);
+	world_free(w);
+}
+
 /*
  * Who knows the admission secret of a token for one id, and not that of plain tokens, is not taken for
  * one of those: neither by a handshake that it cannot finish, nor by leaving its ticket out.
@@ -241,6 +275,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_one_handshake),
 		cmocka_unit_test(test_plain_token),
+		cmocka_unit_test(test_plain_token_and_a_psk),
 		cmocka_unit_test(test_a_ticket_cannot_be_left_out),
 		cmocka_unit_test(test_rotated),
 		cmocka_unit_test(test_expired),

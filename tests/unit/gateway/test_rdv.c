@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "gateway/node_internal.h"
+#include "punch/control.h"
 #include "punch/outer.h"
 #include "sim.h"
 
@@ -263,6 +264,37 @@ static void test_members_hear_of_a_start(void **state)
 	assert_int_equal(online, NODES);
 }
 
+static void say_register(struct sim_host *h, const char *id)
+{
+	static uint8_t datagram[2000];
+	uint8_t *text = datagram + WG_DATA_HEADER_LEN;
+	struct ctl_msg m = { .type = CTL_REGISTER, .request = 77, .has = CTL_BIT(CTL_WORKER_ID) };
+	struct wg_packet k = { .data = datagram };
+	snprintf(m.id, sizeof(m.id), "%s", id);
+	k.len = k.padded = (uint32_t)ctl_pad(text, ctl_write(&m, text, 1000), 1000);
+	assert_int_equal(wg_seal(h->node->wg, h->node->join.c[0].peer->wg, s.now, &k, 1),
+			 DROP_NONE);
+	struct udp_rx rx = { .buf = datagram, .len = k.len, .seg = k.len, .from = seen(0) };
+	rdv_udp(s.rdv, s.now, &rx, 1);
+	rdv_tick(s.rdv, s.now);
+}
+
+/* A session that the rendezvous began, under the member's own PSK, says nothing of a token. */
+static void test_a_start_admits_nobody(void **state)
+{
+	struct registrar_member_info m[NODES + 1];
+	(void)state;
+	s.rdv_tap = NULL;
+	sim_run(&s, 5 * SEC);
+	sim_rdv_start(&s);
+	assert_true(traffic_udp(&s.hosts[0], &s.hosts[1]));
+	sim_run(&s, SEC);
+	say_register(&s.hosts[0], "another");
+	sim_run(&s, SEC);
+	size_t n = registrar_members(rdv_registrar(s.rdv), s.now, 0, m, ARRAY_SIZE(m));
+	assert_int_equal(n, NODES);
+}
+
 /* A packet that found no path waits for one, though there is a session. */
 static void test_path_comes_back(void **state)
 {
@@ -314,6 +346,7 @@ int main(void)
 		T(test_relays_at_once_after_a_restart),
 		T(test_members_come_back),
 		T(test_members_hear_of_a_start),
+		T(test_a_start_admits_nobody),
 		T(test_path_comes_back),
 		T(test_load),
 	};
