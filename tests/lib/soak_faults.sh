@@ -58,8 +58,8 @@ soak_all_alive() {
 
 # --- the faults: NODE SECONDS [NUMBER]
 
-# relay_refused: it does not know the relay yet
-FAULT_DROPS[gateway]="relay_refused wg_unknown_index outer_replay relay_replay"
+# relay_refused: it does not know the relay yet; outer_unexpected: an answer to the process before
+FAULT_DROPS[gateway]="outer_unexpected relay_refused wg_unknown_index outer_replay relay_replay"
 fault_gateway() {
 	local i
 	for ((i = 0; i < 1 + $3 % 3; i++)); do
@@ -83,7 +83,8 @@ fault_shim() {
 	kill -KILL "$(soak_part "n$((4 + ${1#n} % (SOAK_NODES / 4) * 4))" shim)" 2>/dev/null
 }
 
-FAULT_DROPS[frozen]="wg_unknown_index"
+# what has waited comes late, and at once
+FAULT_DROPS[frozen]="wg_unknown_index wg_handshake_rate outer_unexpected"
 fault_frozen() {
 	local pid
 	pid=$(soak_part "$1" gateway)
@@ -92,7 +93,7 @@ fault_frozen() {
 	kill -CONT "$pid"
 }
 
-FAULT_DROPS[node]="relay_refused wg_unknown_index outer_replay relay_replay"
+FAULT_DROPS[node]="outer_unexpected relay_refused wg_unknown_index outer_replay relay_replay"
 fault_node() {
 	soak_kill_node "$1"
 	sleep $(($2 / 2))
@@ -100,7 +101,7 @@ fault_node() {
 }
 
 # A clean end opens the range again, when the command has ended. The mesh goes on, so it is stopped meanwhile.
-FAULT_DROPS[leaves]="relay_refused wg_unknown_index outer_unknown_member relay_unknown_member"
+FAULT_DROPS[leaves]="outer_unexpected relay_refused wg_unknown_index outer_unknown_member relay_unknown_member"
 fault_leaves() {
 	local pid
 	pid=$(soak_pid "$1")
@@ -128,7 +129,7 @@ fault_rv() {
 	soak_rv_start
 }
 
-FAULT_DROPS[rv_frozen]="wg_bad_handshake wg_unknown_index wg_handshake_rate"
+FAULT_DROPS[rv_frozen]="outer_unexpected wg_bad_handshake wg_unknown_index wg_handshake_rate"
 fault_rv_frozen() {
 	kill -STOP "$(soak_pid rv)"
 	sleep "$2"
@@ -158,7 +159,7 @@ fault_disk() {
 	lab_wait 10 "! kill -0 $guest" || echo "guest$3 did not end" >>"$LAB_DIR/findings"
 }
 
-FAULT_DROPS[tun]="relay_refused wg_unknown_index tun_write_failed outer_replay relay_replay"
+FAULT_DROPS[tun]="outer_unexpected relay_refused wg_unknown_index tun_write_failed outer_replay relay_replay"
 fault_tun() {
 	lab_in "$1" ip link del warren0 2>/dev/null
 }
