@@ -231,6 +231,7 @@ bool linger_step(struct conn *c)
 {
 	c->lingered += c->in.len;
 	buf_consume(&c->in, c->in.len);
+	c->ok = 0; /* also what of its body had not left */
 	if (c->eof || c->broken || c->lingered > LINGER_BYTES)
 		conn_kill(c);
 	return false;
