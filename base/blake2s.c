@@ -27,7 +27,8 @@ static bool lent[SPARES];
 
 static bool is_spare(const void *p)
 {
-	return (const uint8_t *)p >= spare[0] && (const uint8_t *)p < spare[0] + sizeof(spare);
+	const uint8_t *at = p, *first = (const uint8_t *)spare;
+	return at >= first && at < first + sizeof(spare);
 }
 
 static void *take(size_t n, const char *file, int line)
