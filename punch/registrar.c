@@ -275,21 +275,16 @@ static enum drop dispatch(struct registrar *r, nsec now, const uint8_t key[stati
 	}
 }
 
-/* It shows what it got since, from another rendezvous. */
-static bool another_lease(const struct registrar *r, const struct former *f,
-			  const struct ctl_msg *m)
-{
-	return m->type == CTL_REGISTER && registrar_lease_shown(r, f->key, m) &&
-	       (m->lease.number != f->number || m->lease.granted > f->granted);
-}
-
-/* A replaced key that does not know it yet; one that starts anew is no member yet. */
+/*
+ * A replaced key that does not know it yet. One that starts anew is no member yet; what becomes of a lease
+ * that is shown is decided like everywhere (registrar_shown.c).
+ */
 static bool told_former(struct registrar *r, nsec now, const uint8_t key[static 32],
 			const struct ctl_msg *m)
 {
 	struct former *f = registrar_former_find(r, key);
-	bool fresh = m->type == CTL_REGISTER && !registrar_holds(m);
-	if (!f || fresh || another_lease(r, f, m))
+	if (!f ||
+	    (m->type == CTL_REGISTER && (!registrar_holds(m) || registrar_lease_shown(r, key, m))))
 		return false;
 	registrar_former_tell(r, now, f);
 	return true;
@@ -325,7 +320,8 @@ void registrar_alive(struct registrar *r, nsec now, const uint8_t key[static 32]
 		registrar_tell_removed(r, now, key);
 		return;
 	}
-	if (f)
+	/* of several: by now it may hold a lease that another one gave, and is about to show it */
+	if (f && r->cfg.of < 2)
 		registrar_former_tell(r, now, f);
 	if (s && (s->claim || !s->online || now - s->heard >= ALIVE_EVERY))
 		registrar_claim_heard(r, now, s);

@@ -69,8 +69,6 @@ void registrar_former_add(struct registrar *r, nsec now, const struct slot *s)
 	*f = (struct former){ .used = true };
 	memcpy(f->key, s->rec.key, 32);
 	memcpy(f->id, s->rec.id, sizeof(f->id));
-	f->number = s->rec.number;
-	f->granted = s->rec.granted;
 	registrar_former_tell(r, now, f);
 }
 
@@ -127,7 +125,7 @@ static void claim_move(struct registrar *r, nsec now, const struct claim *c)
 	registrar_claim_end(r, s->claim);
 	if (!n || (other && other->state != LEASE_FREE))
 		return; /* full, or taken meanwhile: it asks again, and is told */
-	registrar_evict(r, now, s, true);
+	registrar_evict(r, now, s, false); /* should it live after all, it is the older one */
 	put_new(r, now, &rec, it.request, &it.facts);
 }
 
@@ -429,13 +427,12 @@ static void contend(struct registrar *r, nsec now, struct slot *s, const uint8_t
 		refuse_wait(r, key, m, "another node holds it and is being asked whether it lives");
 }
 
-/* Its number went to the present holder. */
-static void tell_lost(struct registrar *r, nsec now, const uint8_t key[static 32],
-		      const struct ctl_msg *m)
+void registrar_tell_lost(struct registrar *r, nsec now, const uint8_t key[static 32],
+			 const char *id)
 {
 	struct former f = { .used = true };
 	memcpy(f.key, key, 32);
-	memcpy(f.id, m->id, sizeof(f.id));
+	snprintf(f.id, sizeof(f.id), "%s", id);
 	if (!registrar_told(r, now, key))
 		registrar_former_tell(r, now, &f);
 }
@@ -446,10 +443,10 @@ void registrar_claim_register(struct registrar *r, nsec now, const uint8_t key[s
 	struct former *f = registrar_former_find(r, key);
 	struct slot *s = registrar_slot_find_id(r, m->id);
 	bool own = s && memcmp(s->rec.key, key, 32) == 0;
-	if (f)
+	if (f && !registrar_holds(m))
 		f->used = false; /* a new process, which makes a new claim */
 	if (registrar_lost(r, s, key, m)) {
-		tell_lost(r, now, key, m);
+		registrar_tell_lost(r, now, key, m->id);
 		return;
 	}
 	if (!own && !registrar_returns(r, s, key, m) && !registrar_admit(r, now, key, m, plain))

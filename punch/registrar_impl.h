@@ -181,8 +181,6 @@ struct notice {
 struct former {
 	uint8_t key[32];
 	char id[WORKER_ID_LEN];
-	member_number number; /* what it lost */
-	int64_t granted;
 	nsec told;
 	bool used;
 };
@@ -316,6 +314,9 @@ enum shown {
 };
 enum shown registrar_shown(struct registrar *r, nsec now, const uint8_t key[static 32],
 			   const struct ctl_msg *m);
+/* Once; where it is lost, the key's next REGISTER is answered by the same rules. */
+void registrar_tell_lost(struct registrar *r, nsec now, const uint8_t key[static 32],
+			 const char *id);
 /* Is this number ours to give? */
 bool registrar_owns(const struct registrar *r, member_number n);
 /* Ends a lease whose row the next one to be written takes the place of. `tell`: its key is told. */

@@ -36,7 +36,7 @@ void registrar_evict(struct registrar *r, nsec now, struct slot *s, bool tell)
 	if (s->claim) /* it asks again */
 		registrar_claim_end(r, s->claim);
 	if (tell)
-		registrar_former_add(r, now, s);
+		registrar_tell_lost(r, now, s->rec.key, s->rec.id);
 	if (s->online) {
 		s->online = false;
 		registrar_roster_changed(r, now, s);
