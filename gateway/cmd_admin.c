@@ -9,6 +9,7 @@
 #include "gateway/proc.h"
 #include "gateway/rdv_admin.h"
 #include "gateway/state.h"
+#include "gateway/wgconf.h"
 #include "base/log.h"
 #include "punch/lease_store.h"
 
@@ -41,8 +42,9 @@ static const char rotate_usage[] =
 	"for DURATION yet. Members stay; who restarts without its state needs the new one.\n";
 
 static const char remove_usage[] =
-	"usage: warren rendezvous remove ID [--state DIR]\n\n"
-	"Takes a member out for good: its key is refused with any token, and the others drop it "
+	"usage: warren rendezvous remove ID|KEY [--state DIR]\n\n"
+	"Takes a member out for good, or whoever has KEY: its key is refused with any token, and "
+	"the others drop it "
 	"when they\n"
 	"hear the rendezvous. Its owner may still have the join token: rotate as well.\n";
 
@@ -61,47 +63,50 @@ struct offline {
 	uint8_t secret[32], plain[32];
 	struct lease_store *store;
 	struct lease_record found;
-	const char *wanted;
+	const char *wanted; /* NULL: the key */
+	const uint8_t *wanted_key;
 	int lock_fd;
 };
 
 static int match(void *ctx, const struct lease_record *rec)
 {
 	struct offline *o = ctx;
-	if (strcmp(rec->id, o->wanted) != 0)
+	if (o->wanted ? strcmp(rec->id, o->wanted) : memcmp(rec->key, o->wanted_key, 32))
 		return 0;
 	o->found = *rec;
 	return 1;
 }
 
-static bool offline_find(void *ctx, const char *id, struct lease_record *out)
+static int offline_find(void *ctx, const char *id, const uint8_t *key, struct lease_record *out)
 {
 	struct offline *o = ctx;
 	char path[300], err[400];
 	o->wanted = id;
+	o->wanted_key = key;
 	o->found.number = 0;
 	snprintf(path, sizeof(path), "%s/leases.db", o->state.dir);
 	if (!o->store && !(o->store = lease_store_open(path, err, sizeof(err)))) {
 		log_usage("the leases: %s", err);
-		return false;
+		return -EIO;
 	}
-	if (lease_store_each(o->store, match, o) < 0 || !o->found.number)
-		return false;
+	if (lease_store_each(o->store, match, o) < 0)
+		return -EIO;
 	*out = o->found;
-	return true;
+	return o->found.number ? 0 : -ENOENT;
 }
 
 static int offline_remove(void *ctx, const struct lease_record *rec)
 {
 	struct offline *o = ctx;
-	int err = lease_store_delete(o->store, rec->number);
+	int err = rec->number ? lease_store_delete(o->store, rec->number) : 0;
 	return err ? err : lease_store_commit(o->store);
 }
 
 static int offline_forget(void *ctx, const char *id)
 {
 	struct lease_record rec;
-	return offline_find(ctx, id, &rec) ? offline_remove(ctx, &rec) : -ENOENT;
+	int err = offline_find(ctx, id, NULL, &rec);
+	return err ? err : offline_remove(ctx, &rec);
 }
 
 static int take_lock(struct offline *o)
@@ -195,19 +200,32 @@ static char *ask(const char *dir, const char *line)
 	return text ? text : ask_offline(dir, line);
 }
 
-/* Its deletion is being written: asked again until there is no lease. */
+static void forget_text(char *text)
+{
+	if (text)
+		sodium_memzero(text, strlen(text));
+	free(text);
+}
+
+/* Its deletion is being written: asked again until there is no lease. Then what it said first is true. */
 static char *ask_until_gone(const char *dir, const char *line)
 {
 	const struct timespec pause = { .tv_nsec = PENDING_EVERY };
-	char *text = ask(dir, line);
-	for (int i = 0; text && text[0] == ADMIN_PENDING && i < PENDING_TRIES; i++) {
-		free(text);
+	char *first = ask(dir, line);
+	for (int i = 0; first && first[0] == ADMIN_PENDING && i < PENDING_TRIES; i++) {
 		nanosleep(&pause, NULL);
-		text = ask(dir, line);
-		if (text && text[0] == ADMIN_REFUSED)
-			text[0] = ADMIN_DONE;
+		char *text = ask(dir, line);
+		char kind = text ? text[0] : ADMIN_REFUSED;
+		if (kind == ADMIN_NONE)
+			first[0] = ADMIN_DONE;
+		if (kind == ADMIN_NONE || kind == ADMIN_PENDING) {
+			forget_text(text);
+			continue;
+		}
+		forget_text(first);
+		first = text;
 	}
-	return text;
+	return first;
 }
 
 static int print(char *text)
@@ -222,6 +240,7 @@ static int print(char *text)
 		log_usage("the rendezvous cannot write its database: its log says "
 			  "why");
 		break;
+	case ADMIN_NONE:
 	case ADMIN_REFUSED:
 		if (text)
 			log_usage("%s", text + 1);
@@ -230,9 +249,7 @@ static int print(char *text)
 		log_usage("the rendezvous that runs is of another release: restart "
 			  "it");
 	}
-	if (text)
-		sodium_memzero(text, strlen(text));
-	free(text);
+	forget_text(text);
 	return status;
 }
 
@@ -269,6 +286,7 @@ static const char *state_dir(const struct config *c)
 static int run_verb(const struct admin_verb *v, const struct config *c, const char *id)
 {
 	char line[CTL_LINE_MAX];
+	uint8_t key[32];
 	int64_t overlap;
 
 	if (!v->takes_id) {
@@ -277,20 +295,13 @@ static int run_verb(const struct admin_verb *v, const struct config *c, const ch
 		snprintf(line, sizeof(line), "rotate %lld", (long long)overlap);
 		return print(ask(state_dir(c), line));
 	}
-	if (!worker_id_valid(id)) {
-		log_usage("\"%s\" is no worker id", id);
+	bool removes = strcmp(v->name, "remove") == 0;
+	if (!worker_id_valid(id) && !(removes && key_parse(id, key))) {
+		log_usage("\"%s\" is no worker id%s", id, removes ? " and no key" : "");
 		return EXIT_USAGE;
 	}
 	snprintf(line, sizeof(line), "%s %s", v->name, id);
-	if (strcmp(v->name, "remove") == 0)
-		return print(ask(state_dir(c), line));
-	char *text = ask_until_gone(state_dir(c), line);
-	if (text && text[0] == ADMIN_DONE) {
-		free(text);
-		printf("%s is free: any good token may claim it\n", id);
-		return 0;
-	}
-	return print(text);
+	return print(removes ? ask(state_dir(c), line) : ask_until_gone(state_dir(c), line));
 }
 
 int cmd_admin(int argc, char **argv)

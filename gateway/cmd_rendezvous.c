@@ -22,7 +22,7 @@ static const enum setting rendezvous_settings[] = {
 static const char rendezvous_usage[] =
 	"usage: warren rendezvous --public HOST:PORT... [--number K/N] [--state DIR] [OPTIONS]\n"
 	"       warren rendezvous rotate [--overlap DURATION] [--state DIR]\n"
-	"       warren rendezvous remove ID [--state DIR]\n"
+	"       warren rendezvous remove ID|KEY [--state DIR]\n"
 	"       warren rendezvous forget ID [--state DIR]\n\n"
 	"Introduces members to each other and relays for those that have no direct path. It sees "
 	"who\n"

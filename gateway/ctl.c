@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 
 #include <errno.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -30,13 +31,21 @@ struct ctl {
 	struct client clients[CTL_CLIENTS];
 };
 
+/* It may be a join token. */
+static void wipe(char *text, size_t len)
+{
+	if (text)
+		sodium_memzero(text, len);
+	free(text);
+}
+
 static void client_end(struct client *c)
 {
 	if (c->fd < 0)
 		return;
 	ev_io_stop(c->ctl->listener.ev, &c->io);
 	close(c->fd);
-	free(c->answer);
+	wipe(c->answer, c->len);
 	c->fd = -1;
 	c->answer = NULL;
 	c->have = c->len = c->sent = 0;
@@ -138,19 +147,26 @@ void ctl_close(struct ctl *c)
 	free(c);
 }
 
+/* Twice the room, and no copy left behind. */
+static char *grow(char *text, size_t len, size_t *cap)
+{
+	size_t more = *cap ? *cap * 2 : 64 << 10;
+	char *p = more > CTL_ANSWER_MAX ? NULL : malloc(more);
+	if (p && len)
+		memcpy(p, text, len);
+	wipe(text, len);
+	*cap = more;
+	return p;
+}
+
 /* Reads to the end of the stream. */
 static char *read_answer(int fd)
 {
 	char *text = NULL;
 	size_t len = 0, cap = 0;
 	for (;;) {
-		if (len + 4096 > cap) {
-			cap = cap ? cap * 2 : 64 << 10;
-			char *more = cap > CTL_ANSWER_MAX ? NULL : realloc(text, cap);
-			if (!more)
-				break;
-			text = more;
-		}
+		if (len + 4096 > cap && !(text = grow(text, len, &cap)))
+			return NULL;
 		ssize_t n = recv(fd, text + len, cap - len - 1, 0);
 		if (n < 0)
 			break;
@@ -160,7 +176,7 @@ static char *read_answer(int fd)
 		}
 		len += (size_t)n;
 	}
-	free(text);
+	wipe(text, len);
 	return NULL;
 }
 

@@ -2,6 +2,7 @@
 #include "gateway/rdv_admin.h"
 #include "gateway/config.h"
 #include "gateway/state.h"
+#include "gateway/wgconf.h"
 #include "base/blake2s.h"
 #include "base/log.h"
 
@@ -132,6 +133,16 @@ static char *bad_id(const char *id)
 
 /* --- verbs --- */
 
+/* Not before the database is read, which takes a moment after a start. */
+static char *cannot_read(int err)
+{
+	if (err == -EAGAIN)
+		return answer(
+			ADMIN_REFUSED,
+			"the rendezvous is still reading its database: try again in a moment");
+	return answer(ADMIN_REFUSED, "the database cannot be read: %s", strerror(-err));
+}
+
 static int reserve(struct rdv_admin *a, const char *id)
 {
 	if (!*id || admission_reserved(a->admission, id))
@@ -154,6 +165,12 @@ static char *make_token(struct rdv_admin *a, const char *args)
 	if (end == args || expires < 0 || (*id && !worker_id_valid(id)))
 		return bad_id(id);
 	int err = reserve(a, id);
+	if (err == -ENOSPC && a->admission->nreserved == ADMISSION_MAX_RESERVED)
+		return answer(ADMIN_REFUSED,
+			      "%d worker ids are kept for tokens of their own, which is the most: "
+			      "`warren "
+			      "rendezvous forget ID` ends that for one",
+			      ADMISSION_MAX_RESERVED);
 	if (err < 0)
 		return cannot_write(a, err);
 	t.expires = expires;
@@ -167,10 +184,31 @@ static char *make_token(struct rdv_admin *a, const char *args)
 	return out;
 }
 
+static char *rotated(const struct rdv_admin *a, bool broken, int64_t promised)
+{
+	char until[32], ended[160] = "", date[32];
+	if (broken)
+		snprintf(ended, sizeof(ended),
+			 " The overlap of the rotation before, until %s, is over: tokens from "
+			 "before that one admit nobody any more.",
+			 date_text(promised, date));
+	if (a->admission->previous_until)
+		return answer(ADMIN_DONE,
+			      "the join token is another one now: `warren token` prints it. Those "
+			      "of before admit new nodes until %s. Members stay.%s",
+			      date_text(a->admission->previous_until, until), ended);
+	return answer(
+		ADMIN_DONE,
+		"the join token is another one now: `warren token` prints it. Those of before "
+		"admit nobody any more (--overlap 7d would have left them a week). Members "
+		"stay.%s",
+		ended);
+}
+
 static char *rotate(struct rdv_admin *a, const char *args)
 {
 	struct admission before = *a->admission;
-	char date[32], fp[TOKEN_FINGERPRINT_LEN], *end;
+	char fp[TOKEN_FINGERPRINT_LEN], *end;
 	long long overlap = strtoll(args, &end, 10);
 
 	if (end == args || *end || overlap < 0)
@@ -189,31 +227,46 @@ static char *rotate(struct rdv_admin *a, const char *args)
 			      "%s/token cannot be written: %s; a restart of the "
 			      "rendezvous makes it anew",
 			      a->dir, strerror(-err));
-	if (overlap)
-		return answer(ADMIN_DONE,
-			      "the join token is another one now: `warren token` prints it. Those "
-			      "of before admit new nodes until %s. Members stay.",
-			      date_text(a->admission->previous_until, date));
-	return answer(
-		ADMIN_DONE,
-		"the join token is another one now: `warren token` prints it. Those of before "
-		"admit nobody any more (--overlap 7d would have left them a week). Members "
-		"stay.");
+	return rotated(a, before.epoch && before.previous_until > a->wall, before.previous_until);
 }
 
-static char *remove_member(struct rdv_admin *a, const char *id)
+static char *removed(const struct lease_record *rec, int err)
 {
-	struct lease_record rec;
-	if (!a->leases.find(a->leases.ctx, id, &rec))
+	const char *left =
+		err < 0 ? " (its lease is still in the database, which cannot be written)" : "";
+	log_info("%s was removed: its key is refused from now on",
+		 rec->number ? rec->id : "a key without a lease");
+	if (!rec->number)
+		return answer(ADMIN_DONE, "this key holds no lease, and is refused for good");
+	return answer(ADMIN_DONE,
+		      "%s is out: its key is refused for good, and each member drops it when it "
+		      "hears the rendezvous%s. Its owner may still have the join token: `warren "
+		      "rendezvous rotate` keeps him from coming back with another key.",
+		      rec->id, left);
+}
+
+static char *remove_member(struct rdv_admin *a, const char *who)
+{
+	struct lease_record rec = { 0 };
+	uint8_t key[32];
+	bool by_key = key_parse(who, key);
+	if (!by_key && !worker_id_valid(who))
+		return bad_id(who);
+	int err = a->leases.find(a->leases.ctx, by_key ? NULL : who, key, &rec);
+	if (err == -ENOENT && by_key)
+		memcpy(rec.key, key, 32);
+	else if (err == -ENOENT)
 		return answer(ADMIN_REFUSED,
 			      "there is no member %s (`warren status --state %s` "
 			      "lists them)",
-			      id, a->dir);
+			      who, a->dir);
+	else if (err < 0)
+		return cannot_read(err);
 	struct removed_key k = { .number = rec.number, .since = a->wall };
 	memcpy(k.key, rec.key, 32);
 	memcpy(k.id, rec.id, sizeof(k.id));
 	size_t before = a->admission->nremoved;
-	int err = admission_remove(a->admission, &k);
+	err = admission_remove(a->admission, &k);
 	if (err == 0 && (err = save(a)) < 0)
 		a->admission->nremoved = before;
 	if (err == -ENOSPC && before == ADMISSION_MAX_REMOVED)
@@ -223,33 +276,52 @@ static char *remove_member(struct rdv_admin *a, const char *id)
 			      ADMISSION_MAX_REMOVED);
 	if (err < 0)
 		return cannot_write(a, err);
-	log_info("member %s was removed: its key is refused from now on", id);
-	err = a->leases.remove(a->leases.ctx, &rec);
-	return answer(ADMIN_DONE,
-		      "%s is out: its key is refused for good, and each member drops it when it "
-		      "hears the rendezvous%s. Its owner may still have the join token: `warren "
-		      "rendezvous rotate` keeps him from coming back with another key.",
-		      id,
-		      err < 0 ? " (its lease is still in the database, which cannot be written)"
-			      : "");
+	return removed(&rec, a->leases.remove(a->leases.ctx, &rec));
+}
+
+/* The id is nobody's in particular any more. */
+static int unreserve(struct rdv_admin *a, const char *id, bool *was)
+{
+	*was = admission_unreserve(a->admission, id);
+	int err = *was ? save(a) : 0;
+	if (err < 0)
+		(void)admission_reserve(a->admission, id);
+	return err;
+}
+
+static char *freed(const struct lease_record *rec)
+{
+	char key[sodium_base64_ENCODED_LEN(32, sodium_base64_VARIANT_ORIGINAL)];
+	log_info("the lease of %s is freed", rec->id);
+	sodium_bin2base64(key, sizeof(key), rec->key, 32, sodium_base64_VARIANT_ORIGINAL);
+	return answer(
+		ADMIN_PENDING,
+		"%s is free: any good token may claim it. So may, without one, the node that had "
+		"it, until another has: `warren rendezvous remove %s` keeps that one out.",
+		rec->id, key);
 }
 
 static char *forget(struct rdv_admin *a, const char *id)
 {
-	bool reserved = admission_unreserve(a->admission, id);
-	int err = reserved ? save(a) : 0;
-	if (err < 0) {
-		(void)admission_reserve(a->admission, id);
-		return cannot_write(a, err);
-	}
+	struct lease_record rec = { 0 };
+	bool reserved = false;
+	int err = a->leases.find(a->leases.ctx, id, NULL, &rec);
+	if (err < 0 && err != -ENOENT)
+		return cannot_read(err);
 	err = a->leases.forget(a->leases.ctx, id);
+	int saved = err == 0 || err == -ENOENT ? unreserve(a, id, &reserved) : 0;
+	if (saved < 0)
+		return answer(ADMIN_REFUSED,
+			      "%s/admission cannot be written: %s; %s has no lease any more, and "
+			      "is still "
+			      "kept for tokens of its own",
+			      a->dir, strerror(-saved), id);
 	switch (err) {
 	case 0:
-		log_info("the lease of %s is freed", id);
-		return answer(ADMIN_PENDING, "%s", id);
+		return freed(&rec);
 	case -ENOENT:
 		return reserved ? answer(ADMIN_DONE, "any good token may claim %s now", id)
-				: answer(ADMIN_REFUSED, "%s has no lease", id);
+				: answer(ADMIN_NONE, "%s has no lease", id);
 	case -EBUSY:
 		return answer(ADMIN_REFUSED,
 			      "%s is online: stop it first, or use `warren rendezvous remove %s` "
@@ -273,7 +345,7 @@ char *rdv_admin(struct rdv_admin *a, const char *line)
 		bool takes_id;
 	} verbs[] = { { "token ", make_token, false },
 		      { "rotate ", rotate, false },
-		      { "remove ", remove_member, true },
+		      { "remove ", remove_member, false },
 		      { "forget ", forget, true } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++) {

@@ -11,7 +11,8 @@
 /* The leases: of the registrar, or of the database. */
 struct rdv_leases {
 	void *ctx;
-	bool (*find)(void *ctx, const char *id, struct lease_record *out);
+	/* By id or, where that is NULL, by key. 0; -ENOENT; -EAGAIN: not known yet; -errno. */
+	int (*find)(void *ctx, const char *id, const uint8_t *key, struct lease_record *out);
 	/* This key is in the admission's list by now. 0 or -errno. */
 	int (*remove)(void *ctx, const struct lease_record *rec);
 	int (*forget)(void *ctx, const char *id); /* registrar_forget() */
@@ -28,9 +29,10 @@ struct rdv_admin {
 
 /*
  * One line: "token EXPIRES [ID]" (seconds since 1970; 0: never), "rotate SECONDS", "remove ID",
- * "forget ID". The answer (malloc; NULL without memory) begins with one of these.
+ * "remove KEY" (base64), "forget ID". The answer (malloc; NULL without memory) begins with one of these.
+ * Of "forget": PENDING with what to say once it is done; it is when NONE says that there is no lease.
  */
-enum { ADMIN_DONE = '+', ADMIN_REFUSED = '-', ADMIN_PENDING = '~' };
+enum { ADMIN_DONE = '+', ADMIN_REFUSED = '-', ADMIN_PENDING = '~', ADMIN_NONE = '0' };
 char *rdv_admin(struct rdv_admin *a, const char *line);
 
 /* The secrets of a network follow from the rendezvous' private key: the registrar's, and the plain admission secret. */

@@ -149,13 +149,18 @@ static void start_udp(struct proc *p)
 
 /* --- the operator's words --- */
 
-static bool lease_find(void *ctx, const char *id, struct lease_record *out)
+static int lease_find(void *ctx, const char *id, const uint8_t *key, struct lease_record *out)
 {
 	struct proc *p = ctx;
-	const struct lease_record *rec = registrar_lease_of(rdv_registrar(p->rdv), id);
-	if (rec)
-		*out = *rec;
-	return rec;
+	const struct registrar *r = rdv_registrar(p->rdv);
+	const struct lease_record *rec =
+		id ? registrar_lease_of(r, id) : registrar_lease_of_key(r, key);
+	if (!rdv_store_loaded(p->store))
+		return -EAGAIN;
+	if (!rec)
+		return -ENOENT;
+	*out = *rec;
+	return 0;
 }
 
 static int lease_remove(void *ctx, const struct lease_record *rec)

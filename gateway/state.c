@@ -41,6 +41,8 @@ enum {
 const struct syscall_rule state_syscalls[] = {
 	CALL_IF(openat, ARG_IS(0, AT_FDCWD)),
 	CALL(fsync),
+	CALL(fchown),
+	CALL(fchown32),
 	CALL(rename),
 	CALL_IF(renameat, ARG_IS(0, AT_FDCWD), ARG_IS(2, AT_FDCWD)),
 	CALL_IF(renameat2, ARG_IS(0, AT_FDCWD), ARG_IS(2, AT_FDCWD)),
@@ -140,30 +142,57 @@ int make_dir(const char *dir, unsigned mode)
 	return access(path, W_OK | X_OK) < 0 ? -errno : 0;
 }
 
-/* All of the bytes into a file that is on the disk when this returns. */
-static int write_synced(const char *path, const void *bytes, size_t len)
+/* All of the bytes into a file that is on the disk when this returns; of the directory's owner, if root writes it. */
+static int write_synced(const char *path, const void *bytes, size_t len, const struct stat *dir)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return -errno;
+	struct stat st;
 	ssize_t n = write(fd, bytes, len);
 	int err = n < 0 ? -errno : n != (ssize_t)len ? -ENOSPC : 0;
+	if (err == 0 && fstat(fd, &st) < 0)
+		err = -errno;
+	/* a root that may not do that is one in name alone */
+	if (err == 0 && st.st_uid == 0 && dir->st_uid != 0 &&
+	    fchown(fd, dir->st_uid, dir->st_gid) < 0 && errno != EPERM)
+		err = -errno;
 	if (err == 0 && fsync(fd) < 0)
 		err = -errno;
 	close(fd);
 	return err;
 }
 
+static int open_dir_of(const char *path)
+{
+	char dir[512];
+	const char *slash = strrchr(path, '/');
+	size_t len = slash ? (size_t)(slash - path) + (slash == path) : 0;
+	if (len >= sizeof(dir))
+		return -ENAMETOOLONG;
+	snprintf(dir, sizeof(dir), "%.*s", (int)len, path);
+	int fd = open(len ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
 int file_replace(const char *path, const void *bytes, size_t len)
 {
 	char fresh[512];
+	struct stat st;
 	if ((size_t)snprintf(fresh, sizeof(fresh), "%s.new", path) >= sizeof(fresh))
 		return -ENAMETOOLONG;
-	int err = write_synced(fresh, bytes, len);
+	int dir = open_dir_of(path);
+	if (dir < 0)
+		return dir;
+	int err = fstat(dir, &st) < 0 ? -errno : write_synced(fresh, bytes, len, &st);
 	if (err == 0 && rename(fresh, path) < 0)
 		err = -errno;
 	if (err)
 		unlink(fresh);
+	/* its name is on the disk as well; there are file systems that know no such thing */
+	else if (fsync(dir) < 0 && errno != EINVAL)
+		err = -errno;
+	close(dir);
 	return err;
 }
 

@@ -60,7 +60,10 @@ int state_decode(struct state *s, const uint8_t *p, size_t len);
 
 /* mkdir -p with mode 0700 for the last part; 0 or -errno. */
 int make_dir(const char *dir, unsigned mode);
-/* Writes a file of mode 0600 so that a crash leaves the old or the new one whole. 0 or -errno. */
+/*
+ * Writes a file of mode 0600 so that a crash leaves the old or the new one whole, and the new one once this
+ * returned. What root writes belongs to the directory's owner, who is to read it. 0 or -errno.
+ */
 int file_replace(const char *path, const void *bytes, size_t len);
 
 /* file_replace() and state_remove(). Where that may be, the sandbox says. */

@@ -207,7 +207,7 @@ static int read_removed(struct admission *a, struct rd *r)
 	rd_bytes(r, k.key, 32);
 	k.number = rd_be32(r);
 	k.since = (int64_t)(rd_be64(r) & INT64_MAX);
-	if (!rd_ok(r) || !read_id(r, k.id))
+	if (!rd_ok(r) || (r->left && !read_id(r, k.id)))
 		return -EBADMSG;
 	return admission_remove(a, &k);
 }

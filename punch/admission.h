@@ -19,9 +19,9 @@ enum { ADMISSION_MAX_RESERVED = 1024, ADMISSION_MAX_REMOVED = 4096 };
 /* A key that is not a member any more and never again will be. */
 struct removed_key {
 	uint8_t key[32];
-	char id[WORKER_ID_LEN];
-	member_number number; /* it is nobody's now */
-	int64_t since;	      /* seconds since 1970 */
+	char id[WORKER_ID_LEN]; /* that it had; "": none */
+	member_number number;	/* it is nobody's now; 0: it had none */
+	int64_t since;		/* seconds since 1970 */
 };
 
 /* All zeros is a network whose token was never rotated. Seconds are of the wall clock, since 1970. */

@@ -305,6 +305,13 @@ const struct lease_record *registrar_lease_of(const struct registrar *r, const c
 	return s && s->state != LEASE_NEW ? &s->rec : NULL;
 }
 
+const struct lease_record *registrar_lease_of_key(const struct registrar *r,
+						  const uint8_t key[static 32])
+{
+	const struct slot *s = registrar_slot_find_key(r, key);
+	return s ? &s->rec : NULL;
+}
+
 int registrar_forget(struct registrar *r, nsec now, const char *id)
 {
 	struct slot *s = registrar_slot_find_id(r, id);

@@ -357,9 +357,29 @@ static void test_save_that_fails(void **state)
 	disk_plan(DISK_FULL, 1);
 	assert_int_equal(state_save(&fresh), -ENOSPC);
 	assert_true(old_remains(&old, &fresh));
+	/* the directory: there is the new file, and no promise that it stays */
+	disk_plan(DISK_FAILS, STEPS + 1);
+	assert_int_equal(state_save(&fresh), -EIO);
+	assert_false(old_remains(&old, &fresh));
 	char path[160];
 	snprintf(path, sizeof(path), "%s.new", identity);
 	assert_int_equal(access(path, F_OK), -1);
+}
+
+/* `sudo warren token --for c1` beside a rendezvous of another user, who is to read what it wrote. */
+static void test_owner_of_the_folder(void **state)
+{
+	struct state s = whole();
+	struct stat st;
+	(void)state;
+	if (geteuid() != 0 || chown(dir, 12345, 23456) < 0)
+		skip();
+	snprintf(s.dir, sizeof(s.dir), "%s", dir);
+	assert_int_equal(state_save(&s), 0);
+	assert_int_equal(stat(identity, &st), 0);
+	assert_int_equal(st.st_uid, 12345);
+	assert_int_equal(st.st_gid, 23456);
+	assert_int_equal(st.st_mode & 0777, 0600);
 }
 
 int main(void)
@@ -379,6 +399,7 @@ int main(void)
 		IN_FOLDER(test_no_symbolic_link),
 		IN_FOLDER(test_save_that_dies),
 		IN_FOLDER(test_save_that_fails),
+		IN_FOLDER(test_owner_of_the_folder),
 	};
 	if (sodium_init() < 0)
 		return 1;
