@@ -37,10 +37,10 @@ struct slot {
 	struct path path;
 	bool used, proven, dead;
 	uint8_t round, tries;
-	uint8_t loss;	  /* share of pings lost, smoothed, in 1/256 */
-	nsec next;	  /* its next ping; NSEC_NEVER: none */
-	nsec rtt;	  /* smoothed; 0 unknown */
-	nsec rtt_low;	  /* the same, but a lower sample counts at once: what the path itself takes */
+	uint8_t loss; /* share of pings lost, smoothed, in 1/256 */
+	nsec next;    /* its next ping; NSEC_NEVER: none */
+	nsec rtt;     /* smoothed; 0 unknown */
+	nsec rtt_low; /* the same, but a lower sample counts at once: what the path itself takes */
 	nsec rtt_spread;  /* how far samples are from `rtt`, smoothed */
 	nsec last_answer; /* 0 never */
 	nsec last_sent, added;

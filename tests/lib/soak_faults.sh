@@ -271,4 +271,5 @@ fault_hogs() {
 	wait
 }
 
+# shellcheck disable=SC2034 # the soak picks from it
 FAULTS=(gateway helper keeper shim frozen node leaves clock rv rv_frozen store disk tun nat flap address loss cut no_rv mtu hogs)

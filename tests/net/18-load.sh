@@ -107,7 +107,7 @@ flood_end() {
 
 # carried: Mbit/s that arrive of the rate asked for; 0 and a word when the transfer breaks
 carried() {
-	lab_in b timeout $((SECS + 20)) iperf3 -c 10.7.0.1 -t $SECS -b ${MBIT}M -J >"$LAB_DIR/iperf.json" 2>&1
+	lab_in b timeout $((SECS + 20)) iperf3 -c 10.7.0.1 -t $SECS -b "${MBIT}M" -J >"$LAB_DIR/iperf.json" 2>&1
 	jq -r '.error // empty' "$LAB_DIR/iperf.json" >&2
 	jq -r '.end.sum_received.bits_per_second // 0 | . / 1e5 | floor / 10' "$LAB_DIR/iperf.json"
 }
