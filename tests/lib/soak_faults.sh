@@ -58,8 +58,8 @@ soak_all_alive() {
 
 # --- the faults: NODE SECONDS [NUMBER]
 
-# relay_refused: it does not know the relay yet; outer_unexpected: an answer to the process before
-FAULT_DROPS[gateway]="outer_unexpected relay_refused wg_unknown_index outer_replay relay_replay"
+# relay_refused, wg_unknown_key: it does not know the relay yet, nor everybody; outer_unexpected: an answer to the process before
+FAULT_DROPS[gateway]="wg_unknown_key outer_unexpected relay_refused wg_unknown_index outer_replay relay_replay"
 fault_gateway() {
 	local i
 	for ((i = 0; i < 1 + $3 % 3; i++)); do
@@ -93,7 +93,7 @@ fault_frozen() {
 	kill -CONT "$pid"
 }
 
-FAULT_DROPS[node]="outer_unexpected relay_refused wg_unknown_index outer_replay relay_replay"
+FAULT_DROPS[node]="wg_unknown_key outer_unexpected relay_refused wg_unknown_index outer_replay relay_replay"
 fault_node() {
 	soak_kill_node "$1"
 	sleep $(($2 / 2))
@@ -101,7 +101,7 @@ fault_node() {
 }
 
 # A clean end opens the range again, when the command has ended. The mesh goes on, so it is stopped meanwhile.
-FAULT_DROPS[leaves]="outer_unexpected relay_refused wg_unknown_index outer_unknown_member relay_unknown_member"
+FAULT_DROPS[leaves]="wg_unknown_key outer_unexpected relay_refused wg_unknown_index outer_unknown_member relay_unknown_member"
 fault_leaves() {
 	local pid
 	pid=$(soak_pid "$1")
@@ -159,7 +159,7 @@ fault_disk() {
 	lab_wait 10 "! kill -0 $guest" || echo "guest$3 did not end" >>"$LAB_DIR/findings"
 }
 
-FAULT_DROPS[tun]="outer_unexpected relay_refused wg_unknown_index tun_write_failed outer_replay relay_replay"
+FAULT_DROPS[tun]="wg_unknown_key outer_unexpected relay_refused wg_unknown_index tun_write_failed outer_replay relay_replay"
 fault_tun() {
 	lab_in "$1" ip link del warren0 2>/dev/null
 }
