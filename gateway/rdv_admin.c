@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { ANSWER_MAX = TOKEN_TEXT_MAX + 8, FILE_MAX = 1 << 20 };
@@ -114,15 +113,6 @@ static char *cannot_write(const struct rdv_admin *a, int err)
 		      a->dir, strerror(-err));
 }
 
-static const char *date_text(int64_t seconds, char out[static 32])
-{
-	time_t t = (time_t)seconds;
-	struct tm tm;
-	if (!gmtime_r(&t, &tm) || !strftime(out, 32, "%Y-%m-%d %H:%M:%S UTC", &tm))
-		snprintf(out, 32, "a far date");
-	return out;
-}
-
 static char *bad_id(const char *id)
 {
 	return answer(ADMIN_REFUSED,
@@ -186,17 +176,19 @@ static char *make_token(struct rdv_admin *a, const char *args)
 
 static char *rotated(const struct rdv_admin *a, bool broken, int64_t promised)
 {
-	char until[32], ended[160] = "", date[32];
+	char until[ADMISSION_DATE_LEN], ended[160] = "", date[ADMISSION_DATE_LEN];
+	admission_date(promised, date);
+	admission_date(a->admission->previous_until, until);
 	if (broken)
 		snprintf(ended, sizeof(ended),
 			 " The overlap of the rotation before, until %s, is over: tokens from "
 			 "before that one admit nobody any more.",
-			 date_text(promised, date));
+			 date);
 	if (a->admission->previous_until)
 		return answer(ADMIN_DONE,
 			      "the join token is another one now: `warren token` prints it. Those "
 			      "of before admit new nodes until %s. Members stay.%s",
-			      date_text(a->admission->previous_until, until), ended);
+			      until, ended);
 	return answer(
 		ADMIN_DONE,
 		"the join token is another one now: `warren token` prints it. Those of before "

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/blake2s.h"
+#include "base/log_text.h"
 
 enum {
 	FILE_VERSION = 1,
@@ -149,6 +150,13 @@ uint16_t admission_hint(const uint8_t psk[static 32])
 	derive_key(psk, "warren psk hint", (struct bytes_view){ "", 0 },
 		   (struct bytes_view){ "", 0 }, h);
 	return (uint16_t)(1 + load_be16(h) % HINT_MAX);
+}
+
+void admission_date(int64_t seconds, char out[static ADMISSION_DATE_LEN])
+{
+	log_stamp(seconds, out);
+	out[10] = ' ';
+	memcpy(out + LOG_STAMP_LEN - 1, " UTC", 5);
 }
 
 /* --- the file --- */

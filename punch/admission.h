@@ -65,6 +65,10 @@ void admission_token(const uint8_t secret[static 32], const struct admission *a,
  */
 uint16_t admission_hint(const uint8_t psk[static 32]);
 
+/* "2027-01-15 08:00:00 UTC" of seconds since 1970. Asks for no file, which a confined process may not. */
+enum { ADMISSION_DATE_LEN = 24 };
+void admission_date(int64_t seconds, char out[static ADMISSION_DATE_LEN]);
+
 /* --- the file --- */
 
 /* The bytes (malloc); NULL without memory. */

@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "punch/registrar_impl.h"
 
@@ -77,15 +76,6 @@ void registrar_psks(const struct registrar *r, nsec now, const uint8_t key[stati
 
 /* --- tickets --- */
 
-static const char *date_text(int64_t seconds, char out[static 32])
-{
-	time_t t = (time_t)seconds;
-	struct tm tm;
-	if (!gmtime_r(&t, &tm) || !strftime(out, 32, "%Y-%m-%d %H:%M UTC", &tm))
-		snprintf(out, 32, "a date of the past");
-	return out;
-}
-
 static bool refuse_token(struct registrar *r, const uint8_t key[static 32], const struct ctl_msg *m,
 			 const char *why)
 {
@@ -97,8 +87,9 @@ static bool refuse_token(struct registrar *r, const uint8_t key[static 32], cons
 static bool refuse_expired(struct registrar *r, const uint8_t key[static 32],
 			   const struct ctl_msg *m, int64_t expires)
 {
-	char date[32], why[80];
-	snprintf(why, sizeof(why), "the join token has expired (%s)", date_text(expires, date));
+	char date[ADMISSION_DATE_LEN], why[80];
+	admission_date(expires, date);
+	snprintf(why, sizeof(why), "the join token has expired (%s)", date);
 	return refuse_token(r, key, m, why);
 }
 
