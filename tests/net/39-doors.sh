@@ -52,7 +52,8 @@ CAPTURE=$LAB_PID
 before=$(drops b not_for_me)
 lab_exec a ping -q -c 20 -i 0.05 -W 1 10.99.0.10 >/dev/null
 lab_exec a ping -q -c 20 -i 0.05 -W 1 10.99.0.1 >/dev/null
-check_wait 3 "each of 40 packets was dropped, by its name" "[ \"\$(drops b not_for_me)\" = $((before + 40)) ]" "drops b not_for_me"
+# a's kernel may send of itself, too
+check_wait 3 "each of 40 packets was dropped, by its name" "[ \"\$(drops b not_for_me)\" -ge $((before + 40)) ]" "drops b not_for_me"
 lab_stop "$CAPTURE"
 check "none came out behind b" test "$(tcpdump -r "$LAB_DIR/h.pcap" 2>/dev/null | wc -l)" = 0
 check "b itself is reached" reach a "$B"
@@ -72,8 +73,12 @@ forge() {
 		             socket.inet_aton(sys.argv[1]), socket.inet_aton(sys.argv[2])) + udp, (sys.argv[2], 0))
 	PY
 }
+# came: bytes that b's kernel was given; several datagrams may come as one
+came() {
+	tcpdump -nr "$LAB_DIR/b.pcap" 2>/dev/null | awk '/UDP, length/ { n += $NF } END { print n + 0 }'
+}
 forge "$A"
-check_wait 3 "with its own it comes through" '[ "$(tcpdump -r "$LAB_DIR/b.pcap" 2>/dev/null | wc -l)" -ge 20 ]'
+check_wait 3 "with its own it comes through" '[ "$(came)" = 120 ]' came
 before=$(drops b inner_spoofed_source) n=0
 for source in "$C" "$B" 10.77.99.99 10.99.0.10 203.0.113.23 127.0.0.1 8.8.8.8; do
 	forge "$source"
