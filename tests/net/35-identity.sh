@@ -67,9 +67,7 @@ mode() { stat -c %a "$1"; }
 rv_start
 as c1 c1
 as w1 w1
-check_wait 20 "both have joined, their commands run" 'command_ip c1 && command_ip w1' "tail -qn 3 $LAB_DIR/[cw]1.log" || check "a directory and a key that are open to others are warned of" test \
-	"$(grep -c "chmod 700 it\|chmod 600 it" "$LAB_DIR/c1.log")" = 2
-finish
+check_wait 20 "both have joined, their commands run" 'command_ip c1 && command_ip w1' "tail -qn 3 $LAB_DIR/[cw]1.log" || finish
 C1=$(command_ip c1) W1=$(command_ip w1)
 check_wait 20 "they talk directly" "reach w1 $C1 && [ \"\$(path_of w1 c1)\" = direct ] && [ \"\$(path_of c1 w1)\" = direct ]" || finish
 
@@ -166,4 +164,6 @@ chmod 644 "$(state_of c1)/identity"
 as c1 c1
 check_wait 20 "damaged, and not pinned: it goes on without" "reach c1 $W1" "tail -n 3 $LAB_DIR/c1.log"
 check "and says so" grep -q "is not used (damaged" "$LAB_DIR/c1.log"
+check "a directory and a key that are open to others are warned of" test \
+	"$(grep -c "chmod 700 it\|chmod 600 it" "$LAB_DIR/c1.log")" = 2
 finish
