@@ -86,7 +86,7 @@ check "what is wrong with settings is JSON where JSON is asked for ($(wc -l <"$L
 # Deaths: the gateway of a, the rendezvous
 GATEWAY=$(lab_in a ss -Hulnp | sed -n 's/.*"warren[^"]*",pid=\([0-9]*\).*/\1/p' | head -n 1)
 kill -KILL "$GATEWAY"
-check_wait 10 "a killed gateway is back, and the log says so" "grep -q 'the gateway ended (signal 9)' '$LAB_DIR/a.log' && node_up a"
+check_wait 10 "a killed gateway is back, and the log says so" "grep -q 'the gateway ended (signal 9, Killed)' '$LAB_DIR/a.log' && node_up a"
 lab_stop "$RV_PID" KILL
 WARREN_LOG_FORMAT=json rv_start
 check_wait 60 "a is known again after a new start of the rendezvous" '[ "$(rv_status ".members[] | select(.id == \"a\") | .online")" = true ]'
