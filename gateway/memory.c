@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/memory.h"
-#include "base/blake2s.h"
+#include "base/summed.h"
 #include "punch/control.h"
 
 #include <errno.h>
@@ -8,8 +8,6 @@
 #include <stdlib.h>
 
 enum {
-	MEMORY_VERSION = 1,
-	CHECK_LEN = 8,
 	/* TLV types */
 	MEMORY_OWNER = 1,
 	MEMORY_LEASE = 2,
@@ -20,7 +18,7 @@ enum {
 	ENDPOINT_LEN = 18,
 };
 
-static const uint8_t magic[] = { 'w', 'a', 'r', 'r', 'e', 'n', ' ', 'm' };
+static const struct summed file = { { 'w', 'a', 'r', 'r', 'e', 'n', ' ', 'm' }, 1 };
 
 void memory_free(struct memory *m)
 {
@@ -195,8 +193,8 @@ void memory_lease(struct memory *m, const struct memory_owner *owner, const stru
 
 /* --- bytes --- */
 
-static_assert(MEMORY_FIXED >= sizeof(magic) + 1 + CHECK_LEN + 4 * CTL_TLV_LEN + 64 + WORKER_ID_LEN +
-				      28 + 17 * MAX_MEMBER_ROUTES + 4,
+static_assert(MEMORY_FIXED >= SUMMED_FRAME + 4 * CTL_TLV_LEN + 64 + WORKER_ID_LEN + 28 +
+				      17 * MAX_MEMBER_ROUTES + 4,
 	      "the file's fixed part");
 static_assert(MEMORY_RECORD >= 4 + 6 + ENDPOINT_LEN * MEMORY_ENDPOINTS + 4 + 32 + 32 +
 				       7 * CTL_TLV_LEN + WORKER_ID_LEN + RELEASE_LEN +
@@ -246,11 +244,8 @@ static void write_member(struct wr *w, const struct remembered *r)
 
 size_t memory_encode(const struct memory *m, uint8_t *out, size_t cap)
 {
-	struct wr w = wr_of(out, cap);
-	uint8_t check[BLAKE2S_LEN];
+	struct wr w = summed_begin(&file, out, cap);
 
-	wr_bytes(&w, magic, sizeof(magic));
-	wr_u8(&w, MEMORY_VERSION);
 	if (m->lease.number) {
 		write_owner(&w, &m->owner);
 		write_lease(&w, &m->lease);
@@ -260,11 +255,7 @@ size_t memory_encode(const struct memory *m, uint8_t *out, size_t cap)
 	wr_tlv_end(&w, mark);
 	for (size_t i = 0; i < m->n; i++)
 		write_member(&w, &m->v[i]);
-	if (!wr_ok(&w))
-		return 0;
-	blake2s_hash(out, w.len, NULL, 0, check);
-	wr_bytes(&w, check, CHECK_LEN);
-	return wr_ok(&w) ? w.len : 0;
+	return summed_end(&w);
 }
 
 static void read_owner(struct rd *r, struct memory_owner *o)
@@ -348,14 +339,11 @@ static bool read_fields(struct memory *m, struct rd r)
 
 int memory_decode(struct memory *m, const uint8_t *p, size_t len)
 {
-	uint8_t check[BLAKE2S_LEN];
+	struct rd fields;
 
-	if (len < sizeof(magic) + 1 + CHECK_LEN || memcmp(p, magic, sizeof(magic)) != 0 ||
-	    p[sizeof(magic)] != MEMORY_VERSION)
+	if (!summed_open(&file, p, len, &fields))
 		return -EBADMSG;
-	blake2s_hash(p, len - CHECK_LEN, NULL, 0, check);
-	if (memcmp(check, p + len - CHECK_LEN, CHECK_LEN) == 0 &&
-	    read_fields(m, rd_of(p + sizeof(magic) + 1, len - sizeof(magic) - 1 - CHECK_LEN)))
+	if (read_fields(m, fields))
 		return 0;
 	memory_free(m);
 	return -EBADMSG;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/state.h"
-#include "base/blake2s.h"
+#include "base/summed.h"
 #include "crypto/wg.h"
 
 #include <errno.h>
@@ -12,9 +12,7 @@
 #include <unistd.h>
 
 enum {
-	STATE_VERSION = 1,
 	STATE_MAX = 4096,
-	CHECK_LEN = 8,
 	/* TLV types */
 	STATE_PRIVATE_KEY = 1,
 	STATE_PORT = 2,
@@ -52,16 +50,13 @@ const struct syscall_rule state_syscalls[] = {
 	CALLS_END,
 };
 
-static const uint8_t magic[] = { 'w', 'a', 'r', 'r', 'e', 'n', ' ', 's' };
+static const struct summed file = { { 'w', 'a', 'r', 'r', 'e', 'n', ' ', 's' }, 1 };
 
 size_t state_encode(const struct state *s, uint8_t *out, size_t cap)
 {
-	struct wr w = wr_of(out, cap);
-	uint8_t check[BLAKE2S_LEN];
+	struct wr w = summed_begin(&file, out, cap);
 	size_t mark;
 
-	wr_bytes(&w, magic, sizeof(magic));
-	wr_u8(&w, STATE_VERSION);
 	wr_tlv(&w, STATE_PRIVATE_KEY, s->private_key, 32);
 	mark = wr_tlv_begin(&w, STATE_PORT);
 	wr_be16(&w, s->port);
@@ -74,11 +69,7 @@ size_t state_encode(const struct state *s, uint8_t *out, size_t cap)
 	wr_tlv_end(&w, mark);
 	if (s->has_psk)
 		wr_tlv(&w, STATE_PSK, s->psk, 32);
-	if (!wr_ok(&w))
-		return 0;
-	blake2s_hash(out, w.len, NULL, 0, check);
-	wr_bytes(&w, check, CHECK_LEN);
-	return wr_ok(&w) ? w.len : 0;
+	return summed_end(&w);
 }
 
 static void read_field(struct state *s, struct tlv *t)
@@ -108,16 +99,11 @@ static void read_field(struct state *s, struct tlv *t)
 
 int state_decode(struct state *s, const uint8_t *p, size_t len)
 {
-	uint8_t check[BLAKE2S_LEN];
 	struct tlv t;
+	struct rd r;
 
-	if (len < sizeof(magic) + 1 + CHECK_LEN || memcmp(p, magic, sizeof(magic)) != 0 ||
-	    p[sizeof(magic)] != STATE_VERSION)
+	if (!summed_open(&file, p, len, &r))
 		return -EBADMSG;
-	blake2s_hash(p, len - CHECK_LEN, NULL, 0, check);
-	if (memcmp(check, p + len - CHECK_LEN, CHECK_LEN) != 0)
-		return -EBADMSG;
-	struct rd r = rd_of(p + sizeof(magic) + 1, len - sizeof(magic) - 1 - CHECK_LEN);
 	while (rd_tlv(&r, &t)) {
 		read_field(s, &t);
 		if (!rd_ok(&t.value))

@@ -7,10 +7,9 @@
 
 #include "base/blake2s.h"
 #include "base/log_text.h"
+#include "base/summed.h"
 
 enum {
-	FILE_VERSION = 1,
-	CHECK_LEN = 8,
 	HINT_MAX = 51711, /* the nanoseconds above it stay below a second; WG_MARK_MAX */
 	FIELD_MAX = 4 + 32 + 4 + 8 + WORKER_ID_LEN,
 	/* TLV types */
@@ -20,7 +19,7 @@ enum {
 	FILE_REMOVED = 4,
 };
 
-static const uint8_t magic[] = { 'w', 'a', 'r', 'r', 'e', 'n', ' ', 'a' };
+static const struct summed file = { { 'w', 'a', 'r', 'r', 'e', 'n', ' ', 'a' }, 1 };
 
 void admission_free(struct admission *a)
 {
@@ -184,18 +183,13 @@ static void write_fields(struct wr *w, const struct admission *a)
 
 uint8_t *admission_encode(const struct admission *a, size_t *len)
 {
-	uint8_t check[BLAKE2S_LEN];
 	size_t cap = 64 + (a->nreserved + a->nremoved) * FIELD_MAX;
 	uint8_t *out = malloc(cap);
-	struct wr w = wr_of(out, cap);
 	if (!out)
 		return NULL;
-	wr_bytes(&w, magic, sizeof(magic));
-	wr_u8(&w, FILE_VERSION);
+	struct wr w = summed_begin(&file, out, cap);
 	write_fields(&w, a);
-	blake2s_hash(out, w.len, NULL, 0, check);
-	wr_bytes(&w, check, CHECK_LEN);
-	*len = w.len;
+	*len = summed_end(&w);
 	return out;
 }
 
@@ -253,15 +247,10 @@ static int read_fields(struct admission *a, struct rd *r)
 
 int admission_decode(struct admission *a, const uint8_t *p, size_t len)
 {
-	uint8_t check[BLAKE2S_LEN];
+	struct rd r;
 	*a = (struct admission){ 0 };
-	if (len < sizeof(magic) + 1 + CHECK_LEN || memcmp(p, magic, sizeof(magic)) != 0 ||
-	    p[sizeof(magic)] != FILE_VERSION)
+	if (!summed_open(&file, p, len, &r))
 		return -EBADMSG;
-	blake2s_hash(p, len - CHECK_LEN, NULL, 0, check);
-	if (memcmp(check, p + len - CHECK_LEN, CHECK_LEN) != 0)
-		return -EBADMSG;
-	struct rd r = rd_of(p + sizeof(magic) + 1, len - sizeof(magic) - 1 - CHECK_LEN);
 	int err = read_fields(a, &r);
 	if (err)
 		admission_free(a);
