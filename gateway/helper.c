@@ -8,7 +8,6 @@
 #include <linux/netlink.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -95,11 +94,12 @@ uint32_t resolve(const char *host, uint16_t port, struct endpoint out[static RES
 }
 
 /* One question from the gateway; false when the gateway is gone. */
-static bool answer(int fd)
+static bool answer(void *ctx, int fd)
 {
 	struct resolve_question q;
 	struct resolve_answer a = { 0 };
 	ssize_t n = recv(fd, &q, sizeof(q), 0);
+	(void)ctx;
 
 	if (n <= 0)
 		return n < 0 && (errno == EAGAIN || errno == EINTR);
@@ -114,28 +114,8 @@ static bool answer(int fd)
 
 _Noreturn void helper_main(int chan)
 {
-	struct pollfd p[2] = { { .fd = chan, .events = POLLIN }, { .fd = -1, .events = POLLIN } };
-	struct chan_msg m;
-	int fd;
-
 	if (proc_become_nobody() < 0 || sandbox_enter(SANDBOX_HELPER, NULL) < 0)
 		_exit(EXIT_CANNOT);
-	while (poll(p, 2, -1) >= 0 || errno == EINTR) {
-		if (p[0].revents) {
-			int got = chan_recv(chan, &m, &fd);
-			if (got < 0)
-				break;
-			if (got > 0 && fd >= 0) {
-				if (p[1].fd >= 0)
-					close(p[1].fd);
-				p[1].fd = fd;
-				continue;
-			}
-		}
-		if (p[1].fd >= 0 && p[1].revents && !answer(p[1].fd)) {
-			close(p[1].fd);
-			p[1].fd = -1;
-		}
-	}
+	chan_serve(chan, answer, NULL);
 	_exit(0);
 }

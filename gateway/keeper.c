@@ -6,7 +6,6 @@
 #include "gateway/state.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -29,7 +28,7 @@ static int keep(const char *path, int fd)
 }
 
 /* What the gateway says; false when it is gone. */
-static bool answer(const char *path, int chan)
+static bool answer(void *path, int chan)
 {
 	struct chan_msg m, reply = { .kind = CHAN_KEPT };
 	int fd, got = chan_recv(chan, &m, &fd);
@@ -47,31 +46,12 @@ static bool answer(const char *path, int chan)
 
 _Noreturn void keeper_main(const char *dir, int chan)
 {
-	struct pollfd p[2] = { { .fd = chan, .events = POLLIN }, { .fd = -1, .events = POLLIN } };
 	const char *const writable[] = { dir, NULL };
-	struct chan_msg m;
 	char path[300];
-	int fd;
 
 	snprintf(path, sizeof(path), "%s/" MEMBERS_FILE, dir);
 	if (sandbox_enter(SANDBOX_KEEPER, writable) < 0)
 		_exit(EXIT_CANNOT);
-	while (poll(p, 2, -1) >= 0 || errno == EINTR) {
-		if (p[0].revents) {
-			int got = chan_recv(chan, &m, &fd);
-			if (got < 0)
-				break;
-			if (got > 0 && fd >= 0) {
-				if (p[1].fd >= 0)
-					close(p[1].fd);
-				p[1].fd = fd;
-				continue;
-			}
-		}
-		if (p[1].fd >= 0 && p[1].revents && !answer(path, p[1].fd)) {
-			close(p[1].fd);
-			p[1].fd = -1;
-		}
-	}
+	chan_serve(chan, answer, path);
 	_exit(0);
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <linux/close_range.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -76,6 +77,31 @@ int chan_recv(int chan, struct chan_msg *m, int *fd)
 	}
 	m->ip[sizeof(m->ip) - 1] = m->ip6[sizeof(m->ip6) - 1] = 0;
 	return 1;
+}
+
+void chan_serve(int chan, bool (*answer)(void *ctx, int fd), void *ctx)
+{
+	struct pollfd p[2] = { { .fd = chan, .events = POLLIN }, { .fd = -1, .events = POLLIN } };
+	struct chan_msg m;
+	int fd;
+
+	while (poll(p, 2, -1) >= 0 || errno == EINTR) {
+		if (p[0].revents) {
+			int got = chan_recv(chan, &m, &fd);
+			if (got < 0)
+				break;
+			if (got > 0 && fd >= 0) {
+				if (p[1].fd >= 0)
+					close(p[1].fd);
+				p[1].fd = fd;
+				continue;
+			}
+		}
+		if (p[1].fd >= 0 && p[1].revents && !answer(ctx, p[1].fd)) {
+			close(p[1].fd);
+			p[1].fd = -1;
+		}
+	}
 }
 
 pid_t proc_fork(void)

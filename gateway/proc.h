@@ -41,6 +41,12 @@ int chan_pair(int fds[static 2]); /* SOCK_SEQPACKET, CLOEXEC, non-blocking; 0 or
 int chan_send(int chan, const struct chan_msg *m, int fd);
 /* 1 with *m and *fd (-1: none), 0 when there is nothing now, -1 at the end of the channel. */
 int chan_recv(int chan, struct chan_msg *m, int *fd);
+/*
+ * Serves the gateway's channel, which comes over the launcher's `chan`, and again with each gateway that is
+ * started anew. `answer` takes one message of `fd`, and says false when the gateway is gone. Returns when
+ * the launcher is.
+ */
+void chan_serve(int chan, bool (*answer)(void *ctx, int fd), void *ctx);
 extern const struct syscall_rule chan_syscalls[];
 
 /*
