@@ -84,7 +84,7 @@ soak_leaks() {
 soak_drops() {
 	local n
 	for n in "${NODES[@]}"; do
-		echo "$n $(soak_part "$n" gateway) $(lab_exec "$n" "$WARREN" status --json 2>/dev/null | jq -c .drops)"
+		echo "$n $(process_of "$n" warren-gateway) $(lab_exec "$n" "$WARREN" status --json 2>/dev/null | jq -c .drops)"
 	done >"$1"
 	echo "rv $(soak_pid rv) $(rv_status .drops | jq -c .)" >>"$1"
 }

@@ -29,14 +29,6 @@ soak_rv_start() {
 	echo "$RV_PID" >"$LAB_DIR/pid.rv"
 }
 
-# soak_part NODE NAME: the process warren-NAME there
-soak_part() {
-	local pid
-	for pid in $(ip netns pids "$LAB$1"); do
-		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" != "warren-$2" ] || echo "$pid"
-	done
-}
-
 soak_kill_node() {
 	kill -KILL "$(soak_pid "$1")" 2>/dev/null
 	lab_wait 5 "[ -z \"\$(ip netns pids $LAB$1)\" ]"
@@ -63,31 +55,31 @@ FAULT_DROPS[gateway]="wg_unknown_key outer_unexpected relay_refused wg_unknown_i
 fault_gateway() {
 	local i
 	for ((i = 0; i < 1 + $3 % 3; i++)); do
-		kill -KILL "$(soak_part "$1" gateway)" 2>/dev/null
+		kill -KILL "$(process_of "$1" warren-gateway)" 2>/dev/null
 		sleep 0.$((RANDOM % 9 + 1))
 	done
 }
 
 FAULT_DROPS[helper]=""
 fault_helper() {
-	kill -KILL "$(soak_part "$1" helper)" 2>/dev/null
+	kill -KILL "$(process_of "$1" warren-helper)" 2>/dev/null
 }
 
 FAULT_DROPS[keeper]=""
 fault_keeper() {
-	kill -KILL "$(soak_part "$1" keeper)" 2>/dev/null
+	kill -KILL "$(process_of "$1" warren-keeper)" 2>/dev/null
 }
 
 FAULT_DROPS[shim]=""
 fault_shim() {
-	kill -KILL "$(soak_part "n$((4 + ${1#n} % (SOAK_NODES / 4) * 4))" shim)" 2>/dev/null
+	kill -KILL "$(process_of "n$((4 + ${1#n} % (SOAK_NODES / 4) * 4))" warren-shim)" 2>/dev/null
 }
 
 # what has waited comes late, and at once
 FAULT_DROPS[frozen]="wg_unknown_index wg_handshake_rate outer_unexpected"
 fault_frozen() {
 	local pid
-	pid=$(soak_part "$1" gateway)
+	pid=$(process_of "$1" warren-gateway)
 	kill -STOP "$pid"
 	sleep $(($2 < 5 ? $2 : 4))
 	kill -CONT "$pid"
@@ -138,7 +130,7 @@ fault_rv_frozen() {
 
 FAULT_DROPS[store]=""
 fault_store() {
-	kill -KILL "$(soak_part rv store)" 2>/dev/null
+	kill -KILL "$(process_of rv warren-store)" 2>/dev/null
 }
 
 # The disk under the leases is full; a newcomer is told so, and is let in when there is room again.

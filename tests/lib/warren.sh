@@ -74,6 +74,14 @@ path_of() {
 	status "$1" ".peers[] | select(.id == \"$2\") | .path"
 }
 
+# process_of NODE NAME: the processes of that name there (warren-gateway; a rendezvous has the program's)
+process_of() {
+	local pid
+	for pid in $(ip netns pids "$LAB$1"); do
+		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" != "$2" ] || echo "$pid"
+	done
+}
+
 # reach NODE IP: one ping over the tunnel
 reach() {
 	lab_exec "$1" ping -c 1 -W 1 -q "$2"

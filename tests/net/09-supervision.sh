@@ -24,14 +24,6 @@ check_wait 20 "both have joined" 'node_up c1 && node_up w1' "tail -qn 3 $LAB_DIR
 C1=$(node_ip c1) W1=$(node_ip w1)
 check_wait 20 "they talk directly" "reach w1 $C1 && [ \"\$(path_of w1 c1)\" = direct ]" || finish
 
-# part NODE NAME: the process warren-NAME of a node
-part() {
-	local pid
-	for pid in $(ip netns pids "$LAB$1"); do
-		if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "warren-$2" ]; then echo "$pid"; fi
-	done
-}
-
 descriptors() {
 	find "/proc/$1/fd" -mindepth 1 2>/dev/null | wc -l
 }
@@ -43,10 +35,10 @@ ask() {
 # kill_part NODE NAME SIGNAL: another one is there within a second
 kill_part() {
 	local old began=${EPOCHREALTIME/./} new
-	old=$(part "$1" "$2")
+	old=$(process_of "$1" "warren-$2")
 	kill "-$3" "$old"
 	while sleep 0.02; do
-		new=$(part "$1" "$2")
+		new=$(process_of "$1" "warren-$2")
 		[ -z "$new" ] || [ "$new" = "$old" ] || return 0
 		[ $((${EPOCHREALTIME/./} - began)) -lt 1000000 ] || break
 	done
@@ -92,10 +84,10 @@ check_wait 3 "with the gateway's status" \
 	"lab_exec w1 curl -sf -m 5 http://localhost:8080/warren/status | grep -q '\"state\":\"up\"'"
 
 # --- SIGTERM to all at once, as an init system sends it: gateway and shim heed the launcher alone ---
-gateway=$(part w1 gateway) shim=$(part w1 shim)
+gateway=$(process_of w1 warren-gateway) shim=$(process_of w1 warren-shim)
 kill -TERM "$gateway" "$shim"
 sleep 0.5
-check "gateway and shim stay as long as the launcher wants" test "$(part w1 gateway) $(part w1 shim)" = "$gateway $shim"
+check "gateway and shim stay as long as the launcher wants" test "$(process_of w1 warren-gateway) $(process_of w1 warren-shim)" = "$gateway $shim"
 
 check "the command has gone on" kill -0 "$COMMAND"
 check "the launcher has kept no descriptor" test "$(descriptors "$LAUNCHER")" = "$BEFORE"
@@ -134,7 +126,7 @@ check "no capability, no new privileges, no signal blocked" \
 
 # In a process of its own the word WARREN_JOIN must not outlive its use, nor the text of the token.
 node_start w1 TRINO_MODE=true -- sleep 1000
-check_wait 10 "w1 runs again" 'node_up w1 && [ -n "$(part w1 shim)" ]'
+check_wait 10 "w1 runs again" 'node_up w1 && [ -n "$(process_of w1 warren-shim)" ]'
 secrets() {
 	local pid
 	for pid in $(ip netns pids "${LAB}w1"); do
@@ -142,7 +134,7 @@ secrets() {
 			echo "in environ or cmdline of $(cat "/proc/$pid/comm")"
 		fi
 	done
-	lab_exec w1 python3 - "${TOKEN:20:40}" "$(part w1 shim)" "$(part w1 helper)" <<-'PY'
+	lab_exec w1 python3 - "${TOKEN:20:40}" "$(process_of w1 warren-shim)" "$(process_of w1 warren-helper)" <<-'PY'
 		import sys
 		for pid in sys.argv[2:]:
 		    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", 0) as mem:

@@ -37,15 +37,7 @@ lab_spawn bare "$LAB_DIR/bare.log" "$WARREN" -f wg0
 LAUNCHER_PID=${NODE_PID[w1]}
 check_wait 20 "a member, a rendezvous and a bare interface" 'node_up w1 && lab_in bare ip link show wg0' || finish
 
-# part NODE NAME: its process of that name, which lives
-part() {
-	local pid
-	for pid in $(ip netns pids "$LAB$1"); do
-		if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$2" ]; then echo "$pid"; fi
-	done
-}
-
-# which NODE PROCESS: `part`s name and process id; a rendezvous and a bare interface have the program's name
+# which NODE PROCESS: `process_of`, as two words; a rendezvous and a bare interface have the program's name
 GATEWAY="w1 warren-gateway" SHIM="w1 warren-shim" HELPER="w1 warren-helper" KEEPER="w1 warren-keeper"
 STORE="rv warren-store" RENDEZVOUS="rv warren" STARTER="rv warren-starter" BARE="bare warren"
 ALL=("$GATEWAY" "$SHIM" "$HELPER" "$KEEPER" "$STORE" "$RENDEZVOUS" "$BARE")
@@ -60,7 +52,7 @@ log_of() {
 
 # says NODE PROCESS FIELD: of /proc/PID/status
 says() {
-	sed -n "s/^$3:[[:space:]]*//p" "/proc/$(part "$1" "$2")/status"
+	sed -n "s/^$3:[[:space:]]*//p" "/proc/$(process_of "$1" "$2")/status"
 }
 NONE=0000000000000000
 for p in "${ALL[@]}"; do
@@ -75,7 +67,7 @@ for p in "${ALL[@]}"; do
 		"$caps $caps $NONE $NONE"
 	# shellcheck disable=SC2086
 	check "$p: no core file, no child" test \
-		"$(awk '/^Max (core file size|processes)/ { print $(NF - 2), $(NF - 1) }' "/proc/$(part $p)/limits" | tr '\n' ' ')" = \
+		"$(awk '/^Max (core file size|processes)/ { print $(NF - 2), $(NF - 1) }' "/proc/$(process_of $p)/limits" | tr '\n' ' ')" = \
 		"0 0 0 0 "
 done
 for p in "$SHIM" "$HELPER"; do
@@ -91,7 +83,7 @@ check "the starter has no capability and no new privileges" test \
 # again NODE PROCESS OLD: another one is there
 again() {
 	local now
-	now=$(part "$1" "$2")
+	now=$(process_of "$1" "$2")
 	[ -n "$now" ] && [ "$now" != "$3" ]
 }
 
@@ -101,7 +93,7 @@ dies() {
 	shift 3
 	log=$(log_of "$node")
 	lines=$(wc -l <"$log")
-	pid=$(part "$node" "$process")
+	pid=$(process_of "$node" "$process")
 	got=$("$LIB/inject.py" "$pid" "$@" 2>&1)
 	[ "$got" = SIGSYS ] || { echo "$call gave $got"; return 1; }
 	tail -n "+$((lines + 1))" "$log" | grep -q "may not make: $call " || { echo "the log does not name $call"; return 1; }
@@ -112,7 +104,7 @@ dies() {
 dies_for_good() {
 	local node=$1 process=$2 call=$3 got
 	shift 3
-	got=$("$LIB/inject.py" "$(part "$node" "$process")" "$@" 2>&1)
+	got=$("$LIB/inject.py" "$(process_of "$node" "$process")" "$@" 2>&1)
 	[ "$got" = SIGSYS ] || { echo "$call gave $got"; return 1; }
 	grep -q "may not make: $call " "$(log_of "$node")"
 }
@@ -130,11 +122,11 @@ check "the helper may not write one" dies w1 warren-helper openat $OPENAT $AT_FD
 check "the store may not fork" dies rv warren-store fork $FORK
 check_wait 15 "and it is up again" "node_up w1"
 check "elsewhere than in its directories the gateway opens nothing" test \
-	"$("$LIB/inject.py" "$(part w1 warren-gateway)" $OPENAT $AT_FDCWD /tmp/x $O_RDWR_CREAT 384)" = $EACCES
+	"$("$LIB/inject.py" "$(process_of w1 warren-gateway)" $OPENAT $AT_FDCWD /tmp/x $O_RDWR_CREAT 384)" = $EACCES
 check "nor the rendezvous" test \
-	"$("$LIB/inject.py" "$(part rv warren)" $OPENAT $AT_FDCWD /tmp/x $O_RDWR_CREAT 384)" = $EACCES
+	"$("$LIB/inject.py" "$(process_of rv warren)" $OPENAT $AT_FDCWD /tmp/x $O_RDWR_CREAT 384)" = $EACCES
 check "nor does it read there" test \
-	"$("$LIB/inject.py" "$(part rv warren)" $OPENAT $AT_FDCWD /etc/passwd $O_RDONLY 0)" = $EACCES
+	"$("$LIB/inject.py" "$(process_of rv warren)" $OPENAT $AT_FDCWD /etc/passwd $O_RDONLY 0)" = $EACCES
 check "nothing was made" test ! -e /tmp/x
 check "both live" eval '[ "$(says w1 warren-gateway Seccomp)" = 2 ] && rv_status .network'
 
@@ -143,7 +135,7 @@ check "both live" eval '[ "$(says w1 warren-gateway Seccomp)" = 2 ] && rv_status
 check "cores would be files here" grep -q '^core' /proc/sys/kernel/core_pattern
 for p in "$GATEWAY" "$SHIM" "$HELPER" "$KEEPER" "$STORE"; do
 	# shellcheck disable=SC2086
-	kill -SEGV "$(part $p)"
+	kill -SEGV "$(process_of $p)"
 done
 # these two have nobody who starts them again
 check "the rendezvous dies, too" dies_for_good rv warren mount $MOUNT none /tmp tmpfs 0 0

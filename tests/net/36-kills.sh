@@ -26,14 +26,6 @@ node_start w1 TRINO_MODE=true TRINO_COORDINATOR_ID=c1 -- sleep 100000
 check_wait 20 "both have joined" 'node_up c1 && node_up w1' "tail -qn 3 $LAB_DIR/[cw]1.log" || finish
 C1=$(node_ip c1) W1=$(node_ip w1)
 
-# part NODE NAME: the process warren-NAME of a node
-part() {
-	local pid
-	for pid in $(ip netns pids "$LAB$1"); do
-		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" != "warren-$2" ] || echo "$pid"
-	done
-}
-
 ask() {
 	lab_exec w1 curl -sf -m "${2:-10}" "http://localhost:8080/v1/query/$1"
 }
@@ -53,7 +45,7 @@ picture() {
 	for name in $(ip netns pids "$LAB$1"); do cat "/proc/$name/comm" 2>/dev/null; done | sort
 	lab_in "$1" ss -Haunlp | awk '{ print $4 }' | sort
 	for name in gateway shim helper keeper; do
-		echo "$name $(find "/proc/$(part "$1" $name)/fd" -mindepth 1 | wc -l)"
+		echo "$name $(find "/proc/$(process_of "$1" "warren-$name")/fd" -mindepth 1 | wc -l)"
 	done
 	echo "launcher $(find "/proc/${NODE_PID[$1]}/fd" -mindepth 1 | wc -l)"
 	find "/proc/${NODE_PID[$1]}/task/${NODE_PID[$1]}" -name children -exec cat {} + | wc -w
@@ -98,12 +90,12 @@ kill_one() {
 	2) name=helper ;;
 	3) name=keeper ;;
 	esac
-	old=$(part $node $name)
+	old=$(process_of $node "warren-$name")
 	[ -n "$old" ] || { echo "$node has no $name"; return; }
 	[ "$node $name" != "w1 shim" ] || echo "$EPOCHREALTIME" >>"$LAB_DIR/shim-kills"
 	killed=$(uptime_now)
 	kill -KILL "$old"
-	lab_wait 5 "new=\$(part $node $name) && [ -n \"\$new\" ] && [ \"\$new\" != $old ]"
+	lab_wait 5 "new=\$(process_of $node warren-$name) && [ -n \"\$new\" ] && [ \"\$new\" != $old ]"
 	[ -z "$new" ] || took=$(($(began_at "$new") - killed))
 	echo "$took" >>"$LAB_DIR/times"
 	[ "$took" != none ] && [ $took -le 1000 ] || echo "another $name of $node came after $took ms"

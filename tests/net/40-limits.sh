@@ -23,14 +23,6 @@ check_wait 20 "a and b have joined" 'node_up a && node_up b' "tail -qn 2 $LAB_DI
 B=$(node_ip b)
 check_wait 20 "they talk" 'reach a $B'
 
-# pid_of NODE NAME: the process of that name there
-pid_of() {
-	local pid
-	for pid in $(ip netns pids "$LAB$1"); do
-		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" != "$2" ] || echo "$pid"
-	done
-}
-
 ticks() {
 	awk '{ print $14 + $15 }' "/proc/$1/stat"
 }
@@ -70,8 +62,8 @@ no_descriptors() {
 	enough "$2"
 	check_wait 5 "with descriptors it answers again" "$3"
 }
-RV=$(pid_of rv warren)
-GATEWAY=$(pid_of a warren-gateway)
+RV=$(process_of rv warren)
+GATEWAY=$(process_of a warren-gateway)
 ask_rv() {
 	[ "$(rv_status .role)" = rendezvous ]
 }
@@ -92,7 +84,7 @@ check "the rendezvous' log says it once" said rv
 check "the gateway's, too, of two sockets" said a
 
 # --- memory: not a page more for the rendezvous and its store
-STORE=$(pid_of rv warren-store)
+STORE=$(process_of rv warren-store)
 no_page_more() {
 	limit "$1" --as=$(($(awk '{ print $1 }' "/proc/$1/statm") * $(getconf PAGESIZE))):
 }
