@@ -4,11 +4,12 @@
  * system calls, more time than most inputs (the linker puts these before the kernel's). What is given back must be
  * zeros: no key outlives its owner.
  */
+#include "wrap_map.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 enum { KEPT = 8, PAGE = 4096 };
 
@@ -17,18 +18,6 @@ static struct kept {
 	size_t len;
 	bool used, ready;
 } kept[KEPT];
-
-void *__real_mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset);
-int __real_munmap(void *at, size_t len);
-int __real_mprotect(void *at, size_t len, int prot);
-int __real_madvise(void *at, size_t len, int advice);
-int __real_mlock2(const void *at, size_t len, unsigned flags);
-void *__wrap_mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset);
-void *__wrap_mmap64(void *at, size_t len, int prot, int flags, int fd, off_t offset);
-int __wrap_munmap(void *at, size_t len);
-int __wrap_mprotect(void *at, size_t len, int prot);
-int __wrap_madvise(void *at, size_t len, int advice);
-int __wrap_mlock2(const void *at, size_t len, unsigned flags);
 
 static struct kept *of(const void *p)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "snapshot.h"
+#include "wrap_map.h"
 
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -140,18 +140,6 @@ void *__wrap_realloc(void *p, size_t n)
 }
 
 /* --- mappings of key arenas: whole pages, with one that nobody may touch on either side --- */
-
-void *__real_mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset);
-int __real_munmap(void *at, size_t len);
-int __real_mprotect(void *at, size_t len, int prot);
-int __real_madvise(void *at, size_t len, int advice);
-int __real_mlock2(const void *at, size_t len, unsigned flags);
-void *__wrap_mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset);
-void *__wrap_mmap64(void *at, size_t len, int prot, int flags, int fd, off_t offset);
-int __wrap_munmap(void *at, size_t len);
-int __wrap_mprotect(void *at, size_t len, int prot);
-int __wrap_madvise(void *at, size_t len, int advice);
-int __wrap_mlock2(const void *at, size_t len, unsigned flags);
 
 void *__wrap_mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset)
 {

@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "base/blake2s.h"
 #include "punch/admission.h"
+#include "tests/fuzz/summed.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -35,14 +35,6 @@ static void decode(const uint8_t *p, size_t len)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	uint8_t sum[BLAKE2S_LEN], *summed = malloc(size + 8);
-	decode(data, size);
-	if (!summed)
-		return 0;
-	memcpy(summed, data, size);
-	blake2s_hash(data, size, NULL, 0, sum);
-	memcpy(summed + size, sum, 8);
-	decode(summed, size + 8);
-	free(summed);
+	fuzz_summed(data, size, decode);
 	return 0;
 }
