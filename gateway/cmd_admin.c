@@ -180,7 +180,7 @@ static char *ask_offline(const char *dir, const char *line)
 			.admission = &o.admission,
 			.token = &o.token,
 			.leases = { &o, offline_find, offline_remove, offline_forget },
-			.wall = (loop_wall_offset() + loop_clock()) / NSEC_PER_SEC,
+			.wall = loop_wall(),
 		};
 		text = rdv_admin(&a, line);
 	}
@@ -352,7 +352,7 @@ static int print_token(const char *dir)
 static int print_special_token(const struct config *c)
 {
 	const char *id = config_get(c, SET_FOR, "");
-	int64_t wall = (loop_wall_offset() + loop_clock()) / NSEC_PER_SEC, expires;
+	int64_t wall = loop_wall(), expires;
 	char line[CTL_LINE_MAX];
 
 	if (config_date(c, SET_EXPIRES, wall, &expires) < 0)

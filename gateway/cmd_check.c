@@ -58,7 +58,7 @@ static void check_token_fits(struct check *k, bool expired)
 static void check_all(struct check *k)
 {
 	const struct token *t = &k->gw.cfg->token;
-	int64_t wall = (loop_clock() + loop_wall_offset()) / NSEC_PER_SEC;
+	int64_t wall = loop_wall();
 	int err = kernel_routes_new(&k->gw.kernel, 0);
 
 	check_running(k);

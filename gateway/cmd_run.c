@@ -81,7 +81,7 @@ int app_token(struct app *a)
 int app_token_fits(const struct app *a)
 {
 	const struct token *t = &a->gw.token;
-	int64_t wall = loop_wall_offset() / NSEC_PER_SEC + loop_clock() / NSEC_PER_SEC;
+	int64_t wall = loop_wall();
 
 	if (t->only_for[0] && strcmp(t->only_for, a->id) != 0)
 		return usage_error("the join token is for worker id %s alone, and this node is %s",

@@ -34,6 +34,11 @@ nsec loop_wall_offset(void)
 	return read_clock(CLOCK_REALTIME) - read_clock(CLOCK_BOOTTIME);
 }
 
+int64_t loop_wall(void)
+{
+	return read_clock(CLOCK_REALTIME) / NSEC_PER_SEC;
+}
+
 nsec loop_cpu_used(void)
 {
 	return read_clock(CLOCK_PROCESS_CPUTIME_ID);

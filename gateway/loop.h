@@ -38,6 +38,7 @@ void loop_reserve(void);
 /* For what runs outside a loop: once, at start. */
 nsec loop_clock(void);
 nsec loop_wall_offset(void);
+int64_t loop_wall(void); /* seconds since 1970 */
 
 /* CPU time that this process has used, of the kernel's work for it, too. */
 nsec loop_cpu_used(void);

@@ -181,7 +181,7 @@ void rdv_stored(struct rdv *r, nsec now, uint64_t seq, bool failed)
 void rdv_set_wall(struct rdv *r, nsec offset)
 {
 	wg_set_wall_offset(r->wg, offset);
-	registrar_set_wall(r->registrar, offset / NSEC_PER_SEC);
+	registrar_set_wall(r->registrar, offset);
 }
 
 /* --- out --- */

@@ -85,7 +85,7 @@ void registrar_free(struct registrar *r)
 	free(r);
 }
 
-void registrar_set_wall(struct registrar *r, int64_t offset)
+void registrar_set_wall(struct registrar *r, nsec offset)
 {
 	r->wall = offset;
 	/* nobody has heard of a version yet: it may start from the right second */
@@ -95,7 +95,8 @@ void registrar_set_wall(struct registrar *r, int64_t offset)
 
 int64_t registrar_wall(const struct registrar *r, nsec now)
 {
-	return now / NSEC_PER_SEC + r->wall;
+	/* added before it is divided: two rounded parts are up to a second behind the clock */
+	return (now + r->wall) / NSEC_PER_SEC;
 }
 
 int registrar_load(struct registrar *r, const struct lease_record *rec)

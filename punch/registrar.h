@@ -45,8 +45,8 @@ struct registrar *registrar_new(const struct registrar_config *cfg, nsec now);
 void registrar_free(struct registrar *r);
 /* Before anything else: what the store holds. -EEXIST, -EINVAL for a row that contradicts another. */
 int registrar_load(struct registrar *r, const struct lease_record *rec);
-/* Wall clock in seconds since 1970 = now / 1e9 + offset: for `granted` and `seen` alone. */
-void registrar_set_wall(struct registrar *r, int64_t offset);
+/* Nanoseconds since 1970 = now + offset: for `granted`, `seen` and the dates of tokens alone. */
+void registrar_set_wall(struct registrar *r, nsec offset);
 
 enum { PSK_CHOICES = 4 };
 

@@ -198,7 +198,7 @@ struct registrar {
 	char release[RELEASE_LEN];
 	uint8_t lease_key[32], hash_key[16];
 	nsec start;
-	int64_t wall;
+	nsec wall; /* nanoseconds since 1970 = now + this */
 	bool used; /* something was said: the roster's instance stands */
 	bool settled;
 

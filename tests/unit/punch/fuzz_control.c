@@ -90,7 +90,7 @@ static void start(struct world *w)
 	w->r = registrar_new(&rc, w->now);
 	w->e = enrol_new(&ec);
 	must(w->r && w->e && registrar_load(w->r, &kept) == 0);
-	registrar_set_wall(w->r, 1000);
+	registrar_set_wall(w->r, 1000 * NSEC_PER_SEC);
 	enrol_session_up(w->e, w->now);
 	drain(w);
 	drain(w);

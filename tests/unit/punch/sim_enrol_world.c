@@ -329,7 +329,7 @@ void sim_registrar_start(struct sim *s)
 	s->life_since = s->now;
 	s->r = registrar_new(&s->cfg, s->now);
 	SIM_CHECK(s, s->r);
-	registrar_set_wall(s->r, s->wall);
+	registrar_set_wall(s->r, s->wall * NSEC_PER_SEC);
 	for (size_t i = 1; i < SIM_NUMBERS; i++)
 		if (s->rows[i].number)
 			SIM_CHECK(s, registrar_load(s->r, &s->rows[i]) == 0);

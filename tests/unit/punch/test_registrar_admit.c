@@ -118,6 +118,22 @@ static void test_expiry(void **state)
 	assert_int_equal(granted(1), 1);
 }
 
+/* The clock's fraction of a second counts, and so does the offset's. */
+static void test_expiry_to_the_second(void **state)
+{
+	(void)state;
+	plain = false;
+	registrar_set_wall(r, 1700000000 * SEC - SEC / 2);
+	ticket(WALL + 10, "");
+	run(10 * SEC + SEC / 4);
+	reg(1, "w1", 1);
+	assert_int_equal(granted(1), 1);
+	ticket(WALL + 10, "");
+	run(SEC / 4);
+	reg(2, "w2", 1);
+	assert_refused(2, CTL_REFUSED_TOKEN, true, "expired (2023-11-14 22:30:10 UTC)");
+}
+
 static void test_rotation(void **state)
 {
 	(void)state;
@@ -466,6 +482,7 @@ int main(void)
 		TEST(test_ticket),
 		TEST(test_plain_token),
 		TEST(test_expiry),
+		TEST(test_expiry_to_the_second),
 		TEST(test_rotation),
 		TEST(test_reserved),
 		TEST(test_replaces_at_once),

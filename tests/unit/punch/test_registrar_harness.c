@@ -170,7 +170,7 @@ void start(const char *prefix4, uint32_t max)
 	now = 1000 * SEC;
 	r = registrar_new(&cfg, now);
 	assert_non_null(r);
-	registrar_set_wall(r, 1700000000);
+	registrar_set_wall(r, 1700000000 * NSEC_PER_SEC);
 	store_holds = store_fails = false;
 }
 
@@ -180,7 +180,7 @@ void restart(void)
 	registrar_free(r);
 	now += 3 * SEC;
 	r = registrar_new(&cfg, now);
-	registrar_set_wall(r, 1700000000);
+	registrar_set_wall(r, 1700000000 * NSEC_PER_SEC);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		if (rows[i].number)
 			assert_int_equal(registrar_load(r, &rows[i]), 0);

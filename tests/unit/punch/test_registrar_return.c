@@ -197,7 +197,7 @@ static void test_clock_set_back(void **state)
 	(void)state;
 	reg(1, "c1", 1);
 	struct lease first = lease_of(1);
-	registrar_set_wall(r, WALL - 86400);
+	registrar_set_wall(r, (WALL - 86400) * NSEC_PER_SEC);
 	ticket(0, "c1");
 	reg(2, "c1", 1);
 	assert_true(lease_of(2).granted > first.granted);

@@ -16,7 +16,7 @@ static void start_as(uint32_t number, uint32_t of, int64_t ahead)
 	cfg.of = of;
 	r = registrar_new(&cfg, now);
 	assert_non_null(r);
-	registrar_set_wall(r, WALL + ahead);
+	registrar_set_wall(r, (WALL + ahead) * NSEC_PER_SEC);
 }
 
 static struct lease lease_of(uint8_t who)
