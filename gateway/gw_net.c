@@ -24,10 +24,10 @@ static uint32_t tun_mtu(const struct gw *g)
 struct local_way gw_net_local_way(void *ctx, const struct addr *remote)
 {
 	struct gw *g = ctx;
-	struct kernel_way w = { 0 };
-	if (g->kernel)
+	struct kernel_way w = { .none = !g->udp.v6 && !addr_is_v4(remote) };
+	if (g->kernel && !w.none)
 		w = kernel_way(g->kernel, remote, g->fwmark);
-	return (struct local_way){ .mtu = w.mtu, .tag = w.tag };
+	return (struct local_way){ .mtu = w.mtu, .tag = w.tag, .none = w.none };
 }
 
 bool gw_net_leads(void *ctx, const struct path *path)

@@ -39,6 +39,7 @@ struct path {
 struct local_way {
 	uint32_t mtu; /* bytes of IP packet; 0 unknown */
 	uint64_t tag; /* another number, another way: interface, gateway, own addresses there */
+	bool none;    /* there is no way, as to IPv6 from a host without */
 };
 typedef struct local_way local_way_fn(void *ctx, const struct addr *remote);
 

@@ -169,6 +169,8 @@ void link_forget_pending(struct link *l, const struct slot *s);
 void slot_set(struct slot *s, const struct slot *value); /* its search has not begun */
 void slot_end_search(struct slot *s);
 void link_search(struct link *l, nsec now, struct slot *s); /* if it is time */
+/* A candidate that nothing can be sent to, as our own routes are. */
+bool link_leads_nowhere(struct link *l, nsec now, const struct slot *s);
 /* Our own ways may have changed: each search to which it did begins anew, now or a little later. */
 void link_look(struct link *l, nsec now);
 bool link_poll_mtu(struct link *l, nsec now, struct link_output *out);

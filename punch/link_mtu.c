@@ -83,6 +83,11 @@ static struct local_way local_way(struct links *ls, nsec now, const struct slot 
 	return r->way;
 }
 
+bool link_leads_nowhere(struct link *l, nsec now, const struct slot *s)
+{
+	return local_way(l->all, now, s).none;
+}
+
 /* A new name each time: an answer to what another search asked is not one to this. */
 static void begin(struct link *l, nsec now, struct slot *s)
 {

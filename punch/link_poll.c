@@ -190,6 +190,16 @@ static bool send_ping(struct link *l, nsec now, struct slot *s, struct link_outp
 	return true;
 }
 
+/*
+ * No route leads to the candidate: the kernel is asked at the first ping of a row, which may be its last. A
+ * change of routes begins a new row. Where a ping of the peer came in by, there is a way.
+ */
+static bool row_is_vain(struct link *l, nsec now, const struct slot *s)
+{
+	bool first = s->round == 0 || s->round == PROBE_ROUNDS - 1;
+	return first && addr_is_any(&s->path.local) && link_leads_nowhere(l, now, s);
+}
+
 /* A slot whose time has come: true when a ping is in `out`. */
 static bool slot_due(struct link *l, nsec now, struct slot *s, struct link_output *out)
 {
@@ -205,7 +215,8 @@ static bool slot_due(struct link *l, nsec now, struct slot *s, struct link_outpu
 		slot_end_search(s);
 		return false;
 	}
-	if (!is_beat(l, s) && s->round >= PROBE_ROUNDS) {
+	if (!is_beat(l, s) && (s->round >= PROBE_ROUNDS || row_is_vain(l, now, s))) {
+		s->round = UINT8_MAX;
 		s->next = NSEC_NEVER;
 		return false;
 	}

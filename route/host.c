@@ -233,8 +233,9 @@ struct kernel_way kernel_way(struct kernel_routes *k, const struct addr *a, uint
 	struct way w = { 0 };
 	(void)ask_route(k, &q, see_way, &w);
 	q.flags = 0;
-	if (!w.oif && ask_route(k, &q, see_device_taken, &w) < 0)
-		return (struct kernel_way){ 0 };
+	int err = w.oif ? 0 : ask_route(k, &q, see_device_taken, &w);
+	if (err < 0)
+		return (struct kernel_way){ .none = err == -ENETUNREACH || err == -EHOSTUNREACH };
 	uint32_t device = w.oif ? device_mtu(k, w.oif) : 0;
 	return (struct kernel_way){
 		.mtu = w.mtu && w.mtu < device ? w.mtu : device,

@@ -98,11 +98,13 @@ size_t kernel_host_addresses(struct kernel_routes *k, unsigned skip_ifindex,
 /*
  * The way that datagrams to `a` with `mark` take. MTU: the route's own, where one is set, and never above
  * the device's; 0 when there is no route. What ICMP messages said of the path is left out. `tag` is another
- * number where the way is another: its interface, that one's own addresses, a gateway.
+ * number where the way is another: its interface, that one's own addresses, a gateway. `none`: the kernel
+ * says that nothing can be sent there; it does not where it could not be asked.
  */
 struct kernel_way {
 	uint32_t mtu;
 	uint64_t tag;
+	bool none;
 };
 struct kernel_way kernel_way(struct kernel_routes *k, const struct addr *a, uint32_t mark);
 /* The addresses are read once; this makes the next kernel_way() read them again. */

@@ -47,8 +47,7 @@ same_paths() {
 }
 drops_of_all() {
 	local n
-	# a host without IPv6 asks the others' IPv6 candidates now and then, starved or not
-	for n in "${NODES[@]}"; do status "$n" '.drops | del(.udp_send_failed)' | sed "s/^/$n /" | grep :; done
+	for n in "${NODES[@]}"; do status "$n" '.drops' | sed "s/^/$n /" | grep :; done
 }
 
 # hogs SECONDS: four for each core, that ask for nothing but time

@@ -29,6 +29,8 @@ static struct local_way local_way(void *ctx, const struct addr *remote)
 {
 	(void)ctx;
 	w.asked++;
+	if (addr_eq(remote, &w.nowhere))
+		return (struct local_way){ .none = true };
 	return (struct local_way){ .mtu = w.local,
 				   .tag = w.tag + (addr_eq(remote, &w.moved) ? 1u : 0u) };
 }
@@ -39,6 +41,7 @@ static void on_send(const struct link_output *out)
 	struct sent s = { .at = t.now, .path = out->path };
 	assert_int_equal(outer_parse(out->bytes + skip, out->len - skip, outer_key, &s.m),
 			 DROP_NONE);
+	way_of(&out->path.remote)->pings += s.m.type == OUTER_TYPE_PING;
 	if (s.m.type == OUTER_TYPE_PING && !way_of(&out->path.remote)->dead)
 		answer(&s);
 }

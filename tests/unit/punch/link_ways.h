@@ -19,7 +19,7 @@ struct way {
 	struct endpoint at;
 	uint32_t takes;
 	bool dead; /* pings are not answered, and no probe is */
-	uint32_t probes, name;
+	uint32_t pings, probes, name;
 	uint64_t bytes;
 	nsec first, last;
 };
@@ -32,7 +32,8 @@ struct ways {
 	unsigned mtus, news;
 	struct link_mtu last_news;
 	uint32_t local, tag;
-	struct addr moved; /* to this one our way is another */
+	struct addr moved;   /* to this one our way is another, */
+	struct addr nowhere; /* and to this one there is none */
 };
 
 extern struct ways w;

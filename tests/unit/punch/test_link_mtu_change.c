@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The path MTU searches of a link where this host's own ways change, and over a relay. */
+/* A link where this host's own ways change: the path MTU searches, also over a relay, and who is asked. */
 #include "link_ways.h"
 
 #include <sodium.h>
@@ -126,12 +126,48 @@ static void test_local_mtu(void **state)
 	assert_int_equal(link_message_max(t.l), 1472);
 }
 
+/* A host without IPv6, or without a route there, is introduced to candidates that it cannot send to. */
+static void test_no_way(void **state)
+{
+	(void)state;
+	w.nowhere = way(B)->at.addr;
+	path_at(A);
+	introduce(A, B);
+	run_on(5 * SEC);
+	assert_true(way(A)->pings && uses(A));
+	assert_int_equal(way(B)->pings, 0);
+	/* nor of those that are asked now and then while data flows */
+	for (unsigned i = 0; i < 130; i++) {
+		link_active(t.l, t.now);
+		run_on(SEC);
+	}
+	assert_int_equal(way(B)->pings, 0);
+	/* a ping that comes from there has shown that there is one, whatever the table says */
+	assert_int_equal(ping_from(B, 0), DROP_NONE);
+	run_on(SEC);
+	assert_true(way(B)->pings);
+}
+
+static void test_way_appears(void **state)
+{
+	(void)state;
+	w.nowhere = way(A)->at.addr;
+	introduce(A, NULL);
+	run_on(5 * SEC);
+	assert_int_equal(way(A)->pings, 0);
+	w.nowhere = addr_any;
+	links_network_changed(t.ls, t.now);
+	run_on(100 * MS);
+	assert_true(uses(A));
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, ways_begin, done)
 	const struct CMUnitTest tests[] = {
 		T(test_network_change), T(test_change_elsewhere),      T(test_changes_in_a_row),
-		T(test_local_mtu),	T(test_relay_of_two_families),
+		T(test_local_mtu),	T(test_relay_of_two_families), T(test_no_way),
+		T(test_way_appears),
 	};
 	if (sodium_init() < 0)
 		return 1;

@@ -46,6 +46,13 @@ static uint32_t path_mtu(const char *text)
 	return kernel_way(k, &a, 0).mtu;
 }
 
+static bool leads_nowhere(const char *text)
+{
+	struct addr a;
+	assert_true(addr_parse(text, &a));
+	return kernel_way(k, &a, 0).none;
+}
+
 static void path_mtus(void **ignored)
 {
 	struct kernel_routes *ours;
@@ -53,6 +60,7 @@ static void path_mtus(void **ignored)
 	(void)ignored;
 	assert_int_equal(path_mtu("192.0.2.9"), 0); /* no route */
 	assert_int_equal(path_mtu("2001:db8::9"), 0);
+	assert_true(leads_nowhere("192.0.2.9") && leads_nowhere("2001:db8::9"));
 	lab_address(eth, "192.0.2.2/24");
 	lab_address(eth, "2001:db8::2/64");
 	lab_route(&(struct lab_route){ .dst = "default", .via = "192.0.2.1" });
@@ -71,6 +79,8 @@ static void path_mtus(void **ignored)
 	assert_int_equal(path_mtu("10.77.0.3"), 1333);
 	assert_int_equal(path_mtu("fd77::3"), 1299);
 	assert_int_equal(path_mtu("10.77.0.4"), 0); /* unreachable */
+	assert_true(leads_nowhere("10.77.0.4") && leads_nowhere("2001:db9::1"));
+	assert_false(leads_nowhere("203.0.113.1") || leads_nowhere("2001:db8::9"));
 	kernel_routes_free(ours);
 }
 
