@@ -273,9 +273,10 @@ static int read_static(struct app *a, const char *path)
 	return 0;
 }
 
-static void gateway_body(void *ctx, int chan)
+static void gateway_body(void *ctx, int chan, bool again)
 {
 	struct app *a = ctx;
+	a->gw.again = again;
 	gw_main(&a->gw, chan);
 }
 

@@ -322,6 +322,7 @@ static int make_node(struct gw *g)
 		.number = g->cfg->state.number,
 		.memory = g->cfg->joining ? &g->memory : NULL,
 		.pin_members = g->cfg->pin_members,
+		.holds = g->cfg->again,
 	};
 	int64_t wall = g->loop.now + g->loop.wall_offset;
 

@@ -48,6 +48,7 @@ struct gw_config {
 	const struct wgconf *static_conf; /* or NULL */
 	struct state state;
 	bool pin_members;
+	bool again; /* a gateway of this launcher was up before: its lease is in use */
 	bool own_key; /* --key or a configuration file: the state's key is not used */
 	uint8_t private_key[32];
 	struct endpoint stated[GW_MAX_ENDPOINTS];

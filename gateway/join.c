@@ -71,6 +71,8 @@ int join_start(struct node *n, nsec now, const struct node_config *cfg)
 	j->on = true;
 	j->next_resolve = j->next_sweep = now;
 	j->next_claim = NSEC_NEVER;
+	if (cfg->holds && n->saved.usable && n->saved.lease.number == cfg->number)
+		join_show(n, now, &n->saved.lease);
 	return 0;
 }
 
@@ -166,12 +168,10 @@ static void remember_lease(struct node *n, const struct lease *l)
 		memory_lease(n->memory, &n->saved.owner, l);
 }
 
-/* The others are shown what one has granted. */
-static void show(struct join *j, nsec now, const struct contact *by)
+void join_show(struct node *n, nsec now, const struct lease *l)
 {
-	for (unsigned i = 0; i < j->n; i++)
-		if (&j->c[i] != by)
-			enrol_show(j->c[i].enrol, now, &j->lease.lease);
+	for (unsigned i = 0; i < n->join.n; i++)
+		enrol_show(n->join.c[i].enrol, now, l);
 }
 
 static void granted(struct contact *c, nsec now, const struct enrol_output *out)
@@ -204,7 +204,7 @@ static void granted(struct contact *c, nsec now, const struct enrol_output *out)
 	j->granted = true;
 	j->next_claim = NSEC_NEVER;
 	remember_lease(n, &out->lease);
-	show(j, now, c);
+	join_show(n, now, &out->lease);
 	if (psk_new || moved)
 		node_tell(n, &(struct node_note){ .event = NODE_SAVE });
 	if (first)

@@ -89,8 +89,9 @@ static void on_channel(struct ev_loop *ev, ev_io *w, int revents);
 
 static _Noreturn void child_body(struct launcher *l, enum child_kind k, int chan)
 {
-	void (*const bodies[])(void *, int) = { l->cfg->gateway, l->cfg->shim, l->cfg->helper,
-						l->cfg->keeper };
+	void (*const others[])(void *, int) = { [CHILD_SHIM] = l->cfg->shim,
+						[CHILD_HELPER] = l->cfg->helper,
+						[CHILD_KEEPER] = l->cfg->keeper };
 	char title[16];
 
 	/* libev binds a signal to one loop of a process: the child's own loop must find them free */
@@ -102,7 +103,10 @@ static _Noreturn void child_body(struct launcher *l, enum child_kind k, int chan
 	snprintf(title, sizeof(title), "warren-%s", child_names[k]);
 	prctl(PR_SET_NAME, title);
 	log_process(child_names[k]);
-	bodies[k](l->cfg->ctx, chan);
+	if (k == CHILD_GATEWAY)
+		l->cfg->gateway(l->cfg->ctx, chan, l->came_up);
+	else
+		others[k](l->cfg->ctx, chan);
 	_exit(0);
 }
 

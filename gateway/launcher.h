@@ -19,8 +19,11 @@ struct launcher_config {
 	const char *worker_id;
 	bool trino;
 	void *ctx;
-	/* The children's bodies; `chan` leads to the launcher. They do not return. shim may be NULL. */
-	void (*gateway)(void *ctx, int chan);
+	/*
+	 * The children's bodies; `chan` leads to the launcher. They do not return. shim may be NULL.
+	 * `again`: a gateway before this one was up, so this node's lease is in use.
+	 */
+	void (*gateway)(void *ctx, int chan, bool again);
 	void (*shim)(void *ctx, int chan);
 	void (*helper)(void *ctx, int chan);
 	void (*keeper)(void *ctx, int chan); /* may be NULL */

@@ -92,6 +92,7 @@ struct node_config {
 	const struct token *token;
 	const uint8_t *psk;    /* the member PSK kept in the state, or NULL */
 	member_number number;  /* the lease kept in the state, or 0 */
+	bool holds;	       /* that lease is in use: a process before this one was up with it */
 	struct memory *memory; /* of earlier starts, and for later ones; the caller's. NULL: none */
 	bool pin_members;      /* a member's key that is another than in the memory is refused */
 };

@@ -58,7 +58,7 @@ static enum drop inner_admit(struct node *n, struct peer *p, uint8_t *ip, size_t
 	return DROP_NONE;
 }
 
-static void first_session(struct node *n, struct peer *p)
+static void first_session(struct node *n, nsec now, struct peer *p)
 {
 	if (p->kind == PEER_FORMER) {
 		node_tell(n, &(struct node_note){ .event = NODE_KEY_TWICE,
@@ -68,14 +68,14 @@ static void first_session(struct node *n, struct peer *p)
 		return;
 	}
 	node_tell(n, &(struct node_note){ .event = NODE_SESSION, .peer = p });
-	saved_session(n, p);
+	saved_session(n, now, p);
 }
 
 static void session_seen(struct node *n, struct peer *p, nsec now)
 {
 	if (!p->had_session && wg_can_send(p->wg, now)) {
 		p->had_session = true;
-		first_session(n, p);
+		first_session(n, now, p);
 	}
 	if (p->staged && wg_can_send(p->wg, now))
 		peer_unstage(p, now);

@@ -295,11 +295,13 @@ const struct prefix *join_prefix(const struct token *t, bool v4);
 
 /* The lease's number and addresses are ours from now on: links to others can be made. 0 or -ENOMEM. */
 int join_links(struct node *n, const struct lease *l);
+/* The lease that we hold: each rendezvous that was not told of it by itself is shown it. */
+void join_show(struct node *n, nsec now, const struct lease *l);
 
 /* saved.c: a start without a rendezvous */
 void saved_init(struct node *n, nsec now, const struct node_config *cfg);
 void saved_tick(struct node *n, nsec now);
-void saved_session(struct node *n, const struct peer *p);
+void saved_session(struct node *n, nsec now, const struct peer *p);
 
 /* contact.c: one rendezvous */
 void contact_init(struct contact *c, nsec now);

@@ -53,10 +53,12 @@ static void restore_members(struct node *n, nsec now)
 	}
 }
 
-static void come_up(struct node *n, const char *with)
+/* From now on we are no new process to a rendezvous that answers: it says REPLACED where another holds our id. */
+static void come_up(struct node *n, nsec now, const char *with)
 {
 	n->saved.at = NSEC_NEVER;
 	n->join.lease.up = true;
+	join_show(n, now, &n->join.lease.lease);
 	node_tell(n, &(struct node_note){ .event = NODE_UP, .text = with });
 }
 
@@ -71,7 +73,7 @@ void saved_tick(struct node *n, nsec now)
 		return;
 	}
 	if (n->links) {
-		come_up(n, "nor does any other member");
+		come_up(n, now, "nor does any other member");
 		return;
 	}
 	s->at = now + SAVED_ALONE_AFTER - SAVED_AFTER;
@@ -84,8 +86,8 @@ void saved_tick(struct node *n, nsec now)
 }
 
 /* The first session with a member: to it we are who we were. */
-void saved_session(struct node *n, const struct peer *p)
+void saved_session(struct node *n, nsec now, const struct peer *p)
 {
 	if (n->saved.at != NSEC_NEVER && n->links && p->kind == PEER_MEMBER && !n->join.lease.up)
-		come_up(n, "but a member does, which knows it");
+		come_up(n, now, "but a member does, which knows it");
 }

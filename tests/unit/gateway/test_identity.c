@@ -308,6 +308,49 @@ static void test_taken_meanwhile(void **state)
 	world_free(w);
 }
 
+static void token_for(struct world *w, const char *id)
+{
+	snprintf(w->token.only_for, sizeof(w->token.only_for), "%s", id);
+	admission_token(w->secret, &w->admission, &w->token);
+}
+
+/*
+ * With a token for its id a start takes it from whoever has it. What is up is no start: not with the
+ * saved roster, nor where another process of the same node was up before.
+ */
+static void test_token_for_one_id_is_no_way_back(void **state)
+{
+	(void)state;
+	for (int restarted = 0; restarted < 2; restarted++) {
+		struct world *w = world_new();
+		w->remembers = true;
+		token_for(w, "a");
+		struct host *a = world_node(w, 0, "a", 1, NULL);
+		world_run(w, 5 * SEC);
+		assert_true(a->up);
+		a->unplugged = true;
+		world_run(w, SEC);
+		if (restarted)
+			world_stop(a);
+		else
+			a = world_node(w, 0, "a", 1, NULL);
+		a->unplugged = true;
+		world_run(w, 30 * SEC);
+		struct host *b = world_node(w, 1, "a", 2, NULL);
+		world_run(w, 5 * SEC);
+		assert_true(b->up);
+		w->holds = restarted;
+		if (restarted)
+			a = world_node(w, 0, "a", 1, NULL);
+		else
+			assert_true(a->up);
+		a->unplugged = false;
+		world_run(w, 60 * SEC);
+		assert_true(a->replaced && !b->replaced && !b->fatal);
+		world_free(w);
+	}
+}
+
 /* A rendezvous that lost its leases and not its secret gives the address back to who shows the lease. */
 static void test_lease_is_shown_after_a_start(void **state)
 {
@@ -341,6 +384,7 @@ int main(void)
 		cmocka_unit_test(test_alone_without_rendezvous),
 		cmocka_unit_test(test_memory_of_another),
 		cmocka_unit_test(test_taken_meanwhile),
+		cmocka_unit_test(test_token_for_one_id_is_no_way_back),
 		cmocka_unit_test(test_lease_is_shown_after_a_start),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

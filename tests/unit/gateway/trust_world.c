@@ -198,6 +198,7 @@ struct host *world_node(struct world *w, unsigned i, const char *id, uint8_t key
 		.psk = psk || !w->remembers || !w->memory[i].lease.number ? psk : w->psk[i],
 		.memory = w->remembers ? &w->memory[i] : NULL,
 		.number = w->remembers ? w->memory[i].lease.number : 0,
+		.holds = w->holds,
 		.pin_members = w->pins
 	};
 	memset(cfg.private_key, key, 32);

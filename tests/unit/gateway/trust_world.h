@@ -58,6 +58,7 @@ struct world {
 	bool slow_store; /* nothing is committed for now */
 	/* what nodes remember from one start to the next, where `remembers` */
 	bool remembers, pins;
+	bool holds; /* nodes that start take the place of a process that was up */
 	struct memory memory[WORLD_NODES];
 	uint8_t psk[WORLD_NODES][32];
 	unsigned first, count;
