@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `warren accept ID`: the running gateway takes a member's key that --pin-members refused. */
+/* `warren accept ID KEY`: the running gateway takes a member's key that --pin-members refused. */
 #include "gateway/cmd.h"
 #include "gateway/proc.h"
+#include "gateway/ctl.h"
 #include "gateway/status_ask.h"
+#include "gateway/wgconf.h"
 #include "punch/member.h"
 #include "base/log.h"
 
@@ -13,16 +15,16 @@
 static const enum setting accept_settings[] = { SET_INTERFACE, SET_RUN_DIR, SETTING_COUNT };
 
 static const char accept_usage[] =
-	"usage: warren accept [--interface NAME] ID\n\n"
-	"Takes the new key of the member ID, which the gateway on this host has refused because "
-	"of\n"
-	"--pin-members. See first that the node was set up anew on purpose.\n";
+	"usage: warren accept [--interface NAME] ID KEY\n\n"
+	"Takes KEY as the new key of the member ID, which the gateway on this host has refused\n"
+	"because of --pin-members; its log has the line. See first that the node was set up anew\n"
+	"on purpose, and that this is its key.\n";
 
-static int ask(const struct config *c, const char *id)
+static int ask(const struct config *c, const char *id, const char *key)
 {
-	char question[WORKER_ID_LEN + 8];
+	char question[CTL_LINE_MAX];
 
-	snprintf(question, sizeof(question), "accept %s", id);
+	snprintf(question, sizeof(question), "accept %s %s", id, key);
 	char *text = status_ask(c, question);
 	json_t *o = text ? json_loads(text, 0, NULL) : NULL;
 	const char *error = json_string_value(json_object_get(o, "error"));
@@ -46,10 +48,11 @@ int cmd_accept(int argc, char **argv)
 	if (config_read(&c, argc, argv, accept_settings) < 0)
 		return EXIT_USAGE;
 	int status = EXIT_USAGE;
-	if (c.nargs == 1 && worker_id_valid(c.args[0]))
-		status = ask(&c, c.args[0]);
+	uint8_t key[32];
+	if (c.nargs == 2 && worker_id_valid(c.args[0]) && key_parse(c.args[1], key))
+		status = ask(&c, c.args[0], c.args[1]);
 	else
-		log_usage("accept takes one worker id: warren accept ID");
+		log_usage("accept takes a worker id and a key: warren accept ID KEY");
 	config_free(&c);
 	return status;
 }

@@ -140,6 +140,7 @@ static void on_note(void *ctx, const struct node_note *n)
 		break;
 	case NODE_KEY_TWICE:
 	case NODE_KEY_REFUSED:
+	case NODE_KEY_UNKEPT:
 		gw_state_key(n);
 		break;
 	}
@@ -198,18 +199,27 @@ static char *json_text(json_t *o)
 	return text;
 }
 
-/* `warren accept ID`: a key that --pin-members refused. */
-static json_t *accept_key(struct gw *g, const char *id)
+/* `warren accept ID KEY`: a key that --pin-members refused. */
+static json_t *accept_key(struct gw *g, const char *args)
 {
-	int err = node_accept_key(g->node, g->loop.now, id);
+	char id[WORKER_ID_LEN];
+	uint8_t key[32];
+	size_t len = strcspn(args, " ");
+	const char *error = NULL;
 
+	if (len >= sizeof(id) || !args[len] || !key_parse(args + len + 1, key))
+		return json_pack("{s:s}", "error", "no id and key");
+	snprintf(id, sizeof(id), "%.*s", (int)len, args);
+	int err = node_accept_key(g->node, g->loop.now, id, key);
 	if (err == 0)
 		log_info("%s: its new key is accepted, as asked for", id);
-	return json_pack("{s:s?}", "error",
-			 err == 0 ? NULL
-			 : err == -ENOENT
-				 ? "the rendezvous lists no member of this id"
-				 : "no other key was remembered for it: nothing to accept");
+	else if (err == -ENOENT)
+		error = "the rendezvous lists no member of this id";
+	else if (err == -ESTALE)
+		error = "the rendezvous lists it with another key";
+	else
+		error = "no other key was remembered for it: nothing to accept";
+	return json_pack("{s:s?}", "error", error);
 }
 
 static char *ctl_answer(void *ctx, const char *question)

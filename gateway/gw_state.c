@@ -306,13 +306,21 @@ void gw_state_key(const struct node_note *n)
 
 	if (!n->entry)
 		return;
+	if (n->event == NODE_KEY_UNKEPT) {
+		log_warn("%s: this new member is refused (--pin-members): %d keys are remembered, "
+			 "which "
+			 "is the most. A start without the file `members` in the state directory "
+			 "learns "
+			 "them anew",
+			 n->entry->id, MEMORY_MAX);
+		return;
+	}
 	key_text(n->was->key, old);
 	key_text(n->entry->key, fresh);
 	if (n->event == NODE_KEY_REFUSED)
 		log_warn("%s: the rendezvous names the key %s for it, and %s is remembered for %s: "
-			 "refused (--pin-members). If that is meant, `warren accept %s` takes the "
-			 "new key",
-			 n->entry->id, fresh, old, n->was->id, n->entry->id);
+			 "refused (--pin-members). If that is meant: warren accept %s %s",
+			 n->entry->id, fresh, old, n->was->id, n->entry->id, fresh);
 	else
 		log_warn(
 			"%s: the rendezvous names the key %s for it, while the one of before, %s, "

@@ -321,6 +321,17 @@ const struct roster_entry *join_find(const struct node *n, const char *id)
 	return e;
 }
 
+const struct roster_entry *join_find_key(const struct node *n, const char *id,
+					 const uint8_t key[static 32])
+{
+	for (unsigned i = 0; i < n->join.n; i++) {
+		const struct roster_entry *e = enrol_find(n->join.c[i].enrol, id);
+		if (e && memcmp(e->key, key, 32) == 0)
+			return e;
+	}
+	return NULL;
+}
+
 struct enrol_info join_info(const struct node *n)
 {
 	struct enrol_info all = { 0 }, one;

@@ -152,7 +152,11 @@ static bool remember(struct node *n, const struct roster_entry *e,
 		}
 		was[(*count)++] = *r;
 	}
-	return memory_put(n->memory, e, n->pin_members) || !n->pin_members;
+	if (memory_put(n->memory, e, n->pin_members) || !n->pin_members)
+		return true;
+	node_drop(n, NULL, DROP_MEMBER_KEY);
+	node_tell(n, &(struct node_note){ .event = NODE_KEY_UNKEPT, .entry = e });
+	return false;
 }
 
 static void member_new(struct node *n, nsec now, const struct roster_entry *e)
@@ -205,11 +209,13 @@ const struct roster_entry *members_instead(struct node *n, const struct roster_e
 	return e || !p ? e : &p->entry;
 }
 
-int node_accept_key(struct node *n, nsec now, const char *id)
+int node_accept_key(struct node *n, nsec now, const char *id, const uint8_t key[static 32])
 {
-	const struct roster_entry *e = n->join.on ? join_find(n, id) : NULL;
-	if (!e)
+	if (!n->join.on || !join_find(n, id))
 		return -ENOENT;
+	const struct roster_entry *e = join_find_key(n, id, key);
+	if (!e)
+		return -ESTALE;
 	if (!n->memory || !memory_accept(n->memory, e))
 		return -EALREADY;
 	members_set(n, now, e);

@@ -288,6 +288,9 @@ void join_resolve(struct node *n, nsec now);
 void join_connect(struct node *n, nsec now, member_number number);
 /* The member of this id that one of them lists; NULL. Valid until the next call. */
 const struct roster_entry *join_find(const struct node *n, const char *id);
+/* Of this key; rendezvous may differ for a while. */
+const struct roster_entry *join_find_key(const struct node *n, const char *id,
+					 const uint8_t key[static 32]);
 /* Of all of them together: `registered` and `listed` with any, the last answer of all. */
 struct enrol_info join_info(const struct node *n);
 /* The token's first prefix of that family, where leases come from; zeros: none. */

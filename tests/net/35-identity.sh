@@ -139,18 +139,21 @@ as w1 w1
 check_wait 20 "a member comes back with another key" "[ \"\$(command_ip w1)\" = $W1 ]"
 check_wait 10 "and is refused, in words that say what to do" "grep -q 'warren accept w1' $LAB_DIR/c1.log" "tail -n 3 $LAB_DIR/c1.log"
 check "once" test "$(grep -c "warren accept w1" "$LAB_DIR/c1.log")" = 1
-check "counted" test "$(status c1 '.drops.member_key_refused')" -ge 1
-check "and not reached" sh -c "! ip netns exec $LAB""c1 ping -q -c 1 -W 1 $W1"
-check "accepted on purpose" lab_exec c1 "$WARREN" accept w1
-check_wait 15 "it is reached" "reach c1 $W1" "tail -n 3 $LAB_DIR/c1.log"
 accept_wrong() {
 	local out
-	out=$(lab_exec c1 "$WARREN" accept "$1" 2>&1) && return 1
+	out=$(lab_exec c1 "$WARREN" accept "$1" "$2" 2>&1) && return 1
 	echo "$out"
-	[[ $out == *"$2"* ]]
+	[[ $out == *"$3"* ]]
 }
-check "nothing to accept is said so" accept_wrong w1 "nothing to accept"
-check "and who is not there" accept_wrong nobody "no member of this id"
+check "counted" test "$(status c1 '.drops.member_key_refused')" -ge 1
+check "and not reached" sh -c "! ip netns exec $LAB""c1 ping -q -c 1 -W 1 $W1"
+OFFERED=$(grep -o 'warren accept w1 .*' "$LAB_DIR/c1.log" | cut -d ' ' -f 4)
+check "the line names the key that is listed" test "$OFFERED" = "$(status w1 .key)"
+check "another key is not accepted" accept_wrong w1 "$("$WARREN" genkey | "$WARREN" pubkey)" "another key"
+check "accepted on purpose" lab_exec c1 "$WARREN" accept w1 "$OFFERED"
+check_wait 15 "it is reached" "reach c1 $W1" "tail -n 3 $LAB_DIR/c1.log"
+check "nothing to accept is said so" accept_wrong w1 "$OFFERED" "nothing to accept"
+check "and who is not there" accept_wrong nobody "$OFFERED" "no member of this id"
 
 # --- a members file that is none
 node_kill c1

@@ -155,11 +155,35 @@ static void test_pinned_key_stays(void **state)
 	assert_null(world_peer(a, "b"));
 	assert_int_equal(a->keys_refused, 1);
 	/* on purpose */
-	assert_int_equal(node_accept_key(a->node, w->now, "c"), -ENOENT);
-	assert_int_equal(node_accept_key(a->node, w->now, "b"), 0);
-	assert_int_equal(node_accept_key(a->node, w->now, "b"), -EALREADY);
+	uint8_t key[32], other[32];
+	key_of(3, key);
+	key_of(4, other);
+	assert_int_equal(node_accept_key(a->node, w->now, "c", key), -ENOENT);
+	assert_int_equal(node_accept_key(a->node, w->now, "b", other), -ESTALE);
+	assert_int_equal(node_accept_key(a->node, w->now, "b", key), 0);
+	assert_int_equal(node_accept_key(a->node, w->now, "b", key), -EALREADY);
 	world_run(w, 3 * SEC);
 	assert_true(has_key(a, "b", 3));
+	world_free(w);
+}
+
+/* A key that cannot be remembered cannot be held on to: it is refused, in words. */
+static void test_pinned_and_no_room(void **state)
+{
+	struct world *w = world_new();
+	struct roster_entry e = { .number = 1000 };
+	(void)state;
+	w->remembers = w->pins = true;
+	for (unsigned i = 0; i < MEMORY_MAX; i++, e.number++) {
+		snprintf(e.id, sizeof(e.id), "x%u", i);
+		assert_non_null(memory_put(&w->memory[0], &e, true));
+	}
+	struct host *a = world_node(w, 0, "a", 1, NULL), *b = world_node(w, 1, "b", 2, NULL);
+	world_run(w, 5 * SEC);
+	assert_true(a->up && b->up);
+	assert_null(world_peer(a, "b"));
+	assert_true(a->keys_unkept >= 1 && world_drops(a, DROP_MEMBER_KEY) >= 1);
+	assert_int_equal(a->keys_refused, 0);
 	world_free(w);
 }
 
@@ -378,6 +402,7 @@ int main(void)
 		cmocka_unit_test(test_memory_outlives_a_start),
 		cmocka_unit_test(test_address_of_another),
 		cmocka_unit_test(test_pinned_key_stays),
+		cmocka_unit_test(test_pinned_and_no_room),
 		cmocka_unit_test(test_others_vouch),
 		cmocka_unit_test(test_restart_without_rendezvous),
 		cmocka_unit_test(test_all_restart_without_rendezvous),

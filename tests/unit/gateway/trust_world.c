@@ -172,6 +172,7 @@ static void node_says(void *ctx, const struct node_note *note)
 	h->lease_changed |= note->event == NODE_LEASE_CHANGED;
 	h->keys_twice += note->event == NODE_KEY_TWICE;
 	h->keys_refused += note->event == NODE_KEY_REFUSED;
+	h->keys_unkept += note->event == NODE_KEY_UNKEPT;
 	if (note->text)
 		snprintf(h->text, sizeof(h->text), "%s", note->text);
 }

@@ -35,7 +35,7 @@ struct host {
 	bool unplugged; /* nothing gets in or out */
 	/* what it said */
 	bool up, refused, fatal, replaced, lease_changed;
-	unsigned keys_twice, keys_refused;
+	unsigned keys_twice, keys_refused, keys_unkept;
 	char text[256];
 	unsigned packets; /* that its TUN got */
 	uint8_t last[WORLD_MTU];
