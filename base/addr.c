@@ -194,6 +194,11 @@ bool prefix_contains(const struct prefix *p, const struct addr *a)
 	return addr_is_v4(&p->addr) == addr_is_v4(a) && same_bits(&p->addr, a, prefix_bits128(p));
 }
 
+bool prefix_eq(const struct prefix *a, const struct prefix *b)
+{
+	return a->bits == b->bits && addr_eq(&a->addr, &b->addr);
+}
+
 bool prefix_overlaps(const struct prefix *a, const struct prefix *b)
 {
 	return a->bits < b->bits ? prefix_contains(a, &b->addr) : prefix_contains(b, &a->addr);

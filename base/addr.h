@@ -53,6 +53,7 @@ const char *prefix_str(const struct prefix *p, char out[static PREFIX_STRLEN]);
 /* `bits` counted within 128, as a trie over struct addr wants it: 96 more for IPv4. */
 uint8_t prefix_bits128(const struct prefix *p);
 bool prefix_contains(const struct prefix *p, const struct addr *a);
+bool prefix_eq(const struct prefix *a, const struct prefix *b);
 bool prefix_overlaps(const struct prefix *a, const struct prefix *b);
 /* All of it for private use: RFC 1918, RFC 6598 (shared), RFC 4193 (unique local). */
 bool prefix_is_private(const struct prefix *p);

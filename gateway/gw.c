@@ -257,11 +257,12 @@ static bool wait_for_lock(const char *path, int *fd)
 	return false;
 }
 
-static void unlock(const char *path, int fd)
+static void unlock(const char *path, int fd, bool done)
 {
 	if (fd < 0)
 		return;
-	unlink(path);
+	if (done)
+		unlink(path);
 	close(fd);
 }
 
@@ -393,11 +394,12 @@ static void tear_down(struct gw *g)
 	free(g->names);
 	gw_io_close(g);
 	state_lock_path(g, path);
-	unlock(path, g->state_lock_fd);
+	unlock(path, g->state_lock_fd, true);
 	if (g->state_lock_fd >= 0 && g->releasing && g->cfg->state.ephemeral)
 		state_remove(&g->cfg->state);
 	lock_path(g, path);
-	unlock(path, g->lock_fd);
+	/* where prefixes stay closed, their names stay as well */
+	unlock(path, g->lock_fd, g->releasing || !g->cfg->joining);
 	loop_close(&g->loop);
 }
 

@@ -73,6 +73,43 @@ static int close_prefixes(struct gw *g)
 	return 0;
 }
 
+/* The prefixes that the lock file of our interface names, but for the token's: what they were closed by is left over. */
+static size_t left_over(const struct gw *g, struct prefix left[static TOKEN_MAX_PREFIXES])
+{
+	const struct token *t = &g->cfg->token;
+	char text[TOKEN_MAX_PREFIXES * PREFIX_STRLEN], *rest = text;
+	ssize_t len = pread(g->lock_fd, text, sizeof(text) - 1, 0);
+	size_t n = 0;
+
+	text[len > 0 ? len : 0] = 0;
+	for (char *line; n < TOKEN_MAX_PREFIXES && (line = strsep(&rest, "\n"));) {
+		bool ours = !prefix_parse(line, &left[n]);
+		for (size_t i = 0; i < t->nprefixes && !ours; i++)
+			ours = prefix_eq(&left[n], &t->prefixes[i]);
+		n += !ours;
+	}
+	return n;
+}
+
+/*
+ * A killed gateway leaves its prefixes closed, and their names in the lock file: so the next one of this
+ * interface knows whose they are. Another network's, which may wait for its lease, are not touched.
+ */
+static void clean_leftovers(struct gw *g)
+{
+	const struct token *t = &g->cfg->token;
+	struct prefix left[TOKEN_MAX_PREFIXES];
+	char text[TOKEN_MAX_PREFIXES * PREFIX_STRLEN], one[PREFIX_STRLEN];
+	int len = 0;
+
+	kernel_clean_leftovers(g->kernel, left, left_over(g, left));
+	for (size_t i = 0; i < t->nprefixes; i++)
+		len += snprintf(text + len, sizeof(text) - (size_t)len, "%s\n",
+				prefix_str(&t->prefixes[i], one));
+	if (ftruncate(g->lock_fd, 0) < 0 || pwrite(g->lock_fd, text, (size_t)len, 0) != len)
+		log_warn("cannot write the lock file of %s: %s", g->tun.name, strerror(errno));
+}
+
 static bool own_link(struct gw *g, struct kernel_link *link)
 {
 	char name[IFNAMSIZ];
@@ -137,7 +174,7 @@ int gw_net_open(struct gw *g)
 		gw_net_no_guard(err);
 	err = 0;
 	if (g->cfg->joining) {
-		kernel_clean_leftovers(g->kernel, g->cfg->token.prefixes, g->cfg->token.nprefixes);
+		clean_leftovers(g);
 		err = close_prefixes(g);
 	}
 	if (err == 0 && (err = bring_up(g)) < 0)

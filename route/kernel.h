@@ -73,11 +73,11 @@ int kernel_unreachable_set(struct kernel_routes *k, const struct prefix *p);
 void kernel_stay_closed(struct kernel_routes *k, bool all);
 
 /*
- * Leftovers of a process that was killed: our unreachable routes (all those of ROUTE_PROTOCOL without a device)
- * that overlap none of `keep`. (A killed gateway's TUN, and the routes through it, went with its descriptor.)
- * One inside which another gateway lives, with an address or a route of its own, stays.
+ * Leftovers of a process that was killed: the unreachable routes of ROUTE_PROTOCOL for the `n` prefixes `left`. (A
+ * killed gateway's TUN, and the routes through it, went with its descriptor.) One inside which another
+ * gateway lives, with an address or a route of its own, stays.
  */
-int kernel_clean_leftovers(struct kernel_routes *k, const struct prefix *keep, size_t n);
+int kernel_clean_leftovers(struct kernel_routes *k, const struct prefix *left, size_t n);
 
 /*
  * A host route, address, name server (resolv.conf at `resolv`), default gateway or

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a killed process left: its unreachable routes. Several gateways may live in one network
- * namespace, and a living one's must stay. A gateway that lives has an address of its own, or routes
- * through its device, inside the prefix; a killed one has neither, for both went with its TUN.
+ * namespace, also for one prefix, and a living one's must stay. A gateway that lives has an address of its
+ * own, or routes through its device, inside the prefix; a killed one has neither, for both went with its TUN.
  */
 #include "route/rtnl.h"
 
@@ -15,8 +15,8 @@ struct left {
 };
 
 struct sweep {
-	const struct prefix *keep;
-	size_t n_keep;
+	const struct prefix *of;
+	size_t n_of;
 	unsigned ifindex;
 	struct left *left;
 	size_t n, cap;
@@ -30,9 +30,11 @@ static void see_unreachable(void *ctx, struct nlmsghdr *h)
 	if (!rtnl_route_of(h, &r) || r.protocol != ROUTE_PROTOCOL || r.type != RTN_UNREACHABLE ||
 	    r.table != RT_TABLE_MAIN)
 		return;
-	for (size_t i = 0; i < s->n_keep; i++)
-		if (prefix_overlaps(&s->keep[i], &r.dst))
-			return;
+	bool asked = false;
+	for (size_t i = 0; i < s->n_of && !asked; i++)
+		asked = prefix_eq(&s->of[i], &r.dst);
+	if (!asked)
+		return;
 	if (s->n == s->cap) {
 		size_t cap = s->cap ? s->cap * 2 : 16;
 		struct left *more = realloc(s->left, cap * sizeof(*more));
@@ -76,9 +78,9 @@ static void see_living_address(void *ctx, struct nlmsghdr *h)
 		somebody_lives(s, &p);
 }
 
-int kernel_clean_leftovers(struct kernel_routes *k, const struct prefix *keep, size_t n)
+int kernel_clean_leftovers(struct kernel_routes *k, const struct prefix *left, size_t n)
 {
-	struct sweep s = { .keep = keep, .n_keep = n, .ifindex = k->ifindex };
+	struct sweep s = { .of = left, .n_of = n, .ifindex = k->ifindex };
 	int err = rtnl_dump(k, RTM_GETROUTE, see_unreachable, &s);
 	if (err == 0 && s.no_memory)
 		err = -ENOMEM;

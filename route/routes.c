@@ -9,11 +9,6 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-static bool same_prefix(const struct prefix *a, const struct prefix *b)
-{
-	return a->bits == b->bits && addr_eq(&a->addr, &b->addr);
-}
-
 static int put_metrics(struct nl_msg *m, const struct route_spec *s)
 {
 	if (!s->mtu && !s->advmss)
@@ -87,7 +82,7 @@ static void see_holder(void *ctx, struct nlmsghdr *msg)
 		h->unclear = true;
 		return;
 	}
-	if (!same_prefix(&r.dst, &h->dst))
+	if (!prefix_eq(&r.dst, &h->dst))
 		return;
 	if (r.protocol == ROUTE_PROTOCOL && r.type == RTN_UNREACHABLE)
 		h->our_unreachable = true;

@@ -7,13 +7,14 @@
   token_edit.py TOKEN version NUMBER
   token_edit.py TOKEN admission                    another admission secret: a foreign token
   token_edit.py TOKEN key                          another key of the rendezvous
+  token_edit.py TOKEN prefix ADDRESS/BITS          one prefix, and it is IPv4
 """
 import base64
 import hashlib
 import struct
 import sys
 
-FIELD_KEY, FIELD_ADMISSION, FIELD_EXPIRES, CRITICAL = 4, 6, 7, 0x8000
+FIELD_PREFIX, FIELD_KEY, FIELD_ADMISSION, FIELD_EXPIRES, CRITICAL = 2, 4, 6, 7, 0x8000
 
 
 def fields(body):
@@ -38,6 +39,12 @@ def main(token, verb, value="0"):
         parts = [(k, b"\x55" * 32 if k & 0x7FFF == FIELD_ADMISSION else v) for k, v in parts]
     elif verb == "key":
         parts = [(k, b"\x09" + b"\0" * 31 if k & 0x7FFF == FIELD_KEY else v) for k, v in parts]
+    elif verb == "prefix":
+        address, bits = value.split("/")
+        packed = b"\0" * 10 + b"\xff\xff" + bytes(map(int, address.split(".")))
+        other = [p for p in parts if p[0] & 0x7FFF != FIELD_PREFIX]
+        kind = next(k for k, _ in parts if k & 0x7FFF == FIELD_PREFIX)
+        parts = other[:1] + [(kind, bytes([int(bits)]) + packed)] + other[1:]
     new = bytes([version]) + b"".join(struct.pack(">HH", k, len(v)) + v for k, v in parts)
     new += hashlib.blake2s(new).digest()[:8]
     print(prefix + "_" + base64.urlsafe_b64encode(new).decode().rstrip("="))

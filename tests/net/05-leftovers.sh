@@ -84,6 +84,33 @@ check "with the same address" test "$(node_ip a)" = "$A"
 lab_stop "${NODE_PID[a]}" TERM
 check_wait 5 "and its clean end removes all of it" same_as_before same_as_before
 
+# Another network, whose gateway waits for its lease: what it has closed is not a leftover
+OTHER=$(lib/token_edit.py "$(lib/token_edit.py "$TOKEN" prefix 10.66.0.0/16)" key)
+closed() {
+	lab_in a ip route show type unreachable | grep -q "^unreachable $1 "
+}
+other_start() {
+	lab_spawn a "$LAB_DIR/other.log" env WARREN_JOIN="$OTHER" WORKER_ID=a "$WARREN" up \
+		--interface "$1" --run-dir "$2" --state "$LAB_DIR/other-state"
+	OTHER_PID=$LAB_PID
+	check_wait 10 "a second network has closed its prefix" 'closed 10.66.0.0/16' "tail -n 3 $LAB_DIR/other.log"
+}
+other_start warren1 "$LAB_DIR/other-run"
+node_start a
+check_wait 20 "the first one starts beside it" "reach a $B" "tail -n 3 $LAB_DIR/a.log"
+check "and leaves it closed" closed 10.66.0.0/16
+kill_a
+check "both are closed when all are dead" sh -c "ip -n ${LAB}a route show type unreachable | grep -c '^unreachable 10.[67]' | grep -qx 2"
+other_start warren0 /run/warren
+check_wait 10 "the next one of this interface opens what the one before closed" '! closed 10.77.0.0/16'
+lab_stop "$OTHER_PID" TERM
+other_start warren1 "$LAB_DIR/other-run"
+lab_stop "$OTHER_PID" TERM
+node_start a
+check_wait 20 "the first network is there again" "reach a $B" "tail -n 3 $LAB_DIR/a.log"
+lab_stop "${NODE_PID[a]}" TERM
+check_wait 5 "and a clean end leaves nothing" same_as_before same_as_before
+
 # One process of three dies: it is started again, and the command goes on
 node_start a -- sleep 1000
 check_wait 20 "warren run is up" "reach a $B"

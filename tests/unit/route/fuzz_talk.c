@@ -255,8 +255,8 @@ static void ask_link(void)
 
 static void ask_to_clean(void)
 {
-	struct prefix keep = prefix("10.78.0.0/16");
-	(void)kernel_clean_leftovers(k, &keep, 1);
+	struct prefix left = prefix("10.78.0.0/16");
+	(void)kernel_clean_leftovers(k, &left, 1);
 	kernel_clean_rules(k);
 }
 
