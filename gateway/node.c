@@ -112,7 +112,7 @@ static void path_changed(struct node *n, struct peer *p, nsec now)
 	node_tell(n, &(struct node_note){ .event = NODE_PATH_CHANGED, .peer = p });
 }
 
-static void poll_links(struct node *n, nsec now)
+void out_links(struct node *n, nsec now)
 {
 	struct link_output out;
 	while (n->links && links_poll(n->links, now, &out)) {
@@ -182,7 +182,7 @@ void node_tick(struct node *n, nsec now)
 		mtu_tick(p, now);
 	}
 	reassembly_expire(n->reassembly, now);
-	poll_links(n, now);
+	out_links(n, now);
 	poll_wg(n, now);
 	node_flush(n, now);
 }

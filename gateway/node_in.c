@@ -356,4 +356,7 @@ void node_udp(struct node *n, nsec now, const struct udp_rx *rx, unsigned count)
 	}
 	in_flush(n, now);
 	out_flush_replies(n);
+	/* who is back is pinged by all at once: more than wait together are answered in a turn */
+	if (n->links && links_deadline(n->links) == 0)
+		out_links(n, now);
 }

@@ -251,6 +251,7 @@ enum drop frame_input(struct node *n, struct peer *p, nsec now, bool relayed, co
 
 /* node_out.c */
 void out_flush_runs(struct node *n, nsec now);
+void out_links(struct node *n, nsec now); /* what the links have to say: node.c */
 /*
  * A frame, filled up with zeros to `padded` bytes of plaintext, sealed to the peer now and sent by
  * `path`; false when there is no session.

@@ -20,10 +20,9 @@ SEED=${SEED:-$((EPOCHSECONDS % 32768))}
 RANDOM=$SEED
 KINDS=(none fullcone portrestricted symmetric)
 RV_ONCE=(rv rv_frozen store disk) # of these one at a time
-# What is ordinary whatever the faults are: a question to the rendezvous that was repeated is answered twice; who is
-# back is pinged by all at once, and answers 64 of them a turn; who left is asked for over the relay for two minutes
-# more, and a relay that has started meanwhile knows no address of it.
-USUAL=(frame_unexpected outer_rate relay_no_address)
+# What is ordinary whatever the faults are: a question to the rendezvous that was repeated is answered twice; who left
+# is asked for over the relay for two minutes more, and a relay that has started meanwhile knows no address of it.
+USUAL=(frame_unexpected relay_no_address)
 NODES=()
 declare -A SOAK_IP6=()
 ALLOWED=() BEFORE_ALLOWED=()

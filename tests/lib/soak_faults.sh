@@ -78,7 +78,7 @@ fault_shim() {
 }
 
 # what has waited comes late, and at once
-FAULT_DROPS[frozen]="wg_unknown_index wg_handshake_rate outer_unexpected"
+FAULT_DROPS[frozen]="outer_rate wg_unknown_index wg_handshake_rate outer_unexpected"
 fault_frozen() {
 	local pid
 	pid=$(process_of "$1" warren-gateway)
