@@ -341,8 +341,10 @@ static bool duration_parse(const char *v, int64_t *out)
 	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
 		if (units[i].unit != (*end ? *end : 'd'))
 			continue;
+		if (n > most / units[i].seconds)
+			return false;
 		*out = n * units[i].seconds;
-		return n <= most / units[i].seconds;
+		return true;
 	}
 	return false;
 }
