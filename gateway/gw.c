@@ -233,28 +233,32 @@ static char *ctl_answer(void *ctx, const char *question)
 }
 
 /* The lock, if the file that we locked is still the one of that name: its last holder removes it. */
-static bool lock_file(const char *path, int *fd)
+static int lock_file(const char *path, int *fd)
 {
 	struct stat locked, named;
 	*fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (*fd >= 0 && flock(*fd, LOCK_EX | LOCK_NB) == 0 && fstat(*fd, &locked) == 0 &&
+	if (*fd < 0)
+		return -errno;
+	if (flock(*fd, LOCK_EX | LOCK_NB) == 0 && fstat(*fd, &locked) == 0 &&
 	    stat(path, &named) == 0 && locked.st_ino == named.st_ino)
-		return true;
-	if (*fd >= 0)
-		close(*fd);
+		return 0;
+	close(*fd);
 	*fd = -1;
-	return false;
+	return -EBUSY;
 }
 
 /* One that was killed a moment ago may still be on its way out. */
-static bool wait_for_lock(const char *path, int *fd)
+static int wait_for_lock(const char *path, int *fd)
 {
-	for (unsigned i = 0; i < LOCK_TRIES; i++) {
-		if (lock_file(path, fd))
-			return true;
-		usleep(LOCK_WAIT_US);
+	int err = -EBUSY;
+	for (unsigned i = 0; err == -EBUSY && i < LOCK_TRIES; i++) {
+		if (i)
+			usleep(LOCK_WAIT_US);
+		err = lock_file(path, fd);
 	}
-	return false;
+	if (err < 0 && err != -EBUSY)
+		log_error("cannot open the lock %s: %s", path, strerror(-err));
+	return err;
 }
 
 static void unlock(const char *path, int fd, bool done)
@@ -276,30 +280,40 @@ static void state_lock_path(const struct gw *g, char out[static 300])
 	snprintf(out, 300, "%s/lock", g->cfg->state.dir);
 }
 
+/* Somebody may have removed them since the launcher made them. */
+static int make_dirs(const struct gw *g)
+{
+	const char *dir = g->cfg->run_dir;
+	int err = make_dir(dir, 0755);
+	if (err == 0)
+		err = make_dir(dir = g->cfg->state.dir, 0700);
+	if (err < 0)
+		log_error("cannot make the directory %s: %s", dir, strerror(-err));
+	return err;
+}
+
 /* One gateway for an interface name, and one for a key. */
 static int take_locks(struct gw *g)
 {
 	char path[300];
-	int err = make_dir(g->cfg->run_dir, 0755);
+	int err = make_dirs(g);
 
-	if (err < 0) {
-		log_error("cannot use the run directory %s: %s", g->cfg->run_dir, strerror(-err));
+	if (err < 0)
 		return err;
-	}
 	lock_path(g, path);
-	if (!wait_for_lock(path, &g->lock_fd)) {
+	err = wait_for_lock(path, &g->lock_fd);
+	if (err == -EBUSY)
 		log_error("another gateway runs interface %s already (%s): choose another "
 			  "--interface",
 			  g->cfg->interface, path);
-		return -EBUSY;
-	}
+	if (err < 0)
+		return err;
 	state_lock_path(g, path);
-	if (!wait_for_lock(path, &g->state_lock_fd)) {
+	err = wait_for_lock(path, &g->state_lock_fd);
+	if (err == -EBUSY)
 		log_error("another gateway uses the state in %s: each needs a --state of its own",
 			  g->cfg->state.dir);
-		return -EBUSY;
-	}
-	return 0;
+	return err;
 }
 
 static int open_ctl(struct gw *g)

@@ -99,6 +99,13 @@ rv_start
 check_wait 40 "both register with it again" '[ "$(rv_status "[.members[] | select(.online)] | length")" = 2 ]'
 check "with the same addresses, and the commands went on" test "$(command_ip c1) $(command_ip w1)" = "$C1 $W1"
 
+# --- its directories are removed under it, and then its gateway dies
+COMMAND=$(pgrep -P "${NODE_PID[w1]}" -x sleep)
+rm -r "$S" "$LAB_DIR/node/w1/run/warren"
+kill -KILL "$(process_of w1 warren-gateway)"
+check_wait 15 "without state and run directory a gateway starts again" 'node_up w1 && [ "$(node_ip w1)" = "$W1" ] && reach c1 "$W1"' "tail -n 5 $LAB_DIR/w1.log"
+check "and the command goes on" kill -0 "$COMMAND"
+
 # --- lost state, and a released id
 node_kill w1
 rm -r "$S"
