@@ -123,7 +123,8 @@ fault_rv() {
 	soak_rv_start
 }
 
-FAULT_DROPS[rv_frozen]="outer_unexpected wg_bad_handshake wg_unknown_index wg_handshake_rate"
+# what the relay held comes after what was sent later by another way: an initiation, too
+FAULT_DROPS[rv_frozen]="wg_stale_timestamp outer_unexpected wg_bad_handshake wg_unknown_index wg_handshake_rate"
 fault_rv_frozen() {
 	kill -STOP "$(soak_pid rv)"
 	sleep "$2"
@@ -247,8 +248,9 @@ fault_no_rv() {
 	soak_middle_end "$3"
 }
 
-# A hole for large datagrams, in silence, on the way to this one.
-FAULT_DROPS[mtu]="fragment_timeout"
+# A hole for large datagrams, in silence, on the way to this one. Where it is at the end of the node's own cable, Linux
+# tells the sender of what is lost there (ENOBUFS, to sockets with IP_RECVERR).
+FAULT_DROPS[mtu]="fragment_timeout udp_send_failed"
 fault_mtu() {
 	local port
 	port=${LAB_PORT[$(lab_outside "$1")]}
