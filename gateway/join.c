@@ -55,6 +55,7 @@ int join_start(struct node *n, nsec now, const struct node_config *cfg)
 	ec.prefix4 = *join_prefix(&j->token, true);
 	ec.prefix6 = *join_prefix(&j->token, false);
 	memcpy(ec.key, wg_public_key(n->wg), 32);
+	ec.boot = n->boot;
 	saved_init(n, now, cfg);
 	ec.saved = n->saved.usable ? &n->saved.lease : NULL;
 	j->lease.lease.number = cfg->number;

@@ -175,6 +175,9 @@ static void read_field(struct rd *r, uint16_t field, struct ctl_msg *m)
 	case CTL_TICKET:
 		read_ticket(r, &m->ticket);
 		break;
+	case CTL_BOOT:
+		m->boot = rd_be64(r);
+		break;
 	case CTL_FIELD_END:
 		break;
 	}
@@ -347,6 +350,9 @@ static void write_value(struct wr *w, const struct ctl_msg *m, enum ctl_field fi
 		wr_be64(w, (uint64_t)m->ticket.expires);
 		wr_u8(w, m->ticket.only);
 		wr_bytes(w, m->ticket.mac, sizeof(m->ticket.mac));
+		break;
+	case CTL_BOOT:
+		wr_be64(w, m->boot);
 		break;
 	case CTL_ENTRY:
 	case CTL_GONE:

@@ -76,6 +76,7 @@ enum ctl_field {
 	CTL_ROUTES,  /* (u8 bits, address[16]) each; of an entry, or of the granted lease */
 	CTL_TICKET,  /* be32 epoch, be64 expires, u8: 1 for one worker id alone, MAC[16] */
 	CTL_REMOVED, /* be32 numbers: nobody's, for their keys were removed */
+	CTL_BOOT,    /* be64: which process of this key; nanoseconds since 1970 at its start */
 	CTL_FIELD_END,
 };
 
@@ -115,6 +116,7 @@ struct ctl_msg {
 	struct endpoint observed;
 	struct ctl_roster roster;
 	uint32_t number, after, upto;
+	uint64_t boot;
 	uint16_t code;
 	bool fatal;
 	char text[CTL_TEXT_LEN];

@@ -32,6 +32,7 @@ struct enrol *enrol_new(const struct enrol_config *cfg)
 	e->several = cfg->several;
 	e->claiming = !cfg->several;
 	memcpy(e->key, cfg->key, 32);
+	e->boot = cfg->boot;
 	snprintf(e->id, sizeof(e->id), "%s", cfg->worker_id);
 	snprintf(e->release, sizeof(e->release), "%s", cfg->release ? cfg->release : "");
 	e->saved = cfg->saved != NULL;
@@ -223,7 +224,8 @@ static bool poll_register(struct enrol *e, nsec now, struct enrol_output *out)
 		.has = CTL_BIT(CTL_WORKER_ID) | CTL_BIT(CTL_RELEASE_NAME) |
 		       CTL_BIT(CTL_CANDIDATES) | CTL_BIT(CTL_TRINO_PORTS) |
 		       CTL_BIT(CTL_TRINO_ENVIRONMENT) | CTL_BIT(CTL_TRINO_VERSION) |
-		       CTL_BIT(CTL_TRINO_COORDINATOR),
+		       CTL_BIT(CTL_TRINO_COORDINATOR) | CTL_BIT(CTL_BOOT),
+		.boot = e->boot,
 		.trino = e->trino,
 		.ncandidates = e->ncandidates,
 		.lease = e->lease,

@@ -80,6 +80,7 @@ struct enrol {
 	struct prefix prefix4, prefix6;
 	member_number max;
 	uint8_t key[32];
+	uint64_t boot;
 	char id[WORKER_ID_LEN], release[RELEASE_LEN];
 
 	struct endpoint candidates[MAX_CANDIDATES];

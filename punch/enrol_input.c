@@ -105,7 +105,7 @@ static enum drop input_refuse(struct enrol *e, nsec now, const struct ctl_msg *m
 static enum drop input_replaced(struct enrol *e, const struct ctl_msg *m)
 {
 	/* without a lease it means a process before us: our own claim is on its way */
-	if (!e->holds)
+	if (!e->holds || (m->has & CTL_BIT(CTL_BOOT) && m->boot != e->boot))
 		return DROP_FRAME_UNEXPECTED;
 	memcpy(e->text, m->text, sizeof(e->text));
 	e->fatal = true;

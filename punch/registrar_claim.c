@@ -443,6 +443,8 @@ void registrar_claim_register(struct registrar *r, nsec now, const uint8_t key[s
 	struct former *f = registrar_former_find(r, key);
 	struct slot *s = registrar_slot_find_id(r, m->id);
 	bool own = s && memcmp(s->rec.key, key, 32) == 0;
+	if (own && registrar_twin(r, now, s, m))
+		return;
 	if (f && !registrar_holds(m))
 		f->used = false; /* a new process, which makes a new claim */
 	if (registrar_lost(r, s, key, m)) {

@@ -152,6 +152,7 @@ struct slot {
 	int64_t seen_next; /* being written */
 	struct claim *claim;
 	uint64_t ask; /* which claims' holders it is to be asked about */
+	uint64_t boot, boot_before; /* of the processes that registered last; 0: none */
 	struct slot *next_id, *next_key;
 	struct node ready, inflight;
 	struct kind_timer offline, tell;
@@ -175,6 +176,7 @@ struct notice {
 	member_number number;
 	enum ctl_refusal code;
 	bool fatal;
+	uint64_t boot; /* for this process alone; 0: for whoever has the key */
 	char text[CTL_TEXT_LEN];
 };
 
@@ -360,6 +362,9 @@ void registrar_todo(struct registrar *r, struct slot *s, unsigned bits);
 void registrar_store(struct registrar *r, nsec now, struct slot *s, enum store_op op);
 int64_t registrar_wall(const struct registrar *r, nsec now);
 void registrar_timer(struct registrar *r, struct kind_timer *t, nsec at);
+/* registrar_twin.c: REGISTER of a process whose key a later one uses; it is told, and has no effect */
+bool registrar_twin(struct registrar *r, nsec now, struct slot *s, const struct ctl_msg *m);
+
 struct notice *registrar_notice(struct registrar *r, const uint8_t key[static 32],
 				enum registrar_event event);
 void registrar_refuse(struct registrar *r, const uint8_t key[static 32], uint32_t request,

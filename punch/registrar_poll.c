@@ -133,6 +133,10 @@ static bool emit_notice(struct registrar *r, struct registrar_output *out)
 	};
 	memcpy(m.release, r->release, sizeof(m.release));
 	memcpy(m.text, n->text, sizeof(m.text));
+	if (n->boot) {
+		m.has |= CTL_BIT(CTL_BOOT);
+		m.boot = n->boot;
+	}
 	registrar_send(out, n->key, &m);
 	return true;
 }

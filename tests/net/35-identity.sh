@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# timeout: 240
+# timeout: 300
 # alone: it measures how soon a node is back
 #
 # What a node keeps: files and their modes; a start without any rendezvous, with its command; a node that
@@ -161,6 +161,19 @@ check "accepted on purpose" lab_exec c1 "$WARREN" accept w1 "$OFFERED"
 check_wait 15 "it is reached" "reach c1 $W1" "tail -n 3 $LAB_DIR/c1.log"
 check "nothing to accept is said so" accept_wrong w1 "$OFFERED" "nothing to accept"
 check "and who is not there" accept_wrong nobody "$OFFERED" "no member of this id"
+
+# --- a state directory that was copied, as with a virtual machine: one of the two goes on
+mkdir -p "$LAB_DIR/node/other/lib/warren"
+rm -rf "$(state_of other)"
+cp -a "$(state_of w1)" "$(state_of other)"
+as other w1
+check_wait 20 "a copy of the state has the address as well" "[ \"\$(command_ip other)\" = $W1 ]" "tail -n 3 $LAB_DIR/other.log"
+# its handshakes are refused until the clock passes what the copy has reserved of it: a minute
+ends w1 110
+check "who had it before stops its command, with 75: $STATUS" test "$STATUS" = 75
+check "in words that name the cause" grep -q "was its state directory copied" "$LAB_DIR/w1.log"
+check "and the copy goes on" test "$(command_ip other)" = "$W1"
+check_wait 20 "and is reached" "reach c1 $W1" "tail -n 3 $LAB_DIR/c1.log"
 
 # --- a members file that is none
 node_kill c1

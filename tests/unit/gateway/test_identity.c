@@ -332,6 +332,25 @@ static void test_taken_meanwhile(void **state)
 	world_free(w);
 }
 
+/* A state directory that was copied, as with a virtual machine: one of the two goes on. */
+static void test_copied_state(void **state)
+{
+	struct world *w = world_new();
+	struct host *b = world_node(w, 1, "b", 2, NULL);
+	struct host *before = world_node(w, 0, "a", 1, NULL), *copy;
+	(void)state;
+	world_run(w, 10 * SEC);
+	copy = world_node(w, 2, "a", 1, NULL);
+	world_run(w, 60 * SEC);
+	assert_true(before->replaced && copy->up && b->up);
+	assert_false(copy->replaced || copy->refused || copy->lease_changed);
+	assert_non_null(strstr(before->text, "copied"));
+	world_stop(before);
+	world_run(w, 30 * SEC);
+	assert_true(talk(w, copy, b) && talk(w, b, copy));
+	world_free(w);
+}
+
 static void token_for(struct world *w, const char *id)
 {
 	snprintf(w->token.only_for, sizeof(w->token.only_for), "%s", id);
@@ -409,6 +428,7 @@ int main(void)
 		cmocka_unit_test(test_alone_without_rendezvous),
 		cmocka_unit_test(test_memory_of_another),
 		cmocka_unit_test(test_taken_meanwhile),
+		cmocka_unit_test(test_copied_state),
 		cmocka_unit_test(test_token_for_one_id_is_no_way_back),
 		cmocka_unit_test(test_lease_is_shown_after_a_start),
 	};

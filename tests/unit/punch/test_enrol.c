@@ -185,9 +185,50 @@ static void test_replaced(void **state)
 	join();
 	assert_int_equal(hear(m), DROP_NONE);
 	assert_string_equal(event(ENROL_REPLACED)->text, "replaced");
+	/* or it is for another process of our key, whose session this was */
+	teardown(NULL);
+	setup(NULL);
+	join();
+	m.has |= CTL_BIT(CTL_BOOT);
+	m.boot = BOOT - 1;
+	assert_int_equal(hear(m), DROP_FRAME_UNEXPECTED);
+	m.boot = BOOT;
+	assert_int_equal(hear(m), DROP_NONE);
+	assert_non_null(event(ENROL_REPLACED));
 	run(100 * SEC);
 	assert_int_equal(nout, 0);
 	(void)state;
+}
+
+/* With everything at its longest a REGISTER leaves out candidates, the last ones, and nothing else. */
+static void test_longest_register(void **state)
+{
+	struct endpoint c[MAX_CANDIDATES];
+	struct trino_facts t = { .http_port = 65535, .https_port = 65535, .coordinator = true };
+	struct enrol_config cfg = { .release = "0.1.0-and-a-lot-of-other-letters",
+				    .ticket = { .epoch = 1, .mac = { 1 } },
+				    .boot = UINT64_MAX };
+	char id[WORKER_ID_LEN] = "";
+	(void)state;
+	enrol_free(e);
+	memset(id, 'w', sizeof(id) - 1);
+	cfg.worker_id = id;
+	memset(t.environment, 'e', sizeof(t.environment) - 1);
+	memset(t.version, 'v', sizeof(t.version) - 1);
+	assert_true(prefix_parse("10.77.0.0/16", &cfg.prefix4));
+	e = enrol_new(&cfg);
+	assert_non_null(e);
+	for (uint8_t i = 0; i < MAX_CANDIDATES; i++)
+		assert_true(endpoint_parse("192.0.2.1:7", &c[i]) && (c[i].addr.b[15] = i + 1));
+	enrol_set_candidates(e, now, c, MAX_CANDIDATES);
+	enrol_set_trino(e, now, &t);
+	enrol_session_up(e, now);
+	drain();
+	const struct ctl_msg *m = asked(CTL_REGISTER);
+	assert_true(m->boot == UINT64_MAX && m->ticket.epoch == 1 && strcmp(m->id, id) == 0);
+	assert_true(m->trino.coordinator && strlen(m->trino.version) == sizeof(t.version) - 1);
+	assert_in_range(m->ncandidates, MAX_CANDIDATES - 2, MAX_CANDIDATES - 1);
+	assert_memory_equal(m->candidates, c, m->ncandidates * sizeof(c[0]));
 }
 
 static void test_challenge(void **state)
@@ -261,6 +302,7 @@ int main(void)
 		TEST(test_address_outside),
 		TEST(test_rendezvous_of_another_version),
 		TEST(test_replaced),
+		TEST(test_longest_register),
 		TEST(test_challenge),
 		TEST(test_asked_about_another),
 		TEST(test_release),

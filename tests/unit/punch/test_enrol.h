@@ -19,7 +19,7 @@
 #define SEC NSEC_PER_SEC
 #define MSEC NSEC_PER_MSEC
 
-enum { MAX_OUT = 128 };
+enum { MAX_OUT = 128, BOOT = 1000 };
 
 extern struct enrol *e;
 extern nsec now, began;

@@ -43,7 +43,7 @@ void run(nsec for_long)
 
 int setup(void **state)
 {
-	struct enrol_config cfg = { .worker_id = "w1", .release = "0.1.0" };
+	struct enrol_config cfg = { .worker_id = "w1", .release = "0.1.0", .boot = BOOT };
 	(void)state;
 	assert_true(prefix_parse("10.77.0.0/16", &cfg.prefix4));
 	assert_true(prefix_parse("fd00:1::/64", &cfg.prefix6));

@@ -222,6 +222,56 @@ static void test_silent_holder_is_replaced(void **state)
 	(void)state;
 }
 
+static void reg_of(uint64_t boot, uint32_t request)
+{
+	next_reg.has = CTL_BIT(CTL_BOOT);
+	next_reg.boot = boot;
+	if (request > 1) {
+		next_reg.has |= CTL_BIT(CTL_LEASE);
+		next_reg.lease.number = 1;
+	}
+	now += 2 * SEC;
+	reg(1, "w1", request);
+}
+
+/* A state directory that was copied: the process that started later stays, whatever number its questions have. */
+static void test_two_processes_of_a_key(void **state)
+{
+	(void)state;
+	reg_of(100, 1);
+	reg_of(100, 50);
+	reg_of(200, 1);
+	assert_int_equal(granted(1), 1);
+	reg_of(200, 2);
+	reg_of(100, 51);
+	assert_null(told(1, CTL_GRANT));
+	assert_true(told(1, CTL_REPLACED)->boot == 100);
+	assert_non_null(strstr(told(1, CTL_REPLACED)->text, "state directory copied"));
+	reg_of(200, 3);
+	assert_int_equal(granted(1), 1);
+	/* one that was told so and starts again is the later one, and so on */
+	reg_of(300, 1);
+	assert_int_equal(granted(1), 1);
+	reg_of(200, 4);
+	assert_true(told(1, CTL_REPLACED)->boot == 200);
+	/* one that has no lease yet is refused */
+	reg_of(200, 1);
+	assert_refused(1, CTL_REFUSED_TAKEN, true, "state directory copied");
+}
+
+/* A process after one that ended, under a clock that went back. */
+static void test_a_clock_that_went_back(void **state)
+{
+	(void)state;
+	reg_of(300, 1);
+	reg_of(100, 1);
+	assert_int_equal(granted(1), 1);
+	reg_of(100, 2);
+	assert_int_equal(granted(1), 1);
+	reg_of(50, 1);
+	assert_int_equal(granted(1), 1);
+}
+
 static void test_released_holder(void **state)
 {
 	reg(1, "w1", 1);
@@ -342,6 +392,8 @@ int main(void)
 		TEST(test_any_sign_of_life_counts),
 		TEST(test_holder_that_others_hear),
 		TEST(test_silent_holder_is_replaced),
+		TEST(test_two_processes_of_a_key),
+		TEST(test_a_clock_that_went_back),
 		TEST(test_released_holder),
 		TEST(test_release_overtakes_a_renewal),
 		TEST(test_after_a_restart),
