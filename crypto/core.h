@@ -14,9 +14,9 @@
 #ifndef WARREN_WG_CORE_H
 #define WARREN_WG_CORE_H
 
+#include "base/arena.h"
 #include "base/heap.h"
 #include "base/replay.h"
-#include "crypto/arena.h"
 #include "crypto/cookie.h"
 #include "crypto/messages.h"
 #include "crypto/noise.h"

@@ -5,7 +5,7 @@
  * 4, cookies, timers, rekeying, replay windows. Sans-IO: bytes and `now` in, bytes and a deadline
  * out; it knows no socket, no address but as opaque bytes, no clock.
  *
- * A `struct wg` owns its peers, their sessions and keys (in the key arena, crypto/arena.h). A peer
+ * A `struct wg` owns its peers, their sessions and keys (in the key arena, base/arena.h). A peer
  * pointer is valid until wg_peer_remove() or wg_free().
  *
  * Beyond the paper, and invisible to a stock peer: initiator and responder handshakes of a peer have

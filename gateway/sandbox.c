@@ -9,6 +9,7 @@
 #include "gateway/rdv_store.h"
 #include "gateway/state.h"
 #include "gateway/unix_socket.h"
+#include "base/arena.h"
 #include "base/log.h"
 #include "discovery/shim.h"
 #include "punch/lease_store.h"
@@ -25,7 +26,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { NO_CAPABILITY = -1, ROOMS_MAX = 9, READS_MAX = 10 };
+enum { NO_CAPABILITY = -1, ROOMS_MAX = 10, READS_MAX = 10 };
 
 static const struct process {
 	const char *name;
@@ -37,7 +38,7 @@ static const struct process {
 } processes[SANDBOX_PROCESSES] = {
 	[SANDBOX_GATEWAY] = {
 		.name = "gateway",
-		.rooms = { base_syscalls, loop_syscalls, tun_syscalls, udp_syscalls, route_syscalls,
+		.rooms = { base_syscalls, arena_syscalls, loop_syscalls, tun_syscalls, udp_syscalls, route_syscalls,
 			   chan_syscalls, unix_socket_syscalls, state_syscalls, gateway_syscalls },
 		.capability = CAP_NET_ADMIN,
 		/* wg(8) may ask for port 53 or 443 at any time */
@@ -63,7 +64,7 @@ static const struct process {
 	},
 	[SANDBOX_RENDEZVOUS] = {
 		.name = "rendezvous",
-		.rooms = { base_syscalls, loop_syscalls, udp_syscalls, chan_syscalls,
+		.rooms = { base_syscalls, arena_syscalls, loop_syscalls, udp_syscalls, chan_syscalls,
 			   unix_socket_syscalls, state_syscalls, rdv_store_syscalls },
 		.capability = NO_CAPABILITY,
 		.if_held = NO_CAPABILITY,

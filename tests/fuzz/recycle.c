@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Mappings of the key arena (crypto/arena.h) that stay from one input to the next: to make one takes five
+ * Mappings of the key arena (base/arena.h) that stay from one input to the next: to make one takes five
  * system calls, more time than most inputs (the linker puts these before the kernel's). What is given back must be
  * zeros: no key outlives its owner.
  */

@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "helper.h"
+#include "base/arena.h"
 
 #include <errno.h>
+#include <setjmp.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <cmocka.h>
 
 static void slots_are_zeroed_and_reused(void **unused)
 {
@@ -104,9 +111,12 @@ static void unlocked(void)
 	if (geteuid() == 0 && setresuid(65534, 65534, 65534) < 0)
 		_exit(98);
 	struct arena *a = arena_new(64, 10);
-	if (!a || !arena_get(a) || (arena_locked(a) && !LOCKING_IS_FAKED))
+	if (!a || !arenas_locked() || !arena_get(a) || (arena_locked(a) && !LOCKING_IS_FAKED) ||
+	    arenas_locked() != arena_locked(a))
 		_exit(1);
 	arena_free(a);
+	if (!arenas_locked())
+		_exit(2);
 }
 
 /* A right to lock a little serves the first slots. */
@@ -116,15 +126,73 @@ static void locked_in_part(void)
 	setrlimit(RLIMIT_MEMLOCK, &little);
 	if (geteuid() == 0 && setresuid(65534, 65534, 65534) < 0)
 		_exit(98);
-	struct arena *a = arena_new(64, 10000);
-	for (unsigned i = 0; i < 512; i++)
+	struct arena *a = arena_new(64, 10000), *b = arena_new(4096, 1);
+	for (unsigned i = 0; i < 12 * 64; i++)
 		if (!a || !arena_get(a) || !arena_locked(a))
 			_exit(1);
-	for (unsigned i = 0; i < 512; i++)
+	/* no more than that is asked for: there is a page for somebody else */
+	if (!arena_get(b) || !arena_locked(b) || !arenas_locked())
+		_exit(2);
+	for (unsigned i = 0; i < 4 * 64; i++)
 		if (!arena_get(a))
-			_exit(2);
-	if (arena_locked(a) && !LOCKING_IS_FAKED)
-		_exit(3);
+			_exit(3);
+	if ((arena_locked(a) || arenas_locked()) && !LOCKING_IS_FAKED)
+		_exit(4);
+	arena_free(a);
+	arena_free(b);
+}
+
+/* KiB that are locked, by the kernel's word. */
+static unsigned long locked_now(void)
+{
+	char line[256];
+	unsigned long kib = 0;
+	FILE *f = fopen("/proc/self/status", "r");
+	while (f && fgets(line, sizeof(line), f) && sscanf(line, "VmLck: %lu kB", &kib) != 1)
+		;
+	if (f)
+		fclose(f);
+	return kib;
+}
+
+static struct arena *inherited;
+
+/* In a child nothing is locked, until it says so. */
+static void locked_again(void)
+{
+	if (locked_now() != 0)
+		_exit(1);
+	arena_relock(NULL);
+	arena_relock(inherited);
+	if (!LOCKING_IS_FAKED && (locked_now() == 0 || !arenas_locked()))
+		_exit(2);
+}
+
+static void a_child_locks_again(void **unused)
+{
+	(void)unused;
+	inherited = arena_new(64, 64);
+	assert_non_null(arena_get(inherited));
+	assert_int_equal(death_of(locked_again), 0);
+	arena_free(inherited);
+}
+
+static void one_piece_grows(void **unused)
+{
+	struct arena *a = NULL;
+	(void)unused;
+	uint8_t *p = arena_grow(&a, 0, 100);
+	assert_non_null(p);
+	memset(p, 7, 100);
+	uint8_t *more = arena_grow(&a, 60, 100000);
+	assert_non_null(more);
+	for (size_t i = 0; i < 100; i++)
+		assert_int_equal(more[i], i < 60 ? 7 : 0);
+	more[99999] = 1;
+	struct arena *same = a;
+	assert_null(arena_grow(&a, 60, SIZE_MAX));
+	assert_ptr_equal(a, same);
+	assert_int_equal(more[59], 7);
 	arena_free(a);
 }
 
@@ -155,11 +223,26 @@ static void unused_slots_cost_nothing(void **unused)
 	assert_true(resident() < before + (512 << 10));
 }
 
+/* What may be locked is enough for one of the two. */
+static void grows_where_little_is_locked(void)
+{
+	struct rlimit little = { 64 << 10, 64 << 10 };
+	struct arena *a = NULL;
+	setrlimit(RLIMIT_MEMLOCK, &little);
+	if (geteuid() == 0 && setresuid(65534, 65534, 65534) < 0)
+		_exit(98);
+	if (!arena_grow(&a, 0, 36 << 10) || !arenas_locked() ||
+	    !arena_grow(&a, 36 << 10, 60 << 10) || !arenas_locked())
+		_exit(1);
+	arena_free(a);
+}
+
 static void works_where_locking_is_refused(void **unused)
 {
 	(void)unused;
 	assert_int_equal(death_of(unlocked), 0);
 	assert_int_equal(death_of(locked_in_part), 0);
+	assert_int_equal(death_of(grows_where_little_is_locked), 0);
 }
 
 int main(void)
@@ -169,6 +252,8 @@ int main(void)
 		cmocka_unit_test(refuses_nonsense),
 		cmocka_unit_test(guards_hold),
 		cmocka_unit_test(works_where_locking_is_refused),
+		cmocka_unit_test(a_child_locks_again),
+		cmocka_unit_test(one_piece_grows),
 		cmocka_unit_test(unused_slots_cost_nothing),
 	};
 	if (sodium_init() < 0)
