@@ -109,6 +109,7 @@ void blake2s_hash(const void *a, size_t alen, const void *b, size_t blen,
 void blake2s_mac(const uint8_t *key, size_t keylen, const void *p, size_t len,
 		 uint8_t out[static MAC_LEN])
 {
+	static const uint8_t nobodys[BLAKE2S_LEN];
 	size_t size = MAC_LEN, n;
 	setup();
 	OSSL_PARAM params[] = { OSSL_PARAM_construct_size_t(OSSL_MAC_PARAM_SIZE, &size),
@@ -116,6 +117,7 @@ void blake2s_mac(const uint8_t *key, size_t keylen, const void *p, size_t len,
 	must(EVP_MAC_init(mac_ctx, key, keylen, params));
 	must(EVP_MAC_update(mac_ctx, p, len));
 	must(EVP_MAC_final(mac_ctx, out, &n, MAC_LEN));
+	must(EVP_MAC_init(mac_ctx, nobodys, sizeof(nobodys), params)); /* it would keep the key */
 }
 
 void blake2s_hmac(const uint8_t *key, size_t keylen, const void *p, size_t len,

@@ -15,12 +15,16 @@
 		SET_AEAD, SET_LOG_LEVEL, SET_LOG_FORMAT, SET_CONFIG
 
 struct app {
+	struct arena *arena; /* it is in it: token and keys are in here */
 	struct config c;
 	struct gw_config gw;
 	struct wgconf conf;
 	struct shim_config shim;
 	char id[WORKER_ID_LEN], run_dir[200], interface[IFNAMSIZ];
 };
+
+struct app *app_new(void);    /* NULL with a line */
+void app_free(struct app *a); /* wipes it */
 
 /* 0, or -1 with a line that says what is wrong. */
 int app_common(struct app *a);

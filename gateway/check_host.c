@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/check_probes.h"
+#include "gateway/proc.h"
 #include "crypto/wg.h"
 #include "base/log.h"
 
@@ -164,8 +165,7 @@ void check_memory(struct check *k)
 	}
 	check_found(&k->report, "memory", CHECK_WARNING,
 		    "keys cannot be locked in memory, and may get into the swap");
-	check_todo(&k->report, "allow 1 MiB (ulimit -l 1024, LimitMEMLOCK=1M, docker run --ulimit "
-			       "memlock=1048576), or have no swap");
+	check_todo(&k->report, PROC_ALLOW_LOCK);
 }
 
 /* --- files --- */

@@ -7,6 +7,7 @@
 #include "gateway/cmd.h"
 #include "gateway/gw.h"
 #include "gateway/proc.h"
+#include "base/arena.h"
 #include "base/log.h"
 
 #include <fcntl.h>
@@ -100,7 +101,8 @@ static int in_background(struct gw_config *g)
 
 int cmd_bare(const char *interface, bool foreground)
 {
-	static struct gw_config g;
+	struct arena *arena;
+	struct gw_config *g = arena_alone(&arena, sizeof(*g));
 	struct config c;
 	int fds[2];
 
@@ -108,18 +110,26 @@ int cmd_bare(const char *interface, bool foreground)
 		fputs(bare_usage, stdout);
 		return 0;
 	}
+	if (!g) {
+		log_usage("out of memory");
+		return EXIT_CANNOT;
+	}
 	if (config_read(&c, 0, NULL, bare_settings) < 0)
 		return EXIT_USAGE;
-	g = (struct gw_config){
-		.worker_id = interface, .interface = interface, .bare = true, .detach = !foreground
+	*g = (struct gw_config){
+		.arena = arena,
+		.worker_id = interface,
+		.interface = interface,
+		.bare = true,
+		.detach = !foreground,
 	};
-	int status = read_settings(&g, &c);
+	int status = read_settings(g, &c);
 	if (status)
 		return status;
 	proc_keep_private();
 	if (!foreground)
-		return in_background(&g);
+		return in_background(g);
 	if (chan_pair(fds) < 0)
 		return EXIT_CANNOT;
-	gw_main(&g, fds[1]);
+	gw_main(g, fds[1]);
 }

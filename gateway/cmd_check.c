@@ -101,25 +101,28 @@ static int print(const struct check_report *r, bool json)
 
 int cmd_check(int argc, char **argv)
 {
-	static struct app a;
-	static struct check k = {
-		.app = &a, .gw = { .cfg = &a.gw, .tun = { .fd = -1 }, .udp = { .fd = -1 } }
-	};
+	static struct check k = { .gw = { .tun = { .fd = -1 }, .udp = { .fd = -1 } } };
+	struct app *a;
 	int status = EXIT_USAGE;
 	bool json;
 
 	if (cmd_help(argc, argv, check_usage, check_settings))
 		return 0;
-	if (config_read(&a.c, argc, argv, check_settings) == 0 &&
-	    config_bool(&a.c, SET_JSON, &json) == 0 && app_common(&a) == 0) {
-		if (a.c.nargs)
-			log_usage("check takes no %s (try --help)", a.c.args[0]);
+	a = app_new();
+	if (!a)
+		return EXIT_CANNOT;
+	k.app = a;
+	k.gw.cfg = &a->gw;
+	proc_may_lock();
+	if (config_read(&a->c, argc, argv, check_settings) == 0 &&
+	    config_bool(&a->c, SET_JSON, &json) == 0 && app_common(a) == 0) {
+		if (a->c.nargs)
+			log_usage("check takes no %s (try --help)", a->c.args[0]);
 		else {
 			check_all(&k);
 			status = print(&k.report, json);
 		}
 	}
-	token_wipe(&a.gw.token);
-	config_free(&a.c);
+	app_free(a);
 	return status;
 }

@@ -3,6 +3,7 @@
 #include "gateway/cmd.h"
 #include "gateway/proc.h"
 #include "gateway/rdvproc.h"
+#include "base/arena.h"
 #include "base/blake2s.h"
 #include "base/log.h"
 
@@ -259,7 +260,8 @@ static int read_settings(const struct config *c, struct rdvproc_config *rc, stru
 
 int cmd_rendezvous(int argc, char **argv)
 {
-	static struct rdvproc_config rc;
+	struct arena *arena; /* of rc, for its keys */
+	struct rdvproc_config *rc;
 	static struct routes routes;
 	struct config c;
 
@@ -267,6 +269,12 @@ int cmd_rendezvous(int argc, char **argv)
 		return cmd_admin(argc, argv);
 	if (cmd_help(argc, argv, rendezvous_usage, rendezvous_settings))
 		return 0;
+	proc_may_lock();
+	rc = arena_alone(&arena, sizeof(*rc));
+	if (!rc) {
+		log_usage("out of memory");
+		return EXIT_CANNOT;
+	}
 	if (config_read(&c, argc, argv, rendezvous_settings) < 0 ||
 	    cmd_log(&c, "rendezvous", NULL) < 0)
 		return EXIT_USAGE;
@@ -274,16 +282,16 @@ int cmd_rendezvous(int argc, char **argv)
 		log_usage("rendezvous takes no %s (try --help)", c.args[0]);
 		return EXIT_USAGE;
 	}
-	if (read_settings(&c, &rc, &routes) < 0)
+	if (read_settings(&c, rc, &routes) < 0)
 		return EXIT_USAGE;
 	int status = EXIT_CANNOT;
-	if (load_state(&c, &rc) == 0) {
-		derive_secrets(&rc);
-		if (write_token(&rc) == 0)
-			status = rdvproc_run(&rc);
+	if (load_state(&c, rc) == 0) {
+		derive_secrets(rc);
+		if (write_token(rc) == 0)
+			status = rdvproc_run(rc);
 	}
-	admission_free(&rc.admission);
-	sodium_memzero(&rc, sizeof(rc));
+	admission_free(&rc->admission);
+	arena_free(arena);
 	config_free(&c);
 	return status;
 }

@@ -6,6 +6,7 @@
 #include "gateway/launcher.h"
 #include "gateway/proc.h"
 #include "gateway/shimproc.h"
+#include "base/arena.h"
 #include "base/log.h"
 
 #include <ctype.h>
@@ -46,6 +47,26 @@ static char *read_secret(const char *v, const char *what)
 	else if (*v == '@')
 		text[strcspn(text, "\r\n")] = 0;
 	return text;
+}
+
+struct app *app_new(void)
+{
+	struct arena *arena;
+	struct app *a = arena_alone(&arena, sizeof(*a));
+
+	if (!a) {
+		log_usage("out of memory");
+		return NULL;
+	}
+	a->arena = a->gw.arena = arena;
+	return a;
+}
+
+void app_free(struct app *a)
+{
+	wgconf_free(&a->conf);
+	config_free(&a->c);
+	arena_free(a->arena);
 }
 
 int app_token(struct app *a)
@@ -329,6 +350,7 @@ static void forget_texts(struct app *a)
 	config_forget(&a->c, SET_KEY);
 	sodium_memzero(a->gw.state.private_key, sizeof(a->gw.state.private_key));
 	sodium_memzero(a->gw.state.psk, sizeof(a->gw.state.psk));
+	sodium_stackzero(LOOP_STACK); /* of which each child has a copy */
 }
 
 static int prepare(struct app *a, const char *file)
@@ -368,20 +390,21 @@ static int launch(struct app *a, char *const *command)
 
 static int run(int argc, char **argv, const enum setting *allowed, bool with_command)
 {
-	static struct app a;
+	struct app *a = app_new();
 	int status = EXIT_USAGE;
 
-	if (config_read(&a.c, argc, argv, allowed) < 0 || cmd_log(&a.c, "launcher", NULL) < 0)
-		return EXIT_USAGE;
-	if (with_command && a.c.nargs == 0)
+	if (!a)
+		return EXIT_CANNOT;
+	bool ok = config_read(&a->c, argc, argv, allowed) == 0 &&
+		  cmd_log(&a->c, "launcher", NULL) == 0;
+	if (ok && with_command && a->c.nargs == 0)
 		usage_error("%s%s", "run needs a command: warren run [OPTIONS] -- COMMAND ARGS…",
 			    "");
-	else if (!with_command && a.c.nargs > 1)
-		usage_error("up takes one file, not also %s%s", a.c.args[1], "");
-	else if (prepare(&a, !with_command && a.c.nargs ? a.c.args[0] : NULL) == 0)
-		status = launch(&a, with_command ? a.c.args : NULL);
-	wipe(&a);
-	config_free(&a.c);
+	else if (ok && !with_command && a->c.nargs > 1)
+		usage_error("up takes one file, not also %s%s", a->c.args[1], "");
+	else if (ok && prepare(a, !with_command && a->c.nargs ? a->c.args[0] : NULL) == 0)
+		status = launch(a, with_command ? a->c.args : NULL);
+	app_free(a);
 	return status;
 }
 

@@ -34,7 +34,7 @@ void contact_choose_psk(struct contact *c)
 {
 	const struct join *j = &c->peer->node->join;
 	bool first = (c->tries / 2) % 2 == 0, own = j->own_psk && first == c->own_first;
-	const uint8_t *psk = own ? j->lease.psk : j->token.admission;
+	const uint8_t *psk = own ? j->keys->psk : j->keys->admission;
 	wg_peer_set_psk(c->peer->wg, psk);
 	wg_peer_set_mark(c->peer->wg, admission_hint(psk));
 }
@@ -75,7 +75,7 @@ void contact_use_relay(struct contact *c, nsec now)
 	if (!n->links || !c->granted || c->peer->path.remote.port == 0)
 		return;
 	/* the key belongs to the member's own PSK, whichever one the session was tried with */
-	wg_peer_set_psk(c->peer->wg, j->lease.psk);
+	wg_peer_set_psk(c->peer->wg, j->keys->psk);
 	wg_peer_derive(c->peer->wg, "warren relay", key);
 	contact_choose_psk(c);
 	links_set_relay(n->links, now, (unsigned)(c - j->c), &c->peer->path.remote, key);

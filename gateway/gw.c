@@ -3,6 +3,7 @@
 #include "gateway/gw.h"
 #include "gateway/gw_confine.h"
 #include "gateway/proc.h"
+#include "base/arena.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -164,6 +165,7 @@ static void housekeeping(struct gw *g, nsec now)
 	g->loop.wall_offset = loop_wall_offset();
 	node_set_wall(g->node, g->loop.wall_offset);
 	batches_again(g, now);
+	proc_tell_unlocked(&g->told_unlocked);
 	if (g->cfg->joining && now >= g->complains)
 		gw_warn_unanswered(g);
 }
@@ -446,6 +448,10 @@ _Noreturn void gw_main(struct gw_config *cfg, int chan)
 	struct gw *g = calloc(1, sizeof(*g));
 	bool ok = g;
 
+	proc_may_lock();
+	arena_relock(cfg->arena);
+	if (cfg->static_conf)
+		arena_relock(cfg->static_conf->psks);
 	if (ok) {
 		g->cfg = cfg;
 		g->chan = chan;

@@ -29,6 +29,7 @@ enum {
 
 /* What the commands make of the configuration, before anything is forked. */
 struct gw_config {
+	struct arena *arena; /* it is in it, for its keys */
 	const char *worker_id;
 	const char *run_dir, *interface;
 	const char *coordinator_id; /* or NULL */
@@ -48,7 +49,7 @@ struct gw_config {
 	const struct wgconf *static_conf; /* or NULL */
 	struct state state;
 	bool pin_members;
-	bool again; /* a gateway of this launcher was up before: its lease is in use */
+	bool again;   /* a gateway of this launcher was up before: its lease is in use */
 	bool own_key; /* --key or a configuration file: the state's key is not used */
 	uint8_t private_key[32];
 	struct endpoint stated[GW_MAX_ENDPOINTS];
@@ -72,6 +73,7 @@ struct gw {
 	ev_signal signals[2]; /* bare: SIGTERM, SIGINT */
 	ev_io tun_io, udp_io, chan_io, helper_io, keeper_io, shim_io, monitor_io;
 	bool up, releasing, roster_changed;
+	bool told_unlocked;
 	struct memory memory;
 	bool keeping; /* the keeper has not answered yet */
 	nsec kept_at;

@@ -51,7 +51,13 @@ int join_start(struct node *n, nsec now, const struct node_config *cfg)
 				   .ticket = cfg->token->ticket };
 	int err = 0;
 
+	j->keys = arena_alone(&j->arena, sizeof(*j->keys));
+	if (!j->keys)
+		return -ENOMEM;
 	j->token = *cfg->token;
+	memcpy(j->keys->admission, j->token.admission, sizeof(j->keys->admission));
+	sodium_memzero(j->token.admission, sizeof(j->token.admission));
+	j->lease.psk = j->keys->psk;
 	ec.prefix4 = *join_prefix(&j->token, true);
 	ec.prefix6 = *join_prefix(&j->token, false);
 	memcpy(ec.key, wg_public_key(n->wg), 32);
@@ -60,7 +66,7 @@ int join_start(struct node *n, nsec now, const struct node_config *cfg)
 	ec.saved = n->saved.usable ? &n->saved.lease : NULL;
 	j->lease.lease.number = cfg->number;
 	if (cfg->psk) {
-		memcpy(j->lease.psk, cfg->psk, 32);
+		memcpy(j->keys->psk, cfg->psk, 32);
 		j->own_psk = true;
 	}
 	j->n = token_count(&j->token);
@@ -81,8 +87,7 @@ void join_stop(struct node *n)
 {
 	for (unsigned i = 0; i < TOKEN_MAX_RENDEZVOUS; i++)
 		enrol_free(n->join.c[i].enrol);
-	token_wipe(&n->join.token);
-	sodium_memzero(n->join.lease.psk, sizeof(n->join.lease.psk));
+	arena_free(n->join.arena);
 	n->join.on = false;
 }
 
@@ -179,7 +184,7 @@ static void granted(struct contact *c, nsec now, const struct enrol_output *out)
 {
 	struct node *n = c->peer->node;
 	struct join *j = &n->join;
-	bool psk_new = !j->own_psk || sodium_memcmp(j->lease.psk, out->psk, 32) != 0;
+	bool psk_new = !j->own_psk || sodium_memcmp(j->keys->psk, out->psk, 32) != 0;
 	bool first = !j->lease.up, moved = j->lease.lease.number != out->lease.number;
 
 	if (moved && !first) {
@@ -188,7 +193,7 @@ static void granted(struct contact *c, nsec now, const struct enrol_output *out)
 	}
 	if (moved && n->links)
 		other_number(n);
-	memcpy(j->lease.psk, out->psk, 32);
+	memcpy(j->keys->psk, out->psk, 32);
 	j->lease.lease = out->lease;
 	j->own_psk = true;
 	if (join_links(n, &out->lease) < 0) {

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <sodium.h>
 #include <string.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -16,6 +17,8 @@ const struct syscall_rule loop_syscalls[] = {
 
 /* A wait that is over sooner was none: epoll_wait() and back. */
 #define NO_WAIT (NSEC_PER_MSEC / 200)
+
+#define WIPE_EVERY (100 * NSEC_PER_MSEC)
 
 static nsec read_clock(clockid_t which)
 {
@@ -76,6 +79,16 @@ static void arm(struct loop *l, nsec at)
 	timerfd_settime(l->timer_fd, TFD_TIMER_ABSTIME, &its, NULL);
 }
 
+/* When it is due again: NSEC_NEVER where it was done. */
+static nsec wipe_stack(struct loop *l)
+{
+	if (l->now < l->next_wipe)
+		return l->next_wipe;
+	l->next_wipe = l->now + WIPE_EVERY;
+	sodium_stackzero(LOOP_STACK);
+	return NSEC_NEVER;
+}
+
 static void before_wait(struct ev_loop *ev, ev_prepare *w, int revents)
 {
 	struct loop *l = w->data;
@@ -84,6 +97,7 @@ static void before_wait(struct ev_loop *ev, ev_prepare *w, int revents)
 	l->turn(l->ctx, l->now);
 	log_flush(l->now);
 	nsec at = nsec_min(l->deadline(l->ctx), log_deadline());
+	at = nsec_min(at, wipe_stack(l));
 	/* one that has fired and is still due must fire again */
 	if (at <= l->now)
 		l->armed = NSEC_NEVER;

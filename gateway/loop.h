@@ -11,6 +11,12 @@
 #include "base/base.h"
 #include <ev.h>
 
+/*
+ * What turns leave below themselves on the stack, as deep as handshakes and files go, is wiped: libraries leave
+ * copies of keys there. That takes a microsecond, so a turn that comes soon after another leaves it to a later one.
+ */
+enum { LOOP_STACK = 16 << 10 };
+
 struct loop {
 	struct ev_loop *ev;
 	nsec now;	  /* of this turn */
@@ -19,6 +25,7 @@ struct loop {
 	nsec wall_offset; /* nanoseconds since 1970 = now + this */
 	int timer_fd;
 	nsec armed;
+	nsec next_wipe; /* of the stack */
 	ev_io timer;
 	ev_check check;
 	ev_prepare prepare;

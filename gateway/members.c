@@ -51,6 +51,13 @@ static void drop_former(struct node *n, const uint8_t key[static 32])
 		peer_free(p);
 }
 
+/* But for the PSK, which is with the keys of its sessions. */
+static void take_entry(struct peer *p, const struct roster_entry *e)
+{
+	p->entry = *e;
+	sodium_memzero(p->entry.pair_psk, sizeof(p->entry.pair_psk));
+}
+
 static struct peer *member_add(struct node *n, nsec now, const struct roster_entry *e)
 {
 	uint8_t key[32];
@@ -60,7 +67,7 @@ static struct peer *member_add(struct node *n, nsec now, const struct roster_ent
 		node_drop(n, NULL, DROP_QUEUE_FULL);
 		return NULL;
 	}
-	p->entry = *e;
+	take_entry(p, e);
 	p->next_warm = now + WARM_EVERY;
 	peer_schedule(p);
 	wg_peer_set_psk(p->wg, e->pair_psk);
@@ -116,7 +123,7 @@ static void ask_former(struct node *n, nsec now, const struct remembered *was)
 	    !(p = peer_new(n, PEER_FORMER, was->e.key)))
 		return;
 	n->nformer++;
-	p->entry = was->e;
+	take_entry(p, &was->e);
 	p->path = (struct path){ .remote = was->at[0] };
 	p->former_until = now + FORMER_FOR;
 	wg_peer_set_psk(p->wg, was->e.pair_psk);
@@ -179,9 +186,9 @@ static void member_take(struct node *n, nsec now, const struct roster_entry *e)
 		p = NULL;
 	}
 	if (p) {
-		if (sodium_memcmp(p->entry.pair_psk, e->pair_psk, 32) != 0)
+		if (sodium_memcmp(wg_peer_psk(p->wg), e->pair_psk, 32) != 0)
 			member_keys(p, e);
-		p->entry = *e;
+		take_entry(p, e);
 		p->restored = false;
 	} else {
 		member_new(n, now, e);

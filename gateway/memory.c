@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/memory.h"
+#include "base/arena.h"
 #include "base/summed.h"
 #include "punch/control.h"
 
 #include <errno.h>
 #include <sodium.h>
-#include <stdlib.h>
 
 enum {
 	/* TLV types */
@@ -22,9 +22,7 @@ static const struct summed file = { { 'w', 'a', 'r', 'r', 'e', 'n', ' ', 'm' }, 
 
 void memory_free(struct memory *m)
 {
-	if (m->v) /* the PSKs of our pairs are in it */
-		sodium_memzero(m->v, m->cap * sizeof(*m->v));
-	free(m->v);
+	arena_free(m->arena);
 	memset(m, 0, sizeof(*m));
 }
 
@@ -74,14 +72,9 @@ static bool make_room(struct memory *m)
 static bool grow(struct memory *m)
 {
 	size_t cap = m->cap ? m->cap * 2 : 16;
-	struct remembered *v = calloc(cap, sizeof(*v)); /* realloc() would leave PSKs behind */
+	struct remembered *v = arena_grow(&m->arena, m->n * sizeof(*v), cap * sizeof(*v));
 	if (!v)
 		return false;
-	if (m->n)
-		memcpy(v, m->v, m->n * sizeof(*v));
-	if (m->v)
-		sodium_memzero(m->v, m->cap * sizeof(*m->v));
-	free(m->v);
 	m->v = v;
 	m->cap = cap;
 	return true;

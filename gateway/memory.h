@@ -41,6 +41,7 @@ struct memory {
 	struct memory_owner owner;
 	struct lease lease;   /* without its addresses, which follow from the number; 0: none */
 	uint32_t start;	      /* counts starts */
+	struct arena *arena;  /* of v: the PSKs of our pairs are in it */
 	struct remembered *v; /* by number, then by id */
 	size_t n, cap;
 	/* What the file should have, and that a key or the lease is part of it; the owner takes them back. */

@@ -160,7 +160,7 @@ int node_set_private_key(struct node *n, const uint8_t key[static 32]);
 struct node_lease_info {
 	bool up;
 	struct lease lease;
-	uint8_t psk[32];
+	const uint8_t *psk; /* 32 bytes; NULL: never joined */
 };
 const struct node_lease_info *node_lease(const struct node *n);
 struct wg *node_wg(struct node *n);

@@ -6,6 +6,8 @@
  */
 #include "gateway/node_internal.h"
 
+#include <sodium.h>
+
 /* Source and destination of the inner packet, and its own length without padding. */
 struct inner {
 	struct addr src, dst;
@@ -178,6 +180,8 @@ static void opened(struct node *n, nsec now, const struct wg_packet *pkt, const 
 		why = inner_partial(n, p, now, text, pkt->len, ninner);
 	else
 		why = frame_input(n, p, now, a->relayed, text, pkt->len, &whole);
+	if (p->kind == PEER_RENDEZVOUS)
+		sodium_memzero(text, pkt->len); /* PSKs came with it */
 	if (whole.iov_base)
 		why = inner(n, p, whole.iov_base, whole.iov_len, false, ninner);
 	if (why != DROP_NONE)

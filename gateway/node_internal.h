@@ -4,6 +4,7 @@
 #define WARREN_NODE_INTERNAL_H
 
 #include "gateway/node.h"
+#include "base/arena.h"
 #include "base/heap.h"
 #include "punch/bucket.h"
 #include "tun/fragment.h"
@@ -48,7 +49,7 @@ struct peer {
 	struct link *link;	   /* members */
 	struct path path;	   /* rendezvous and static peers: port 0 = nowhere yet */
 	struct path told;	   /* the one of the last NODE_PATH_CHANGED */
-	struct roster_entry entry; /* members */
+	struct roster_entry entry; /* members; without the PSK, which is wg's */
 	struct addr ip, ip6;	   /* members */
 	struct timer timer;	   /* in the node's heap: the soonest of the times below */
 	bool had_session;
@@ -134,13 +135,19 @@ struct host {
 	size_t n; /* 0: not looked up yet */
 };
 
+struct node_keys {
+	uint8_t admission[32], psk[32];
+};
+
 struct join {
 	bool on;
-	struct token token;
+	struct arena *arena;
+	struct node_keys *keys; /* in it */
+	struct token token;	/* without its admission secret */
 	struct contact c[TOKEN_MAX_RENDEZVOUS];
 	unsigned n;
 	struct host host[TOKEN_MAX_RENDEZVOUS]; /* by the token's order */
-	bool own_psk;				/* we hold a member PSK, in lease.psk */
+	bool own_psk;				/* we hold a member PSK */
 	bool granted;				/* by one of them, since the start */
 	struct node_lease_info lease;
 	nsec next_resolve, resolved, next_sweep;

@@ -3,7 +3,6 @@
 #include "gateway/node_internal.h"
 
 #include <errno.h>
-#include <sodium.h>
 #include <stdlib.h>
 
 struct peer *peer_new(struct node *n, enum peer_kind kind, const uint8_t key[static 32])
@@ -49,7 +48,6 @@ void peer_free(struct peer *p)
 	wg_peer_remove(p->node->wg, p->wg);
 	*p->link_in = p->next;
 	*(p->next ? &p->next->link_in : &p->node->peers_end) = p->link_in;
-	sodium_memzero(&p->entry, sizeof(p->entry)); /* the pair's PSK is in it */
 	free(p);
 }
 

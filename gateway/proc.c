@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/proc.h"
+#include "base/arena.h"
+#include "base/log.h"
 
 #include <cap-ng.h>
 #include <errno.h>
@@ -9,6 +11,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -153,6 +156,23 @@ void proc_keep_private(void)
 #ifndef WARREN_SANITIZED /* the sanitizer's leak check is a debugger */
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 #endif
+}
+
+void proc_may_lock(void)
+{
+	struct rlimit all = { RLIM_INFINITY, RLIM_INFINITY }, r;
+	if (setrlimit(RLIMIT_MEMLOCK, &all) == 0 || getrlimit(RLIMIT_MEMLOCK, &r) < 0)
+		return;
+	r.rlim_cur = r.rlim_max;
+	setrlimit(RLIMIT_MEMLOCK, &r);
+}
+
+void proc_tell_unlocked(bool *told)
+{
+	if (*told || arenas_locked())
+		return;
+	*told = true;
+	log_warn("keys cannot be locked in memory, and may get into the swap: " PROC_ALLOW_LOCK);
 }
 
 int proc_become_nobody(void)

@@ -66,6 +66,13 @@ int proc_drop_capabilities(int cap, int if_held);
  * command is not concerned.
  */
 void proc_keep_private(void);
+/* As much memory as may be is locked: before capabilities go, and not where a command is started. */
+void proc_may_lock(void);
+#define PROC_ALLOW_LOCK                                                                            \
+	"allow 1 MiB (ulimit -l 1024, LimitMEMLOCK=1M, docker run --ulimit memlock=1048576), "     \
+	"or have no swap"
+/* One line, if a key is in memory that is not locked; *told: it was said. */
+void proc_tell_unlocked(bool *told);
 /* Becomes nobody where we are root. 0 or -errno. */
 int proc_become_nobody(void);
 

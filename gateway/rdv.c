@@ -211,6 +211,8 @@ static void send_control(struct rdv *r, const struct registrar_output *out)
 		(uint32_t)ctl_pad(buf + WG_DATA_HEADER_LEN, out->len, CONTROL_SEND_MAX);
 	if (wg_seal(r->wg, wg, r->now, &pkt, 1) == DROP_NONE)
 		send_to(r, &((struct client *)wg_peer_user(wg))->at, buf, pkt.len, 0);
+	else
+		sodium_memzero(buf, sizeof(buf));
 }
 
 static void end_member(struct rdv *r, struct client *c)
@@ -270,6 +272,7 @@ static void poll_registrar(struct rdv *r)
 			break;
 		}
 	}
+	sodium_memzero(&out, sizeof(out)); /* grants and pages tell of PSKs */
 }
 
 static void flush_relay(struct rdv *r)

@@ -30,6 +30,7 @@ struct proc {
 	ev_io udp_io;
 	ev_signal signals[2];
 	nsec next_housekeeping;
+	bool told_unlocked;
 	int status;
 	uint8_t *rx_buf[RX_SLOTS];
 };
@@ -49,6 +50,7 @@ static void forget_secrets(void *ctx)
 	/* but for the directory, in which the store works */
 	sodium_memzero(p->cfg->state.private_key, sizeof(p->cfg->state.private_key));
 	sodium_memzero(p->cfg->state.psk, sizeof(p->cfg->state.psk));
+	sodium_stackzero(LOOP_STACK);
 }
 
 static void on_store_request(void *ctx, const struct store_request *req)
@@ -206,6 +208,7 @@ static void housekeeping(struct proc *p, nsec now)
 	p->next_housekeeping = now + HOUSEKEEPING;
 	p->loop.wall_offset = loop_wall_offset();
 	rdv_set_wall(p->rdv, p->loop.wall_offset);
+	proc_tell_unlocked(&p->told_unlocked);
 	if (state_reserve(s, now, now + p->loop.wall_offset, rdv_timestamp_last(p->rdv)))
 		save_state(p);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/wgconf.h"
 #include "gateway/config.h"
+#include "base/arena.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -181,6 +182,15 @@ static bool endpoint(struct wgconf *c, struct wgconf_peer *p, const char *v)
 	return true;
 }
 
+static bool psk_room(struct wgconf *c, struct wgconf_peer *p)
+{
+	if (!c->psks)
+		c->psks = arena_new(sizeof(c->private_key), WGCONF_MAX_PEERS);
+	if (c->psks && !p->psk)
+		p->psk = arena_get(c->psks);
+	return p->psk;
+}
+
 static bool peer_line(struct wgconf *c, const char *key, char *v)
 {
 	struct wgconf_peer *p = &c->peers[c->npeers - 1];
@@ -191,6 +201,8 @@ static bool peer_line(struct wgconf *c, const char *key, char *v)
 		return p->has_key || refuse(c, "PublicKey is no key: %s", v);
 	}
 	if (strcasecmp(key, "PresharedKey") == 0) {
+		if (!psk_room(c, p))
+			return refuse(c, "there is no memory for keys%s", "");
 		p->has_psk = key_parse(v, p->psk);
 		return p->has_psk || refuse(c, "PresharedKey is no key%s", "");
 	}
@@ -217,14 +229,9 @@ static bool new_peer(struct wgconf *c)
 		return refuse(c, "more peers than there is room for%s", "");
 	if (c->npeers == c->cap) {
 		size_t cap = c->cap ? c->cap * 2 : 8;
-		struct wgconf_peer *more = calloc(cap, sizeof(*more));
+		struct wgconf_peer *more = realloc(c->peers, cap * sizeof(*more));
 		if (!more)
 			return refuse(c, "out of memory%s", "");
-		if (c->peers) {
-			memcpy(more, c->peers, c->npeers * sizeof(*more));
-			sodium_memzero(c->peers, c->npeers * sizeof(*more));
-		}
-		free(c->peers);
 		c->peers = more;
 		c->cap = cap;
 	}
@@ -290,9 +297,8 @@ void wgconf_free(struct wgconf *c)
 {
 	for (size_t k = 0; k < c->npeers; k++)
 		free(c->peers[k].allowed);
-	if (c->peers)
-		sodium_memzero(c->peers, c->cap * sizeof(*c->peers));
 	free(c->peers);
+	arena_free(c->psks);
 	sodium_memzero(c, sizeof(*c));
 }
 

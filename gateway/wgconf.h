@@ -27,7 +27,7 @@ struct wgconf_address {
 };
 
 struct wgconf_peer {
-	uint8_t key[32], psk[32];
+	uint8_t key[32], *psk; /* psk: in the arena */
 	bool has_key, has_psk;
 	char host[WGCONF_HOST_LEN]; /* "" none */
 	uint16_t port;
@@ -38,7 +38,8 @@ struct wgconf_peer {
 };
 
 struct wgconf {
-	uint8_t private_key[32];
+	struct arena *psks;
+	uint8_t private_key[32]; /* the structure itself belongs into one, too */
 	bool has_private_key;
 	uint16_t listen_port;
 	uint32_t fwmark, mtu, table;

@@ -23,8 +23,10 @@ struct enrol *enrol_new(const struct enrol_config *cfg)
 	if (!worker_id_valid(cfg->worker_id) || !max)
 		return NULL;
 	e = calloc(1, sizeof(*e));
-	if (!e)
+	if (!e || !(e->psk = arena_alone(&e->arena, 32))) {
+		free(e);
 		return NULL;
+	}
 	e->prefix4 = cfg->prefix4;
 	e->prefix6 = cfg->prefix6;
 	e->ticket = cfg->ticket;
@@ -47,7 +49,7 @@ void enrol_free(struct enrol *e)
 	if (!e)
 		return;
 	enrol_roster_free(&e->roster);
-	sodium_memzero(e, sizeof(*e));
+	arena_free(e->arena);
 	free(e);
 }
 

@@ -3,6 +3,7 @@
 #ifndef WARREN_ENROL_IMPL_H
 #define WARREN_ENROL_IMPL_H
 
+#include "base/arena.h"
 #include "punch/control.h"
 #include "punch/enrol.h"
 
@@ -55,6 +56,7 @@ struct known {
  * by kind, gone 0 and live 1: how many are to be reported, and from where on.
  */
 struct roster {
+	struct arena *arena; /* of v: the PSKs of all pairs are in it */
 	struct known *v;
 	size_t n, cap, live, dead;
 	size_t dirty[2], scan[2];
@@ -77,6 +79,8 @@ enum {
 };
 
 struct enrol {
+	struct arena *arena;
+	uint8_t *psk; /* 32 bytes, in it */
 	struct prefix prefix4, prefix6;
 	member_number max;
 	uint8_t key[32];
@@ -96,7 +100,6 @@ struct enrol {
 	bool leaving;
 	bool stopped; /* for good: refused, replaced or released */
 	struct lease lease;
-	uint8_t psk[32];
 	struct endpoint observed;
 
 	uint32_t next_request;

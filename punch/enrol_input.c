@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the rendezvous says to a member. It is believed in nothing that we can check. */
+#include <sodium.h>
 #include <stdio.h>
 
 #include "punch/enrol_impl.h"
@@ -193,6 +194,7 @@ enum drop enrol_input(struct enrol *e, nsec now, const uint8_t *p, size_t len)
 		other_version(e, now, &m);
 	if (d == DROP_NONE)
 		d = dispatch(e, now, &m);
+	sodium_memzero(m.psk, sizeof(m.psk));
 	if (d == DROP_NONE && !e->stopped) {
 		e->last_answer = now;
 		e->silent_at = NSEC_NEVER;

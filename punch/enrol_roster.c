@@ -4,15 +4,12 @@
  * that of the sweep's first page, so that whatever changed meanwhile is asked for once more.
  */
 #include <sodium.h>
-#include <stdlib.h>
 
 #include "punch/enrol_impl.h"
 
 void enrol_roster_free(struct roster *ro)
 {
-	if (ro->v) /* the PSKs of all pairs are in it */
-		sodium_memzero(ro->v, ro->cap * sizeof(*ro->v));
-	free(ro->v);
+	arena_free(ro->arena);
 	memset(ro, 0, sizeof(*ro));
 }
 
@@ -84,7 +81,9 @@ static struct known *insert(struct roster *ro, member_number number)
 		return &ro->v[i];
 	if (ro->n == ro->cap) {
 		size_t cap = ro->cap ? ro->cap * 2 : 16;
-		struct known *v = cap <= MAX_ROSTER ? realloc(ro->v, cap * sizeof(*v)) : NULL;
+		struct known *v = NULL;
+		if (cap <= MAX_ROSTER)
+			v = arena_grow(&ro->arena, ro->n * sizeof(*v), cap * sizeof(*v));
 		if (!v)
 			return NULL;
 		ro->v = v;
@@ -171,6 +170,7 @@ static void apply(struct enrol *e, const struct ctl_msg *m)
 		else
 			put(e, &c.entry);
 	}
+	sodium_memzero(&c, sizeof(c));
 }
 
 const struct roster_entry *enrol_member(const struct enrol *e, member_number number)

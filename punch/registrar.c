@@ -32,16 +32,24 @@ static bool copy_config(struct registrar *r, const struct registrar_config *cfg)
 		memcpy(r->routes, cfg->routes, cfg->nroutes * sizeof(*r->routes));
 	r->cfg.routes = r->routes;
 	r->cfg.release = r->release;
-	return true;
+	r->keys = arena_alone(&r->arena, sizeof(*r->keys));
+	if (r->keys) {
+		memcpy(r->keys->secret, cfg->secret, sizeof(r->keys->secret));
+		memcpy(r->keys->plain, cfg->plain, sizeof(r->keys->plain));
+	}
+	sodium_memzero(r->cfg.secret, sizeof(r->cfg.secret));
+	sodium_memzero(r->cfg.plain, sizeof(r->cfg.plain));
+	return r->keys;
 }
 
 static void derive_keys(struct registrar *r)
 {
 	const struct bytes_view none = { "", 0 };
 	uint8_t h[32];
-	derive_key(r->cfg.secret, "warren lease mac", none, none, r->lease_key);
-	derive_key(r->cfg.secret, "warren registrar hash", none, none, h);
-	memcpy(r->hash_key, h, sizeof(r->hash_key));
+	derive_key(r->keys->secret, "warren lease mac", none, none, r->keys->lease);
+	derive_key(r->keys->secret, "warren registrar hash", none, none, h);
+	memcpy(r->keys->hash, h, sizeof(r->keys->hash));
+	sodium_memzero(h, sizeof(h));
 }
 
 static void init_timers(struct registrar *r)
@@ -81,6 +89,7 @@ void registrar_free(struct registrar *r)
 	registrar_table_free(r);
 	free(r->intros);
 	free(r->routes);
+	arena_free(r->arena);
 	sodium_memzero(r, sizeof(*r));
 	free(r);
 }
@@ -183,7 +192,7 @@ void registrar_refuse(struct registrar *r, const uint8_t key[static 32], uint32_
 void registrar_member_psk(const struct registrar *r, const uint8_t key[static 32],
 			  uint8_t psk[static 32])
 {
-	derive_key(r->cfg.secret, "warren member psk", (struct bytes_view){ key, 32 },
+	derive_key(r->keys->secret, "warren member psk", (struct bytes_view){ key, 32 },
 		   (struct bytes_view){ "", 0 }, psk);
 }
 
@@ -215,7 +224,7 @@ void registrar_lease_mac(const struct registrar *r, const struct lease_record *r
 	wr_be64(&w, (uint64_t)rec->granted);
 	wr_bytes(&w, rec->key, 32);
 	wr_bytes(&w, rec->id, strlen(rec->id));
-	blake2s_mac(r->lease_key, 32, b, w.len, mac);
+	blake2s_mac(r->keys->lease, 32, b, w.len, mac);
 }
 
 /* --- input --- */

@@ -20,7 +20,7 @@ static void psk_add(struct psk_choices *c, const uint8_t psk[static 32], bool pl
 static void psk_epoch(const struct registrar *r, struct psk_choices *c, uint32_t epoch)
 {
 	uint8_t psk[32];
-	admission_psk(r->cfg.secret, epoch, psk);
+	admission_psk(r->keys->secret, epoch, psk);
 	psk_add(c, psk, false);
 	sodium_memzero(psk, sizeof(psk));
 }
@@ -28,7 +28,7 @@ static void psk_epoch(const struct registrar *r, struct psk_choices *c, uint32_t
 /* Tokens without a ticket are of epoch 0. */
 static bool plain_good(const struct registrar *r, nsec now)
 {
-	return !sodium_is_zero(r->cfg.plain, 32) &&
+	return !sodium_is_zero(r->keys->plain, 32) &&
 	       admission_epoch_good(r->admission, 0, registrar_wall(r, now));
 }
 
@@ -59,7 +59,7 @@ void registrar_psks(const struct registrar *r, nsec now, const uint8_t key[stati
 	if (a->epoch && admission_epoch_good(a, a->epoch - 1, registrar_wall(r, now)))
 		psk_epoch(r, c, a->epoch - 1);
 	if (plain_good(r, now))
-		psk_add(c, r->cfg.plain, true);
+		psk_add(c, r->keys->plain, true);
 	if (!psk_hinted(c, hint)) {
 		/* a release that gives no hint: it has the one or the other of these */
 		bool member = registrar_psk(r, key, own);
@@ -67,7 +67,7 @@ void registrar_psks(const struct registrar *r, nsec now, const uint8_t key[stati
 		if (member)
 			psk_add(c, own, false);
 		if (plain_good(r, now))
-			psk_add(c, r->cfg.plain, true);
+			psk_add(c, r->keys->plain, true);
 		if (!c->n)
 			psk_epoch(r, c, a->epoch);
 	}
@@ -156,7 +156,7 @@ enum fault { TICKET_GOOD, TICKET_NOT_OURS, TICKET_REPLACED, TICKET_EXPIRED };
 static enum fault ticket_fault(const struct registrar *r, nsec now, const struct ctl_msg *m)
 {
 	int64_t wall = registrar_wall(r, now);
-	if (!admission_ticket_ours(r->cfg.secret, &m->ticket, m->id))
+	if (!admission_ticket_ours(r->keys->secret, &m->ticket, m->id))
 		return TICKET_NOT_OURS;
 	if (!admission_epoch_good(r->admission, m->ticket.epoch, wall))
 		return TICKET_REPLACED;

@@ -17,6 +17,7 @@
 #ifndef WARREN_REGISTRAR_IMPL_H
 #define WARREN_REGISTRAR_IMPL_H
 
+#include "base/arena.h"
 #include "base/blake2s.h"
 #include "base/heap.h"
 #include "punch/control.h"
@@ -193,12 +194,17 @@ struct told {
 	bool used;
 };
 
+struct registrar_keys {
+	uint8_t secret[32], plain[32], lease[32], hash[16];
+};
+
 struct registrar {
-	struct registrar_config cfg;
+	struct registrar_config cfg; /* without its two secrets */
+	struct arena *arena;
+	struct registrar_keys *keys; /* in it */
 	const struct admission *admission;
 	struct member_route *routes;
 	char release[RELEASE_LEN];
-	uint8_t lease_key[32], hash_key[16];
 	nsec start;
 	nsec wall; /* nanoseconds since 1970 = now + this */
 	bool used; /* something was said: the roster's instance stands */

@@ -8,6 +8,8 @@
  * For a minute after the start nobody is said to be gone: the members whose leases were loaded are
  * probably alive and on their way back, and their links live on without us.
  */
+#include <sodium.h>
+
 #include "punch/registrar_impl.h"
 
 #define COALESCE (250 * NSEC_PER_MSEC)
@@ -27,7 +29,7 @@ void registrar_roster_init(struct registrar *r, nsec now)
 	r->floor = r->roster.version;
 	store_be64(seed, (uint64_t)now);
 	store_be64(seed + 8, (uint64_t)r->wall);
-	derive_key(r->cfg.secret, "warren roster instance",
+	derive_key(r->keys->secret, "warren roster instance",
 		   (struct bytes_view){ seed, sizeof(seed) }, (struct bytes_view){ "", 0 }, h);
 	r->roster.instance = load_be32(h);
 	registrar_timer(r, &r->settle, r->start + SETTLE_AFTER);
@@ -131,7 +133,7 @@ static void pair_psk(const struct registrar *r, const uint8_t a[static 32],
 	uint8_t first[36];
 	store_be32(first, PAIR_EPOCH);
 	memcpy(first + 4, swap ? b : a, 32);
-	derive_key(r->cfg.secret, "warren pair psk", (struct bytes_view){ first, sizeof(first) },
+	derive_key(r->keys->secret, "warren pair psk", (struct bytes_view){ first, sizeof(first) },
 		   (struct bytes_view){ swap ? a : b, 32 }, out);
 }
 
@@ -151,7 +153,9 @@ static bool page_slot(struct registrar *r, struct ctl_page *pg, const struct slo
 	e.trino = s->facts.trino;
 	e.nroutes = registrar_member_routes(r, e.id, e.routes);
 	pair_psk(r, to->rec.key, s->rec.key, e.pair_psk);
-	return ctl_page_entry(pg, &e);
+	bool fits = ctl_page_entry(pg, &e);
+	sodium_memzero(e.pair_psk, sizeof(e.pair_psk));
+	return fits;
 }
 
 void registrar_roster_page(struct registrar *r, struct slot *s, struct registrar_output *out)

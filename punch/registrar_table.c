@@ -9,7 +9,7 @@
 static size_t bucket(const struct registrar *r, const void *p, size_t len)
 {
 	uint8_t h[crypto_shorthash_BYTES];
-	crypto_shorthash(h, p, len, r->hash_key);
+	crypto_shorthash(h, p, len, r->keys->hash);
 	return (size_t)load_be64(h) & (r->buckets - 1);
 }
 

@@ -9,13 +9,17 @@ alphabets) and in hex; and so is anything that looks like 16 bytes or more of ke
 Prints what it found; the status is 1 when that is anything, and when the secrets are not to be had.
 """
 import base64
+import contextlib
+import glob
 import hashlib
 import hmac
 import os
 import re
+import shutil
 import sqlite3
 import struct
 import sys
+import tempfile
 
 PRIVATE_KEY, PSK = 1, 5
 EPOCH = struct.pack(">I", 1)
@@ -40,16 +44,26 @@ def identity(folder):
     return fields
 
 
+def leases(folder):
+    """From a copy: a rendezvous that runs has the database for itself."""
+    with tempfile.TemporaryDirectory() as copy:
+        for part in glob.glob(f"{folder}/leases.db*"):
+            shutil.copy(part, copy)
+        with contextlib.closing(sqlite3.connect(f"{copy}/leases.db")) as db:
+            return [(i, bytes(k)) for i, k in db.execute("SELECT id, key FROM lease")]
+
+
 def network(folder):
     key = identity(folder)[PRIVATE_KEY]
     registrar = derive(key, "warren registrar")
     yield "the rendezvous' private key", key
-    yield "the admission secret", derive(key, "warren admission")
+    yield "the admission secret of old tokens", derive(key, "warren admission")
+    for epoch in range(2):
+        yield f"the admission secret of epoch {epoch}", derive(registrar, "warren admission psk", struct.pack(">I", epoch))
     yield "the registrar's secret", registrar
     yield "the key of lease MACs", derive(registrar, "warren lease mac")
     yield "the key of hashes", derive(registrar, "warren registrar hash")[:16]
-    db = sqlite3.connect(f"file:{folder}/leases.db?mode=ro", uri=True)
-    members = [(i, bytes(k)) for i, k in db.execute("SELECT id, key FROM lease")]
+    members = leases(folder)
     for name, public in members:
         yield f"the PSK of {name}", derive(registrar, "warren member psk", public)
         for other, key in members:
