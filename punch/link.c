@@ -20,10 +20,17 @@ struct links *links_new(const struct links_config *cfg)
 	ls->cfg = *cfg;
 	ls->mask = size - 1;
 	ls->relay_tx = cfg->boot;
-	for (unsigned i = 0; i < MAX_RELAYS; i++)
+	ls->ready_last = &ls->ready_first;
+	ls->arena = arena_new(OUTER_KEY_LEN, (size_t)cfg->max_links + MAX_RELAYS);
+	if (!ls->arena) {
+		free(ls);
+		return NULL;
+	}
+	for (unsigned i = 0; i < MAX_RELAYS; i++) {
+		ls->relays[i].key = arena_get(ls->arena);
 		ls->relays[i].window =
 			(struct replay){ .words = RELAY_REPLAY_WORDS, .ring = ls->relays[i].ring };
-	ls->ready_last = &ls->ready_first;
+	}
 	return ls;
 }
 
@@ -31,7 +38,7 @@ static void link_free(struct link *l)
 {
 	for (int i = 0; i < SLOTS; i++)
 		free(l->slots[i].mtu);
-	sodium_memzero(l->key, sizeof(l->key));
+	arena_put(l->all->arena, l->key);
 	free(l);
 }
 
@@ -45,7 +52,7 @@ void links_free(struct links *ls)
 			link_free(l);
 		}
 	}
-	sodium_memzero(ls->relays, sizeof(ls->relays));
+	arena_free(ls->arena);
 	free(ls);
 }
 
@@ -80,8 +87,10 @@ struct link *link_add(struct links *ls, nsec now, uint32_t number,
 	if (*at || ls->count >= ls->cfg.max_links)
 		return NULL;
 	struct link *l = calloc(1, sizeof(*l));
-	if (!l)
+	if (!l || !(l->key = arena_get(ls->arena))) {
+		free(l);
 		return NULL;
+	}
 	l->all = ls;
 	l->number = number;
 	l->user = user;

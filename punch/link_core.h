@@ -6,6 +6,7 @@
 #ifndef WARREN_LINK_CORE_H
 #define WARREN_LINK_CORE_H
 
+#include "base/arena.h"
 #include "base/replay.h"
 #include "punch/bucket.h"
 #include "punch/link.h"
@@ -64,7 +65,7 @@ struct link {
 	bool session; /* there was one: frames can be sent */
 	uint32_t number;
 	void *user;
-	uint8_t key[OUTER_KEY_LEN];
+	uint8_t *key;		/* OUTER_KEY_LEN, in the arena */
 	unsigned relay;		/* which one its relay's slot is about */
 	unsigned relays_failed; /* in a row */
 
@@ -113,7 +114,7 @@ struct observation {
 struct relay_hop {
 	bool used;
 	struct endpoint at;
-	uint8_t key[RELAY_KEY_LEN];
+	uint8_t *key;	      /* RELAY_KEY_LEN, in the arena */
 	struct replay window; /* of what comes from it */
 	uint64_t ring[RELAY_REPLAY_WORDS];
 	struct local_way way; /* as asked at that time */
@@ -122,6 +123,7 @@ struct relay_hop {
 
 struct links {
 	struct links_config cfg;
+	struct arena *arena; /* the relays' keys first */
 	uint32_t count, mask;
 	struct heap heap;
 	nsec latest; /* the last time that we were told, for link_set_key(), which is told none */

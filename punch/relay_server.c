@@ -8,6 +8,7 @@
  * the member's next one: it may point the relay at a wrong address for that time. What it carries is
  * a replay for its receiver.
  */
+#include "base/arena.h"
 #include "base/replay.h"
 #include "punch/bucket.h"
 #include "punch/link.h"
@@ -26,7 +27,7 @@ struct relay_member {
 	struct relay_member *next; /* in its bucket of the table */
 	uint32_t number;
 	bool has_address;
-	uint8_t key[RELAY_KEY_LEN];
+	uint8_t *key; /* RELAY_KEY_LEN, in the arena */
 	struct endpoint at;
 	uint64_t tx; /* counter of the next message to it */
 	struct bucket bucket;
@@ -36,6 +37,7 @@ struct relay_member {
 };
 
 struct relay_server {
+	struct arena *keys;
 	uint32_t max, count, mask;
 	uint32_t found;
 	uint64_t floor; /* no counter towards anybody was ever this great: where new ones begin */
@@ -52,6 +54,11 @@ struct relay_server *relay_server_new(uint32_t max_members, uint64_t boot)
 	struct relay_server *s = calloc(1, sizeof(*s) + size * sizeof(s->table[0]));
 	if (!s)
 		return NULL;
+	s->keys = arena_new(RELAY_KEY_LEN, size_max(max_members, 1));
+	if (!s->keys) {
+		free(s);
+		return NULL;
+	}
 	s->max = max_members;
 	s->mask = size - 1;
 	s->floor = boot;
@@ -59,9 +66,9 @@ struct relay_server *relay_server_new(uint32_t max_members, uint64_t boot)
 	return s;
 }
 
-static void member_free(struct relay_member *m)
+static void member_free(struct relay_server *s, struct relay_member *m)
 {
-	sodium_memzero(m->key, sizeof(m->key));
+	arena_put(s->keys, m->key);
 	free(m);
 }
 
@@ -72,9 +79,10 @@ void relay_server_free(struct relay_server *s)
 	for (uint32_t i = 0; i <= s->mask; i++) {
 		for (struct relay_member *m = s->table[i], *next; m; m = next) {
 			next = m->next;
-			member_free(m);
+			member_free(s, m);
 		}
 	}
+	arena_free(s->keys);
 	free(s);
 }
 
@@ -116,8 +124,10 @@ int relay_server_set(struct relay_server *s, uint32_t number,
 	if (s->count == s->max)
 		return -ENOSPC;
 	m = calloc(1, sizeof(*m));
-	if (!m)
+	if (!m || !(m->key = arena_get(s->keys))) {
+		free(m);
 		return -ENOMEM;
+	}
 	m->number = number;
 	memcpy(m->key, key, RELAY_KEY_LEN);
 	m->tx = s->floor;
@@ -147,7 +157,7 @@ void relay_server_remove(struct relay_server *s, uint32_t number)
 		s->floor = m->tx;
 	*at = m->next;
 	s->count--;
-	member_free(m);
+	member_free(s, m);
 }
 
 void relay_server_limit(struct relay_server *s, uint64_t bytes_per_second, uint64_t burst)
