@@ -176,6 +176,7 @@ static void turn(void *ctx, nsec now)
 	if (now >= g->next_housekeeping)
 		housekeeping(g, now);
 	gw_static_turn(g, now);
+	gw_restore_turn(g, now);
 	node_tick(g->node, now);
 	gw_state_turn(g, now);
 	if (g->roster_changed && now >= g->next_roster) {
@@ -191,6 +192,7 @@ static nsec deadline(void *ctx)
 	struct gw *g = ctx;
 	nsec at = nsec_min(node_deadline(g->node), g->next_housekeeping);
 	at = nsec_min(at, nsec_min(gw_static_deadline(g), gw_state_deadline(g)));
+	at = nsec_min(at, g->restore_at);
 	return g->roster_changed ? nsec_min(at, g->next_roster) : at;
 }
 
@@ -460,6 +462,7 @@ _Noreturn void gw_main(struct gw_config *cfg, int chan)
 		ok = loop_init(&g->loop, g, turn, deadline) == 0;
 		cpu_meter_init(&g->cpu, g->loop.now, loop_cpu_used());
 		g->complains = g->loop.now + COMPLAINS_AFTER;
+		g->restore_at = NSEC_NEVER;
 	}
 	if (!ok || set_up(g) < 0 || start(g) < 0) {
 		if (g) {

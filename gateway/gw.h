@@ -79,6 +79,9 @@ struct gw {
 	nsec kept_at;
 	uint32_t own_mtu; /* bare: the interface's, as was last seen */
 	bool moved;	  /* the TUN is in another network namespace, of which nothing is heard */
+	bool set_down;	  /* somebody else set the interface down */
+	struct kernel_undone undone; /* and not yet looked at */
+	nsec restore_at, restored;   /* gw_restore.c: when it is due, NSEC_NEVER; the last time */
 	nsec next_housekeeping, next_roster, next_reserve, next_gso;
 	/* name look-ups under way, a bit for each host of the token; their ids begin at resolve_id */
 	uint32_t resolve_id, resolving;
@@ -136,6 +139,13 @@ bool gw_net_leads(void *ctx, const struct path *path);			 /* the same */
 /* A bare interface: what its owner has made of it. Called now and then where that is told to nobody. */
 void gw_net_follow(struct gw *g);
 void gw_net_candidates(struct gw *g);
+
+/* Our interface, wherever it is; false where it cannot be asked for. */
+bool gw_net_link(struct gw *g, struct kernel_link *link);
+
+/* gw_restore.c: what somebody else did to what is ours */
+void gw_restore_see(struct gw *g, const struct kernel_undone *u);
+void gw_restore_turn(struct gw *g, nsec now);
 
 /* gw_static.c: what a WireGuard file says */
 int gw_static_addresses(struct gw *g);

@@ -110,7 +110,7 @@ static void clean_leftovers(struct gw *g)
 		log_warn("cannot write the lock file of %s: %s", g->tun.name, strerror(errno));
 }
 
-static bool own_link(struct gw *g, struct kernel_link *link)
+bool gw_net_link(struct gw *g, struct kernel_link *link)
 {
 	char name[IFNAMSIZ];
 	g->moved = !kernel_link_now(g->kernel, link);
@@ -127,7 +127,7 @@ static bool own_link(struct gw *g, struct kernel_link *link)
 void gw_net_follow(struct gw *g)
 {
 	struct kernel_link link;
-	if (!g->cfg->bare || !own_link(g, &link))
+	if (!g->cfg->bare || !gw_net_link(g, &link))
 		return;
 	g->own_mtu = link.mtu;
 	node_pin_mtu(g->node, g->loop.now, link.mtu);
@@ -137,10 +137,13 @@ void gw_net_follow(struct gw *g)
 static void on_monitor(struct ev_loop *ev, ev_io *w, int revents)
 {
 	struct gw *g = w->data;
+	struct kernel_undone undone = { 0 };
 	(void)ev;
 	(void)revents;
 	gw_net_follow(g);
-	if (!kernel_monitor_drain(g->monitor_fd, g->tun.ifindex))
+	bool host = kernel_monitor_drain(g->monitor_fd, g->tun.ifindex, g->kernel, &undone);
+	gw_restore_see(g, &undone);
+	if (!host)
 		return;
 	log_info("this host's addresses or routes changed: looking at all paths");
 	kernel_addresses_changed(g->kernel);

@@ -159,6 +159,24 @@ static void remove_unreachable(void *ctx, const struct prefix *p, void *owner)
 	(void)route_send(k, RTM_DELROUTE, 0, &s);
 }
 
+static void address_again(void *ctx, const struct prefix *p, void *owner)
+{
+	(void)address_send(ctx, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, p, bits_of(owner));
+}
+
+static void unreachable_again(void *ctx, const struct prefix *p, void *owner)
+{
+	struct route_spec s = route_unreachable(p);
+	(void)owner;
+	(void)route_send(ctx, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &s);
+}
+
+void kernel_restore(struct kernel_routes *k)
+{
+	route_table_each(k->unreachables, NULL, unreachable_again, k);
+	route_table_each(k->addresses, NULL, address_again, k);
+}
+
 void kernel_stay_closed(struct kernel_routes *k, bool all)
 {
 	k->stay_adopted = true;

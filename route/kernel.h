@@ -126,10 +126,21 @@ bool kernel_link_elsewhere(struct kernel_routes *k, int netns, const char *name,
 
 /*
  * A second netlink socket that becomes readable when addresses, links or routes change;
- * kernel_monitor_drain() empties it: true when something changed that is not our own doing.
+ * kernel_monitor_drain() empties it: true when something changed on this host that is not our own doing.
+ * With `k` (or NULL) it also says what else may have been done to what is ours.
  */
+struct kernel_undone {
+	bool lost; /* an address or a route that was set and not removed */
+	bool link; /* the interface: it may be down, or up again */
+};
 int kernel_monitor_open(unsigned skip_ifindex);
-bool kernel_monitor_drain(int fd, unsigned skip_ifindex);
+bool kernel_monitor_drain(int fd, unsigned skip_ifindex, const struct kernel_routes *k,
+			  struct kernel_undone *u);
+/*
+ * The unreachable routes and the addresses that were set are set again, where somebody else removed them. Routes
+ * are to be set again by whoever knows their MTU.
+ */
+void kernel_restore(struct kernel_routes *k);
 
 /* Of what is open: no socket is made later. guard.h is of this room, too. */
 extern const struct syscall_rule route_syscalls[];

@@ -53,17 +53,43 @@ static bool counts(struct nlmsghdr *h, unsigned skip)
 	return false;
 }
 
-static bool any_counts(void *buf, size_t len, unsigned skip)
+/* Our own removals are off our list before the kernel tells of them. */
+static bool is_lost(struct nlmsghdr *h, const struct kernel_routes *k)
+{
+	struct rtnl_route r;
+	struct rtnl_address a;
+	if (h->nlmsg_type == RTM_DELROUTE && rtnl_route_of(h, &r) && r.protocol == ROUTE_PROTOCOL)
+		return route_table_exact(r.type == RTN_UNREACHABLE ? k->unreachables : k->routes,
+					 &r.dst);
+	if (h->nlmsg_type != RTM_DELADDR || !rtnl_address_of(h, &a) || a.ifindex != k->ifindex)
+		return false;
+	struct prefix p = prefix_host(&a.addr);
+	return route_table_exact(k->addresses, &p);
+}
+
+static void look_at_ours(struct nlmsghdr *h, const struct kernel_routes *k, struct kernel_undone *u)
+{
+	struct rtnl_link l;
+	u->lost |= is_lost(h, k);
+	u->link |= rtnl_link_of(h, &l) && l.ifindex == k->ifindex;
+}
+
+static bool any_counts(void *buf, size_t len, unsigned skip, const struct kernel_routes *k,
+		       struct kernel_undone *u)
 {
 	struct nlmsghdr *h = buf;
 	int left = (int)len;
 	bool changed = false;
-	for (; nlmsg_ok(h, left); h = nlmsg_next(h, &left))
+	for (; nlmsg_ok(h, left); h = nlmsg_next(h, &left)) {
 		changed |= counts(h, skip);
+		if (k)
+			look_at_ours(h, k, u);
+	}
 	return changed;
 }
 
-bool kernel_monitor_drain(int fd, unsigned skip_ifindex)
+bool kernel_monitor_drain(int fd, unsigned skip_ifindex, const struct kernel_routes *k,
+			  struct kernel_undone *u)
 {
 	alignas(struct nlmsghdr) uint8_t buf[DATAGRAM_MAX];
 	bool changed = false;
@@ -76,10 +102,13 @@ bool kernel_monitor_drain(int fd, unsigned skip_ifindex)
 			continue;
 		if (n < 0 && errno != ENOBUFS)
 			break;
-		if (n < 0 || (size_t)n > sizeof(buf))
-			changed = true;	   /* something was lost, and it may have mattered */
-		else if (from.nl_pid == 0) /* the kernel; other processes may send here too */
-			changed |= any_counts(buf, (size_t)n, skip_ifindex);
+		if (n < 0 || (size_t)n > sizeof(buf)) {
+			changed = true; /* something was lost, and it may have mattered */
+			if (k)
+				*u = (struct kernel_undone){ true, true };
+		} else if (from.nl_pid == 0) { /* the kernel; other processes may send here too */
+			changed |= any_counts(buf, (size_t)n, skip_ifindex, k, u);
+		}
 	}
 	return changed;
 }

@@ -283,7 +283,10 @@ static void ask_for_tunnel(void)
 
 static void ask_monitor(void)
 {
-	(void)kernel_monitor_drain(0, IFINDEX);
+	struct kernel_undone u = { 0 };
+	(void)kernel_monitor_drain(0, IFINDEX, k, &u);
+	if (u.lost)
+		kernel_restore(k);
 }
 
 static void ask_guard(void)

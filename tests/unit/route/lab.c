@@ -161,9 +161,8 @@ static void add_nexthop(struct rtnl_route *route, const struct lab_route *r, uns
 	rtnl_route_add_nexthop(route, nh);
 }
 
-void lab_route(const struct lab_route *r)
+static struct rtnl_route *route_object(const struct lab_route *r)
 {
-	struct nl_sock *sk = open_socket();
 	struct rtnl_route *route = rtnl_route_alloc();
 	bool v6 = strchr(r->dst, ':') || (r->via && strchr(r->via, ':'));
 	struct nl_addr *dst = parse(r->dst, v6 ? AF_INET6 : AF_INET);
@@ -180,8 +179,24 @@ void lab_route(const struct lab_route *r)
 		add_nexthop(route, r, r->oif2);
 	if (r->mtu)
 		rtnl_route_set_metric(route, RTAX_MTU, r->mtu);
-	must(rtnl_route_add(sk, route, r->replace ? NLM_F_REPLACE : NLM_F_EXCL), r->dst);
 	nl_addr_put(dst);
+	return route;
+}
+
+void lab_route(const struct lab_route *r)
+{
+	struct nl_sock *sk = open_socket();
+	struct rtnl_route *route = route_object(r);
+	must(rtnl_route_add(sk, route, r->replace ? NLM_F_REPLACE : NLM_F_EXCL), r->dst);
+	rtnl_route_put(route);
+	nl_socket_free(sk);
+}
+
+void lab_route_gone(const struct lab_route *r)
+{
+	struct nl_sock *sk = open_socket();
+	struct rtnl_route *route = route_object(r);
+	must(rtnl_route_delete(sk, route, 0), r->dst);
 	rtnl_route_put(route);
 	nl_socket_free(sk);
 }

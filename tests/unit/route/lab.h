@@ -31,6 +31,7 @@ struct lab_route {
 	bool onlink, replace;
 };
 void lab_route(const struct lab_route *r);
+void lab_route_gone(const struct lab_route *r); /* anybody's */
 
 /* What the kernel has, one entry of `dst` in any table but the local one. */
 struct lab_seen {

@@ -247,23 +247,23 @@ static void monitor_sees_others(void **ignored)
 	(void)ignored;
 	int fd = kernel_monitor_open(tun);
 	assert_true(fd >= 0);
-	assert_false(kernel_monitor_drain(fd, tun));
+	assert_false(kernel_monitor_drain(fd, tun, NULL, NULL));
 	lab_address(1, "192.0.2.2/24");
-	assert_true(kernel_monitor_drain(fd, tun));
-	assert_false(kernel_monitor_drain(fd, tun)); /* it is empty now */
+	assert_true(kernel_monitor_drain(fd, tun, NULL, NULL));
+	assert_false(kernel_monitor_drain(fd, tun, NULL, NULL)); /* it is empty now */
 	lab_address_gone(1, "192.0.2.2/24");
-	assert_true(kernel_monitor_drain(fd, tun));
+	assert_true(kernel_monitor_drain(fd, tun, NULL, NULL));
 	lab_address(1, "2001:db8::2/64");
-	assert_true(kernel_monitor_drain(fd, tun));
+	assert_true(kernel_monitor_drain(fd, tun, NULL, NULL));
 	lab_route(&(struct lab_route){ .dst = "198.51.100.0/24", .oif = 1 });
-	assert_true(kernel_monitor_drain(fd, tun));
+	assert_true(kernel_monitor_drain(fd, tun, NULL, NULL));
 	lab_route(&(struct lab_route){ .dst = "203.0.113.0/24", .type = RTN_BLACKHOLE });
-	assert_true(kernel_monitor_drain(fd, tun));
+	assert_true(kernel_monitor_drain(fd, tun, NULL, NULL));
 	lab_route(&(struct lab_route){ .dst = "2001:db8:1::/64", .type = RTN_BLACKHOLE });
-	assert_true(kernel_monitor_drain(fd, tun));
-	assert_false(kernel_monitor_drain(fd, tun));
+	assert_true(kernel_monitor_drain(fd, tun, NULL, NULL));
+	assert_false(kernel_monitor_drain(fd, tun, NULL, NULL));
 	lab_link_set("lo", false, 0);
-	assert_true(kernel_monitor_drain(fd, tun));
+	assert_true(kernel_monitor_drain(fd, tun, NULL, NULL));
 	close(fd);
 }
 
@@ -285,15 +285,57 @@ static void monitor_leaves_out_our_own(void **ignored)
 	assert_int_equal(kernel_link_mtu(k, 1500), 0);
 	kernel_routes_free(k);
 	k = NULL;
-	assert_false(kernel_monitor_drain(fd, tun));
+	assert_false(kernel_monitor_drain(fd, tun, NULL, NULL));
 	/* but whoever does not name the device hears of it */
 	int all = kernel_monitor_open(0);
 	lab_address(tun, "198.51.100.1/32");
-	assert_true(kernel_monitor_drain(all, 0));
-	assert_false(kernel_monitor_drain(fd, tun));
+	assert_true(kernel_monitor_drain(all, 0, NULL, NULL));
+	assert_false(kernel_monitor_drain(fd, tun, NULL, NULL));
 	lab_route(&(struct lab_route){ .dst = "203.0.113.0/24", .type = RTN_BLACKHOLE });
-	assert_true(kernel_monitor_drain(all, 0)); /* a route without a device is not device 0's */
+	assert_true(kernel_monitor_drain(all, 0, NULL,
+					 NULL)); /* a route without a device is not device 0's */
 	close(all);
+	close(fd);
+}
+
+/* Of what is ours, somebody else's doing alone; and it can be set again. */
+static void monitor_sees_what_is_undone(void **ignored)
+{
+	struct prefix a4 = pfx("10.77.0.2"), p = pfx("10.77.0.0/16"), r4 = pfx("10.77.0.3");
+	struct kernel_undone u = { 0 };
+	(void)ignored;
+	assert_int_equal(kernel_link_up(k, 1400), 0);
+	int fd = kernel_monitor_open(tun);
+	assert_true(fd >= 0);
+	assert_int_equal(kernel_unreachable_set(k, &p), 0);
+	assert_int_equal(kernel_address_add(k, &a4), 0);
+	assert_int_equal(kernel_route_set(k, &r4, NULL, 1400, 0), 0);
+	assert_int_equal(kernel_route_set(k, &r4, NULL, 1300, 0), 0);
+	assert_int_equal(kernel_route_remove(k, &r4), 0);
+	assert_false(kernel_monitor_drain(fd, tun, k, &u));
+	assert_false(u.lost || u.link);
+	assert_int_equal(kernel_route_set(k, &r4, NULL, 1400, 0), 0);
+	lab_address_gone(tun, "10.77.0.2/32"); /* and the kernel removes the route along */
+	assert_false(kernel_monitor_drain(fd, tun, k, &u));
+	assert_true(u.lost && !u.link);
+	kernel_restore(k);
+	assert_true(lab_has_address(tun, "10.77.0.2", NULL, NULL));
+	assert_int_equal(lab_routes("10.77.0.3/32", NULL), 0);
+	assert_int_equal(kernel_route_set(k, &r4, NULL, 1400, 0), 0);
+	assert_int_equal(lab_routes("10.77.0.3/32", NULL), 1);
+	u = (struct kernel_undone){ 0 };
+	lab_route_gone(&(struct lab_route){ .dst = "10.77.0.0/16",
+					    .type = RTN_UNREACHABLE,
+					    .metric = ROUTE_UNREACHABLE_METRIC,
+					    .protocol = ROUTE_PROTOCOL });
+	assert_false(kernel_monitor_drain(fd, tun, k, &u));
+	assert_true(u.lost);
+	kernel_restore(k);
+	assert_int_equal(lab_routes("10.77.0.0/16", NULL), 1);
+	u = (struct kernel_undone){ 0 };
+	lab_link_set("warren0", false, 0);
+	assert_false(kernel_monitor_drain(fd, tun, k, &u));
+	assert_true(u.link);
 	close(fd);
 }
 
@@ -309,8 +351,8 @@ static void monitor_overrun_is_a_change(void **ignored)
 		struct prefix p = prefix_host(&a);
 		assert_int_equal(kernel_route_set(k, &p, NULL, 1400, 0), 0);
 	}
-	assert_true(kernel_monitor_drain(fd, tun));
-	assert_false(kernel_monitor_drain(fd, tun));
+	assert_true(kernel_monitor_drain(fd, tun, NULL, NULL));
+	assert_false(kernel_monitor_drain(fd, tun, NULL, NULL));
 	close(fd);
 }
 
@@ -331,6 +373,7 @@ static int run(void)
 		IN_HOST(host_addresses),
 		IN_QUIET(monitor_sees_others),
 		IN_QUIET(monitor_leaves_out_our_own),
+		IN_QUIET(monitor_sees_what_is_undone),
 		IN_QUIET(monitor_overrun_is_a_change),
 	};
 	int fd = mkstemp(resolv);

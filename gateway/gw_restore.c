@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Other programs clean up what they did not make: a network manager that starts again removes foreign
+ * routes, a script flushes addresses. What is ours on this host is set again as soon as the kernel tells
+ * of it. An interface that somebody set down stays down, since that is how people stop one; when it is up
+ * again it gets back what the kernel took from it.
+ *
+ * A bare interface, its addresses and its routes are its owner's.
+ */
+#include "gateway/gw.h"
+#include "base/log.h"
+
+/* Two that undo each other's work do not take all of a core. */
+#define RESTORE_GAP (100 * NSEC_PER_MSEC)
+
+/* False: it is down, and nothing can be set. `*again`: it was, and is not any more. */
+static bool link_is_up(struct gw *g, bool *again)
+{
+	struct kernel_link link;
+	bool was_down = g->set_down;
+
+	if (!gw_net_link(g, &link))
+		return false;
+	g->set_down = !link.up;
+	*again = was_down && link.up;
+	if (!link.up && !was_down)
+		log_warn("interface %s was set down: nothing is carried until it is up again (ip "
+			 "link "
+			 "set %s up)",
+			 g->tun.name, g->tun.name);
+	if (*again)
+		log_info("interface %s is up again", g->tun.name);
+	return link.up;
+}
+
+static void restore(struct gw *g)
+{
+	kernel_restore(g->kernel);
+	for (struct peer *p = NULL; (p = node_peer_next(g->node, p));)
+		gw_net_mtu(g, p);
+}
+
+static void look(struct gw *g, bool lost)
+{
+	bool again = false, up = link_is_up(g, &again);
+
+	if (lost && up && !again)
+		log_seldom(LOG_LEVEL_WARN, LOG_EVERY,
+			   "another program removed addresses or routes of %s: setting them again",
+			   g->tun.name);
+	if (lost || again)
+		restore(g); /* while it is down that is the unreachable routes alone */
+}
+
+void gw_restore_see(struct gw *g, const struct kernel_undone *u)
+{
+	if (g->cfg->bare || !(u->lost || u->link))
+		return;
+	g->undone.lost |= u->lost;
+	g->restore_at = nsec_min(g->restore_at, nsec_max(g->loop.now, g->restored + RESTORE_GAP));
+}
+
+void gw_restore_turn(struct gw *g, nsec now)
+{
+	if (now < g->restore_at)
+		return;
+	bool lost = g->undone.lost;
+	g->undone.lost = false;
+	g->restore_at = NSEC_NEVER;
+	g->restored = now;
+	look(g, lost);
+}

@@ -1,0 +1,68 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# timeout: 120
+#
+# Other programs undo what is ours: addresses and routes that are flushed are there again, an interface that
+# is set down stays down and has all of it when it is up again; a connection inside lives through that.
+cd "$(dirname "$0")/.." || exit 1
+. lib/lab.sh
+. lib/check.sh
+. lib/warren.sh
+. lib/transfer.sh
+lab_init undone
+warren_need
+
+lab_public_host rv $RV_ADDR
+lab_site a portrestricted 203.0.113.21
+lab_site b portrestricted 203.0.113.22
+rv_start
+node_start a
+node_start b
+check_wait 20 "a and b have joined" 'node_up a && node_up b && reach a "$(node_ip b)"' "tail -qn 2 $LAB_DIR/[ab].log" || finish
+A=$(node_ip a) B=$(node_ip b)
+
+picture() {
+	lab_in a ip -o addr show dev warren0 | awk '{ print $4 }' | grep -v '^fe80' | sort
+	lab_in a ip -4 route show proto 119 | sort
+	lab_in a ip -6 route show proto 119 | sort
+}
+check_wait 20 "over a path that is measured" "[ \"\$(path_of a b)\" = direct ] && lab_in a ip route show $B | grep -q 'mtu 1440'"
+picture >"$LAB_DIR/before"
+as_before() {
+	diff "$LAB_DIR/before" <(picture)
+}
+
+transfer a b "$B" 60000000 4000000 >"$LAB_DIR/transfer" 2>&1 &
+moving=$!
+lab_wait 10 "lab_in a ss -Htn state established dst $B | grep -q ."
+
+# undo WHAT COMMAND…: it is done, and undone within 2 s
+undo() {
+	local what=$1
+	shift
+	lab_in a "$@"
+	check_wait 2 "$what" as_before as_before
+}
+undo "addresses that are flushed are back, and their routes" ip addr flush dev warren0
+undo "IPv6 ones, too" ip -6 addr flush dev warren0
+undo "routes by the interface" ip route flush dev warren0
+undo "all routes of ours" ip route flush proto 119
+undo "those of IPv6" ip -6 route flush proto 119
+undo "the one that keeps packets for nobody here" ip route del unreachable 10.77.0.0/16 metric 2147483647
+lab_in a ip link set warren0 down
+check_wait 2 "an interface that is set down is told of" "grep -q 'interface warren0 was set down' $LAB_DIR/a.log"
+check "and stays down" sh -c "ip -n ${LAB}a -o link show warren0 | grep -q 'state DOWN'"
+check "the network's addresses are closed off meanwhile" sh -c "ip -n ${LAB}a route get $B 2>&1 | grep -qi 'unreachable\|no route'"
+lab_in a ip link set warren0 up
+check_wait 2 "up again it has all of it" as_before as_before
+if wait $moving; then
+	ok "60 MB arrived with the right hash through all that"
+else
+	not_ok "60 MB arrived with the right hash through all that" "$(cat "$LAB_DIR/transfer")"
+fi
+check_wait 10 "b reaches a as well" "reach b $A"
+check "what was undone is told of, once in ten seconds" sh -c "grep -c 'another program removed' $LAB_DIR/a.log | grep -qE '^[1-9]$'"
+kill "${NODE_PID[a]}"
+wait "${NODE_PID[a]}"
+check "a clean end leaves nothing" test -z "$(lab_in a ip route show proto 119)"
+finish
