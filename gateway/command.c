@@ -37,7 +37,8 @@ static void clean_environment(const struct command_env *env)
 		}
 	}
 	setenv("WARREN_IP", env->ip, 1);
-	setenv("WARREN_IP6", env->ip6, 1);
+	if (*env->ip6)
+		setenv("WARREN_IP6", env->ip6, 1);
 	setenv("WORKER_ID", env->worker_id, 1);
 }
 

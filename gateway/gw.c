@@ -35,8 +35,10 @@ static void write_env(struct gw *g)
 {
 	char path[300], text[400], ip[ADDR_STRLEN], ip6[ADDR_STRLEN];
 	const struct lease *l = &node_lease(g->node)->lease;
-	int n = snprintf(text, sizeof(text), "WARREN_IP=%s\nWARREN_IP6=%s\nWORKER_ID=%s\n",
-			 addr_str(&l->ip, ip), addr_str(&l->ip6, ip6), g->cfg->worker_id);
+	bool six = *gw_net_ip6(g, ip6);
+	int n = snprintf(text, sizeof(text), "WARREN_IP=%s\n%s%s%sWORKER_ID=%s\n",
+			 addr_str(&l->ip, ip), six ? "WARREN_IP6=" : "", ip6, six ? "\n" : "",
+			 g->cfg->worker_id);
 	env_path(g, path);
 	int err = file_replace(path, text, (size_t)n);
 	if (err < 0)
@@ -60,8 +62,9 @@ static void on_up(struct gw *g, const char *without)
 		log_warn("no rendezvous answers, %s: this node goes on with the address and the "
 			 "members that it had",
 			 without);
-	log_info("joined %s: %s and %s on %s", g->cfg->token.network, addr_str(&l->ip, ip),
-		 addr_str(&l->ip6, ip6), g->tun.name);
+	bool six = *gw_net_ip6(g, ip6);
+	log_info("joined %s: %s%s%s on %s", g->cfg->token.network, addr_str(&l->ip, ip),
+		 six ? " and " : "", ip6, g->tun.name);
 	write_env(g);
 	gw_tell_up(g);
 	g->roster_changed = true;

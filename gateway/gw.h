@@ -124,6 +124,8 @@ void gw_send_tun(void *ctx, const struct gro_write *w);
 int gw_net_open(struct gw *g);
 void gw_net_close(struct gw *g);
 int gw_net_up(struct gw *g); /* the lease's addresses */
+/* The IPv6 one as text, empty where this host has no IPv6. After gw_net_up(). */
+const char *gw_net_ip6(const struct gw *g, char out[static ADDR_STRLEN]);
 /* Does this host use a prefix of the network's already? 0, or -EADDRINUSE with a line. */
 int gw_net_clash(struct gw *g, const struct prefix *p);
 void gw_net_no_guard(int err);

@@ -43,7 +43,7 @@ void gw_tell_up(struct gw *g)
 	struct chan_msg m = { .kind = CHAN_UP };
 	const struct lease *l = &node_lease(g->node)->lease;
 	addr_str(&l->ip, m.ip);
-	addr_str(&l->ip6, m.ip6);
+	gw_net_ip6(g, m.ip6);
 	tell_launcher(g, &m);
 }
 

@@ -228,6 +228,13 @@ int gw_net_up(struct gw *g)
 	return err ? err : gw_net_address(g, &p6, p6.bits);
 }
 
+const char *gw_net_ip6(const struct gw *g, char out[static ADDR_STRLEN])
+{
+	struct prefix p = prefix_host(&node_lease(g->node)->lease.ip6);
+	out[0] = 0;
+	return kernel_address_held(g->kernel, &p) ? addr_str(&p.addr, out) : out;
+}
+
 /*
  * A route that holds the peer's own endpoint would lead the tunnel's datagrams into the tunnel. Default
  * routes are a full tunnel's; other tables are the operator's to ask.

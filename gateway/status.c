@@ -23,6 +23,15 @@ static json_t *addr_text(const struct addr *a)
 	return json_string(addr_str(a, text));
 }
 
+/* Our own; null where there is none. */
+static json_t *ip6_text(const struct gw *g)
+{
+	char text[ADDR_STRLEN] = "";
+	if (g->up)
+		gw_net_ip6(g, text);
+	return *text ? json_string(text) : json_null();
+}
+
 static json_t *endpoint_text(const struct endpoint *e)
 {
 	char text[ENDPOINT_STRLEN];
@@ -222,7 +231,7 @@ json_t *gw_status(struct gw *g)
 		json_object_set_new(o, "rendezvous", all_rendezvous_json(g));
 	}
 	json_object_set_new(o, "ip", g->up ? addr_text(&l->ip) : json_null());
-	json_object_set_new(o, "ip6", g->up ? addr_text(&l->ip6) : json_null());
+	json_object_set_new(o, "ip6", ip6_text(g));
 	json_object_set_new(o, "mtu_pinned", g->cfg->mtu ? json_integer(g->cfg->mtu) : json_null());
 	return o;
 }
@@ -263,8 +272,8 @@ json_t *gw_roster(struct gw *g)
 		if (peer_kind(p) == PEER_MEMBER)
 			json_array_append_new(members, roster_member(p));
 	return json_pack("{s:s,s:o,s:o,s:o,s:o}", "self", g->cfg->worker_id, "ip",
-			 g->up ? addr_text(&l->ip) : json_null(), "ip6",
-			 g->up ? addr_text(&l->ip6) : json_null(), "coordinator_id",
+			 g->up ? addr_text(&l->ip) : json_null(), "ip6", ip6_text(g),
+			 "coordinator_id",
 			 g->cfg->coordinator_id ? json_string(g->cfg->coordinator_id) : json_null(),
 			 "members", members);
 }

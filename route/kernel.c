@@ -127,6 +127,11 @@ int kernel_address_add(struct kernel_routes *k, const struct prefix *p)
 	return kernel_address_network(k, p, p->bits);
 }
 
+bool kernel_address_held(const struct kernel_routes *k, const struct prefix *p)
+{
+	return route_table_exact(k->addresses, p);
+}
+
 int kernel_address_remove(struct kernel_routes *k, const struct prefix *p)
 {
 	void *owner = route_table_exact(k->addresses, p);

@@ -35,6 +35,8 @@ int kernel_link_mtu(struct kernel_routes *k, uint32_t mtu);
 int kernel_address_add(struct kernel_routes *k, const struct prefix *p);
 int kernel_address_network(struct kernel_routes *k, const struct prefix *p, uint8_t bits);
 int kernel_address_remove(struct kernel_routes *k, const struct prefix *p);
+/* Set and not removed. */
+bool kernel_address_held(const struct kernel_routes *k, const struct prefix *p);
 
 /* The table of the routes that are set from now on; at first the main one. */
 void kernel_routes_table(struct kernel_routes *k, uint32_t table);

@@ -99,6 +99,15 @@ rv_start
 check_wait 40 "both register with it again" '[ "$(rv_status "[.members[] | select(.online)] | length")" = 2 ]'
 check "with the same addresses, and the commands went on" test "$(command_ip c1) $(command_ip w1)" = "$C1 $W1"
 
+# --- a host without IPv6
+lab_in c1 sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
+node_kill c1
+as c1 c1
+check_wait 20 "a host without IPv6 is a member" "reach c1 $W1" "tail -n 3 $LAB_DIR/c1.log"
+check "and nobody there is told of an IPv6 address" test "$(status c1 .ip6) $(cat "$LAB_DIR/node/c1/run/warren/env")" = "null WARREN_IP=$C1
+WORKER_ID=c1"
+lab_in c1 sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0
+
 # --- its directories are removed under it, and then its gateway dies
 COMMAND=$(pgrep -P "${NODE_PID[w1]}" -x sleep)
 rm -r "$S" "$LAB_DIR/node/w1/run/warren"

@@ -154,6 +154,11 @@ bool gw_static_answer(struct gw *of, const struct resolve_answer *a)
 	return false;
 }
 
+const char *gw_net_ip6(const struct gw *of, char out[static ADDR_STRLEN])
+{
+	return addr_str(&node_lease(of->node)->lease.ip6, out);
+}
+
 void gw_state_kept(struct gw *of, int err)
 {
 	(void)of;
