@@ -14,6 +14,8 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #define LOW "0.0.0.0/1"
 #define HIGH "128.0.0.0/1"
@@ -277,6 +279,56 @@ static void heard_of_before_its_name(void **state)
 	assert_int_equal(warned, 0);
 }
 
+/* How many questions the helper got, since the last time. */
+static unsigned asked(int helper)
+{
+	struct resolve_question q;
+	unsigned n = 0;
+	gw_static_turn(&g, g.loop.now);
+	while (recv(helper, &q, sizeof(q), MSG_DONTWAIT) == (ssize_t)sizeof(q)) {
+		assert_string_equal(q.host, NAME);
+		n++;
+	}
+	return n;
+}
+
+/* A name without an address is asked for again after 1, 2, 4 … 30 s; one without an answer after a minute. */
+static void asks_again_for_a_name(void **state)
+{
+	static const int gaps[] = { 1, 2, 4, 8, 16, 30, 30 };
+	const struct resolve_answer none = { .id = 1u << 31 }, six = {
+		.id = 1u << 31, .count = 1, .at = { at("2001:db8::9") }
+	};
+	int helper[2];
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, helper), 0);
+	g.helper_fd = helper[0];
+	peer(0, NAME ":51820", "10.0.0.0/8");
+	start();
+	assert_int_equal(asked(helper[1]), 1);
+	g.loop.now += 60 * NSEC_PER_SEC - 1;
+	assert_int_equal(asked(helper[1]), 0);
+	g.loop.now++;
+	assert_int_equal(asked(helper[1]), 1);
+	for (size_t i = 0; i < ARRAY_SIZE(gaps); i++) {
+		/* an address that this socket cannot send to is none */
+		assert_true(gw_static_answer(&g, i % 2 ? &six : &none));
+		assert_true(gw_static_deadline(&g) == g.loop.now + gaps[i] * NSEC_PER_SEC);
+		assert_int_equal(asked(helper[1]), 0);
+		g.loop.now = gw_static_deadline(&g);
+		assert_int_equal(asked(helper[1]), 1);
+	}
+	assert_int_equal(warned, 1);
+	gw_static_helper(&g); /* another one, which was asked nothing yet */
+	assert_int_equal(asked(helper[1]), 1);
+	found("203.0.113.9");
+	assert_true(has("10.0.0.0/8"));
+	assert_true(gw_static_deadline(&g) == NSEC_NEVER);
+	assert_int_equal(asked(helper[1]), 0);
+	close(helper[0]);
+	close(helper[1]);
+}
+
 static void takes_over_what_waits(void **state)
 {
 	(void)state;
@@ -344,9 +396,10 @@ int main(void)
 {
 #define IN_GATEWAY(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		IN_GATEWAY(waits_for_its_name),	   IN_GATEWAY(heard_of_before_its_name),
-		IN_GATEWAY(takes_over_what_waits), IN_GATEWAY(moves_into_its_own_prefix),
-		IN_GATEWAY(warned_of_once),	   IN_GATEWAY(a_full_tunnel_keeps_its_mark),
+		IN_GATEWAY(waits_for_its_name),		  IN_GATEWAY(heard_of_before_its_name),
+		IN_GATEWAY(asks_again_for_a_name),	  IN_GATEWAY(takes_over_what_waits),
+		IN_GATEWAY(moves_into_its_own_prefix),	  IN_GATEWAY(warned_of_once),
+		IN_GATEWAY(a_full_tunnel_keeps_its_mark),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
