@@ -21,14 +21,14 @@ static const char status_usage[] =
 
 char *status_ask(const struct config *c, const char *question)
 {
-	char path[300];
+	char path[300], control[300] = "";
 	const char *state =
 		c->value[SET_STATE]; /* of a flag or WARREN_STATE: a rendezvous has one */
 	char *text = NULL;
 
 	if (state) {
-		snprintf(path, sizeof(path), "%s/control.sock", state);
-		text = ctl_ask(path, question);
+		snprintf(control, sizeof(control), "%s/control.sock", state);
+		text = ctl_ask(control, question);
 	}
 	if (!text) {
 		snprintf(path, sizeof(path), "%s/%s.sock",
@@ -37,9 +37,9 @@ char *status_ask(const struct config *c, const char *question)
 		text = ctl_ask(path, question);
 	}
 	if (!text)
-		log_usage("nothing answers at %s (%s): is it running here, under this "
-			  "user, and with this --interface or --run-dir?",
-			  path, strerror(errno));
+		log_usage("nothing answers at %s%s%s (%s): is it running here, under this "
+			  "user, and with this --interface, --run-dir or --state?",
+			  control, state ? ", nor at " : "", path, strerror(errno));
 	return text;
 }
 

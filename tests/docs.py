@@ -20,7 +20,8 @@ MAN = "docs/warren.8"
 
 # Options of other programs, and of our scripts, that the pages show in examples.
 FOREIGN_OPTIONS = {
-    "--cap-add", "--device",                        # docker run
+    "--cap-add", "--device", "--restart",           # docker run
+    "--system",                                     # useradd
     "--server", "--execute",                        # trino
     "--suite",                                      # meson test
     "--keep", "--rounds", "--seconds", "--only",    # tests/demo.sh, tests/bench.sh
