@@ -114,7 +114,7 @@ void enrol_session_up(struct enrol *e, nsec now)
 {
 	if (e->stopped)
 		return;
-	/* a later process must not number its requests below an earlier one's */
+	/* to a rendezvous that knows no BOOT a later process must not number its requests below an earlier one's */
 	if (!e->next_request)
 		e->next_request = (uint32_t)(now / NSEC_PER_MSEC) | 1;
 	e->up = true;

@@ -193,6 +193,7 @@ static bool facts_take(struct registrar *r, struct facts *f, const struct endpoi
 {
 	bool changed = memcmp(&f->trino, &m->trino, sizeof(f->trino)) != 0 ||
 		       strcmp(f->release, m->release) != 0;
+	f->boot = m->boot;
 	f->from = *from;
 	memcpy(&f->trino, &m->trino, sizeof(f->trino)); /* with its padding: it is compared */
 	memcpy(f->release, m->release, sizeof(f->release));
@@ -251,10 +252,13 @@ bool registrar_holds(const struct ctl_msg *m)
 	return m->has & CTL_BIT(CTL_LEASE) && !(m->flags & CTL_REGISTER_SAVED);
 }
 
-/* A REGISTER that a newer one has overtaken on the way must not bring old facts back. */
+/*
+ * A REGISTER that a newer one has overtaken on the way must not bring old facts back. Each process numbers its
+ * own: after a boot of its host the next one begins lower, and may run with its lease before it reaches us.
+ */
 static bool overtaken(const struct slot *s, const struct ctl_msg *m)
 {
-	return (s->registered || s->released) && registrar_holds(m) &&
+	return (s->registered || s->released) && registrar_holds(m) && m->boot == s->facts.boot &&
 	       (int32_t)(m->request - s->request) < 0;
 }
 

@@ -98,6 +98,7 @@ enum {
 };
 
 struct facts {
+	uint64_t boot; /* the process that said it; 0: of a release that does not say */
 	struct endpoint from;
 	struct endpoint candidates[MAX_CANDIDATES];
 	size_t ncandidates;

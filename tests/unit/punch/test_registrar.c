@@ -301,6 +301,25 @@ static void test_release_overtakes_a_renewal(void **state)
 	(void)state;
 }
 
+/* A host that boots while the rendezvous does not answer: its next process is up, and asks with lower numbers. */
+static void test_another_process_numbers_anew(void **state)
+{
+	(void)state;
+	reg_of(100, 1);
+	say_plain(1, CTL_RELEASE, 5000);
+	reg_of(100, 4999); /* said before it left */
+	assert_int_equal(granted(1), 0);
+	reg_of(200, 7);
+	assert_int_equal(granted(1), 1);
+	/* and one that was killed */
+	reg_of(200, 6000);
+	assert_int_equal(granted(1), 1);
+	reg_of(300, 8);
+	assert_int_equal(granted(1), 1);
+	reg_of(300, 7); /* overtaken */
+	assert_int_equal(granted(1), 0);
+}
+
 static void test_after_a_restart(void **state)
 {
 	reg(1, "w1", 1);
@@ -396,6 +415,7 @@ int main(void)
 		TEST(test_a_clock_that_went_back),
 		TEST(test_released_holder),
 		TEST(test_release_overtakes_a_renewal),
+		TEST(test_another_process_numbers_anew),
 		TEST(test_after_a_restart),
 		TEST(test_one_id_a_key),
 		TEST(test_two_newcomers),
