@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "snapshot.h"
+#include "image.h"
 #include "wrap_map.h"
 
 #include <stdint.h>
@@ -20,7 +21,7 @@
 #define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
 #endif
 
-enum { ALIGN = 16, RED = 16, PAGE = 4096, STATICS = 4, BLOCKS = 1 << 18, BUFFER = 1 << 15 };
+enum { ALIGN = 16, RED = 16, PAGE = 4096, SHADOWED = 8 * PAGE, STATICS = 4, LOOK_AT = 16 };
 #define ROOM ((size_t)512 << 20)
 
 /* In front of each block; poisoned with the bytes around it. */
@@ -28,20 +29,14 @@ struct block {
 	size_t len; /* 0: given back */
 };
 
-static uint8_t *base, *copy;
+static uint8_t *base;
 static size_t used, kept; /* bytes; those of the snapshot */
 static bool on, taken;
-static size_t live, kept_live; /* blocks and mappings */
+static size_t inputs = SIZE_MAX; /* the first is number 0 */
+static size_t live, kept_live;	 /* blocks and mappings */
 
-/* What there is to put back: blocks that were in use, each with the bytes in front of it. */
-static struct piece {
-	uint8_t *at;
-	size_t len;
-	bool mapping, buffer;
-} pieces[BLOCKS];
-static size_t n_pieces;
 static struct {
-	void *p, *copy;
+	void *p;
 	size_t len;
 } statics[STATICS];
 static size_t n_statics;
@@ -78,10 +73,6 @@ static void *take(size_t n, size_t align)
 	ASAN_UNPOISON_MEMORY_REGION(p, n);
 	used = at + len;
 	live++;
-	if (!taken && n_pieces == BLOCKS)
-		abort();
-	if (!taken)
-		pieces[n_pieces++] = (struct piece){ .at = p - RED, .len = RED + len };
 	return p;
 }
 
@@ -100,11 +91,7 @@ void *__wrap_malloc(size_t n)
 	void *p = on ? take(n, ALIGN) : __real_malloc(n);
 	if (!on)
 		return p;
-	memset(p, 0xa5, n); /* as it might be */
-	/* so large, and not of zeros, is what holds packets for a turn: what is in there is over */
-	if (!taken)
-		pieces[n_pieces - 1].buffer = n >= BUFFER;
-	return p;
+	return memset(p, 0xa5, n); /* as it might be */
 }
 
 void *__wrap_calloc(size_t n, size_t each)
@@ -146,8 +133,6 @@ void *__wrap_mmap(void *at, size_t len, int prot, int flags, int fd, off_t offse
 	if (!on)
 		return __real_mmap(at, len, prot, flags, fd, offset);
 	uint8_t *p = take(len, PAGE);
-	if (!taken)
-		pieces[n_pieces - 1].mapping = true;
 	ASAN_POISON_MEMORY_REGION(p, PAGE);
 	ASAN_POISON_MEMORY_REGION(p + len - PAGE, PAGE);
 	return p;
@@ -186,10 +171,11 @@ int __wrap_mlock2(const void *at, size_t len, unsigned flags)
 
 void snapshot_begin(void)
 {
-	base = __real_mmap(NULL, ROOM, PROT_READ | PROT_WRITE,
+	base = __real_mmap(NULL, ROOM + SHADOWED, PROT_READ | PROT_WRITE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (base == MAP_FAILED)
 		abort();
+	base += (SHADOWED - (uintptr_t)base % SHADOWED) % SHADOWED; /* its shadow begins a page */
 	ASAN_POISON_MEMORY_REGION(base, ROOM);
 	on = true;
 }
@@ -202,85 +188,23 @@ void snapshot_static(void *p, size_t len)
 	statics[n_statics++].len = len;
 }
 
-/* Of poisoned memory, too, and of ASan's own. */
-#ifdef SANITIZED
-__attribute__((no_sanitize("address")))
-#endif
-static void
-move(void *to, const void *from, size_t n)
-{
-#ifdef __x86_64__
-	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
-#else
-	for (size_t i = 0; i < n; i++)
-		((volatile uint8_t *)to)[i] = ((const volatile uint8_t *)from)[i];
-#endif
-}
-
 /* What ASan knows of eight bytes of memory stands in one: it is kept as well. */
-#ifdef SANITIZED
-static uint8_t *shadow_of(const uint8_t *p)
+static void take_shadow(void)
 {
+#ifdef SANITIZED
 	size_t scale, offset;
 	__asan_get_shadow_mapping(&scale, &offset);
-	return (uint8_t *)(((uintptr_t)p >> scale) + offset);
-}
-
-static void move_shadow(uint8_t *copy_at, const struct piece *p, bool back)
-{
-	uint8_t *shadow = shadow_of(p->at);
-	move(back ? shadow : copy_at, back ? copy_at : shadow, p->len / 8);
-}
-#else
-static void move_shadow(uint8_t *copy_at, const struct piece *p, bool back)
-{
-	(void)copy_at;
-	(void)p;
-	(void)back;
-}
+	image_take((uint8_t *)(((uintptr_t)base >> scale) + offset), kept >> scale);
 #endif
-
-static bool in_use(const struct piece *p)
-{
-	size_t len;
-	move(&len, p->at, sizeof(len)); /* struct block */
-	return p->mapping || len;
-}
-
-/* All pieces, one after the other, each with its shadow: into the copy, or back. */
-static void move_all(bool back)
-{
-	uint8_t *c = copy;
-	for (size_t i = 0; i < n_pieces; i++) {
-		const struct piece *p = &pieces[i];
-		size_t len = p->buffer ? RED : p->len;
-		move(back ? p->at : c, back ? c : p->at, len);
-		c += len;
-		move_shadow(c, p, back);
-		c += p->len / 8;
-	}
 }
 
 void snapshot_take(void)
 {
-	size_t n = 0, size = 0;
-	for (size_t i = 0; i < n_pieces; i++)
-		if (in_use(&pieces[i]))
-			pieces[n++] = pieces[i];
-	n_pieces = n;
-	for (size_t i = 0; i < n; i++)
-		size += pieces[i].len + pieces[i].len / 8;
-	copy = __real_malloc(size);
-	if (!copy)
-		abort();
-	kept = (used + RED + PAGE - 1) / PAGE * PAGE;
-	move_all(false);
-	for (size_t i = 0; i < n_statics; i++) {
-		statics[i].copy = __real_malloc(statics[i].len);
-		if (!statics[i].copy)
-			abort();
-		memcpy(statics[i].copy, statics[i].p, statics[i].len);
-	}
+	kept = (used + RED + SHADOWED - 1) / SHADOWED * SHADOWED;
+	image_take(base, kept);
+	take_shadow();
+	for (size_t i = 0; i < n_statics; i++)
+		image_take(statics[i].p, statics[i].len);
 	used = kept;
 	kept_live = live;
 	taken = true;
@@ -298,17 +222,21 @@ void snapshot_restore(void)
 		memset(base + kept, 0, used - kept);
 		ASAN_POISON_MEMORY_REGION(base + kept, used - kept);
 	}
-	move_all(true);
-	for (size_t i = 0; i < n_statics; i++)
-		memcpy(statics[i].p, statics[i].copy, statics[i].len);
+	image_restore();
+	inputs++;
 	used = kept;
 	live = kept_live;
 	on = true;
 }
 
+bool snapshot_ends(void)
+{
+	return inputs % LOOK_AT == 0;
+}
+
 void snapshot_end(void)
 {
-	if (live)
+	if (snapshot_ends() && live)
 		abort(); /* somebody keeps what nobody knows of */
 	on = false;
 }

@@ -345,7 +345,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		}
 		s.failure[0] = 0;
 	}
-	sim_free(&s);
+	if (snapshot_ends())
+		sim_free(&s);
 	snapshot_end();
 	return 0;
 }

@@ -301,8 +301,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	drain(w);
 	w->now += 70 * NSEC_PER_SEC;
 	drain(w);
-	enrol_free(w->e);
-	registrar_free(w->r);
+	if (snapshot_ends()) {
+		enrol_free(w->e);
+		registrar_free(w->r);
+	}
 	snapshot_end();
 	return 0;
 }
