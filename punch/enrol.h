@@ -18,7 +18,8 @@ struct enrol;
 struct enrol_config {
 	const char *worker_id, *release; /* copied */
 	uint8_t key[32];		 /* our public key: an entry that claims it is ignored */
-	uint64_t boot; /* this process: ns since 1970 at its start, which tells it from another with our key */
+	uint64_t
+		boot; /* this process: ns since 1970 at its start, which tells it from another with our key */
 	struct prefix prefix4,
 		prefix6;      /* from the token: a lease or roster entry outside is refused */
 	struct ticket ticket; /* from the token, to be shown while we have no lease; zeros: none */

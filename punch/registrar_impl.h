@@ -153,7 +153,7 @@ struct slot {
 	nsec op_since;
 	int64_t seen_next; /* being written */
 	struct claim *claim;
-	uint64_t ask; /* which claims' holders it is to be asked about */
+	uint64_t ask;		    /* which claims' holders it is to be asked about */
 	uint64_t boot, boot_before; /* of the processes that registered last; 0: none */
 	struct slot *next_id, *next_key;
 	struct node ready, inflight;
