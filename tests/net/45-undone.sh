@@ -36,12 +36,12 @@ transfer a b "$B" 60000000 4000000 >"$LAB_DIR/transfer" 2>&1 &
 moving=$!
 lab_wait 10 "lab_in a ss -Htn state established dst $B | grep -q ."
 
-# undo WHAT COMMAND…: it is done, and undone within 2 s
+# undo WHAT COMMAND…: it is done, and undone within 5 s
 undo() {
 	local what=$1
 	shift
 	lab_in a "$@"
-	check_wait 2 "$what" as_before as_before
+	check_wait 5 "$what" as_before as_before
 }
 undo "addresses that are flushed are back, and their routes" ip addr flush dev warren0
 undo "IPv6 ones, too" ip -6 addr flush dev warren0
@@ -50,11 +50,11 @@ undo "all routes of ours" ip route flush proto 119
 undo "those of IPv6" ip -6 route flush proto 119
 undo "the one that keeps packets for nobody here" ip route del unreachable 10.77.0.0/16 metric 2147483647
 lab_in a ip link set warren0 down
-check_wait 2 "an interface that is set down is told of" "grep -q 'interface warren0 was set down' $LAB_DIR/a.log"
+check_wait 5 "an interface that is set down is told of" "grep -q 'interface warren0 was set down' $LAB_DIR/a.log"
 check "and stays down" sh -c "ip -n ${LAB}a -o link show warren0 | grep -q 'state DOWN'"
 check "the network's addresses are closed off meanwhile" sh -c "ip -n ${LAB}a route get $B 2>&1 | grep -qi 'unreachable\|no route'"
 lab_in a ip link set warren0 up
-check_wait 2 "up again it has all of it" as_before as_before
+check_wait 5 "up again it has all of it" as_before as_before
 if wait $moving; then
 	ok "60 MB arrived with the right hash through all that"
 else
