@@ -19,6 +19,9 @@ SOAK_NODES=${SOAK_NODES:-20}
 SEED=${SEED:-$((EPOCHSECONDS % 32768))}
 RANDOM=$SEED
 KINDS=(none fullcone portrestricted symmetric)
+# Of each kind of NAT one whose processes nobody kills, so that what grows has all the time to.
+KILLS=(gateway helper keeper node leaves clock tun)
+KEPT=(n1 n6 n11 "n$SOAK_NODES")
 RV_ONCE=(rv rv_frozen store disk) # of these one at a time
 # What is ordinary whatever the faults are: a question to the rendezvous that was repeated is answered twice; who left
 # is asked for over the relay for two minutes more, and a relay that has started meanwhile knows no address of it.
@@ -80,6 +83,7 @@ soak_round() {
 		kind=${FAULTS[RANDOM % ${#FAULTS[@]}]} node=${NODES[RANDOM % SOAK_NODES]}
 		seconds=$((2 + RANDOM % 8)) after=$((RANDOM % 4)).$((RANDOM % 10))
 		is_one_of "$node" "${who[@]}" && continue
+		is_one_of "$kind" "${KILLS[@]}" && is_one_of "$node" "${KEPT[@]}" && continue
 		if is_one_of "$kind" "${RV_ONCE[@]}"; then
 			[ -z "$of_rv" ] || continue
 			of_rv=$kind

@@ -74,7 +74,7 @@ fault_keeper() {
 
 FAULT_DROPS[shim]=""
 fault_shim() {
-	kill -KILL "$(process_of "n$((4 + ${1#n} % (SOAK_NODES / 4) * 4))" warren-shim)" 2>/dev/null
+	kill -KILL "$(process_of "n$((4 + ${1#n} % (SOAK_NODES / 4 - 1) * 4))" warren-shim)" 2>/dev/null
 }
 
 # what has waited comes late, and at once
