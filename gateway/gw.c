@@ -58,6 +58,7 @@ static void on_up(struct gw *g, const char *without)
 		return;
 	}
 	g->up = true;
+	gw_net_members(g); /* a start without a rendezvous has found them before */
 	if (without)
 		log_warn("no rendezvous answers, %s: this node goes on with the address and the "
 			 "members that it had",

@@ -133,6 +133,7 @@ int gw_net_address(struct gw *g, const struct prefix *host, uint8_t bits);
 void gw_net_route(struct gw *g, struct peer *p, const struct prefix *prefix, bool add);
 void gw_net_path(struct gw *g, struct peer *p);
 void gw_net_mtu(struct gw *g, struct peer *p); /* peer_mtu() is another */
+void gw_net_members(struct gw *g); /* the routes of those that were there before our address */
 /* A static peer is at another outer address; `first`: before, none was known. */
 void gw_net_endpoint(struct gw *g, struct peer *p, bool first);
 void gw_net_path_mtu(const struct peer *p, const struct path *path, const struct link_mtu *m);

@@ -322,6 +322,8 @@ static void set_route(struct gw *g, struct peer *p, const struct prefix *prefix,
 	uint32_t mtu = peer_mtu(p);
 	char text[PREFIX_STRLEN];
 
+	if (member && !g->up)
+		return; /* it names our own address, which is not there yet: gw_net_members() */
 	if (waits_for_name(g, p)) {
 		take_back(g, prefix); /* it may have been another's */
 		return;
@@ -358,17 +360,26 @@ struct route_visit {
 	bool again;
 };
 
-static void set_again(void *ctx, const struct prefix *prefix)
+static void set_it(void *ctx, const struct prefix *prefix)
 {
 	struct route_visit *v = ctx;
-	set_route(v->g, v->p, prefix, true);
+	set_route(v->g, v->p, prefix, v->again);
 }
 
 void gw_net_mtu(struct gw *g, struct peer *p)
 {
-	struct route_visit v = { .g = g, .p = p };
+	struct route_visit v = { .g = g, .p = p, .again = true };
 	if (sets_routes(g))
-		peer_each_route(p, set_again, &v);
+		peer_each_route(p, set_it, &v);
+}
+
+void gw_net_members(struct gw *g)
+{
+	for (struct peer *p = NULL; (p = node_peer_next(g->node, p));) {
+		struct route_visit v = { .g = g, .p = p };
+		if (peer_kind(p) == PEER_MEMBER && sets_routes(g))
+			peer_each_route(p, set_it, &v);
+	}
 }
 
 /* The kernel is told of what changes alone: a peer may move with each packet. */

@@ -88,6 +88,7 @@ check_wait 5 "it reaches the other" "reach w1 $C1"
 echo "# $(((${EPOCHREALTIME/./} - BEGAN) / 1000)) ms after its start"
 check "and is reached" reach c1 "$W1"
 check "the log says why" grep -q "no rendezvous answers" "$LAB_DIR/w1.log"
+check "and of no route that could not be set" sh -c "! grep 'no route to' '$LAB_DIR/w1.log'"
 node_kill w1
 node_kill c1
 as w1 w1
