@@ -269,11 +269,11 @@ static int wait_for_lock(const char *path, int *fd)
 	return err;
 }
 
-static void unlock(const char *path, int fd, bool done)
+static void unlock(const char *path, int fd, bool stays)
 {
 	if (fd < 0)
 		return;
-	if (done)
+	if (!stays)
 		unlink(path);
 	close(fd);
 }
@@ -304,6 +304,7 @@ static int make_dirs(const struct gw *g)
 static int take_locks(struct gw *g)
 {
 	char path[300];
+	struct stat names;
 	int err = make_dirs(g);
 
 	if (err < 0)
@@ -316,6 +317,7 @@ static int take_locks(struct gw *g)
 			  g->cfg->interface, path);
 	if (err < 0)
 		return err;
+	g->left_closed = fstat(g->lock_fd, &names) == 0 && names.st_size > 0;
 	state_lock_path(g, path);
 	err = wait_for_lock(path, &g->state_lock_fd);
 	if (err == -EBUSY)
@@ -416,12 +418,11 @@ static void tear_down(struct gw *g)
 	free(g->names);
 	gw_io_close(g);
 	state_lock_path(g, path);
-	unlock(path, g->state_lock_fd, true);
+	unlock(path, g->state_lock_fd, false);
 	if (g->state_lock_fd >= 0 && g->releasing && g->cfg->state.ephemeral)
 		state_remove(&g->cfg->state);
 	lock_path(g, path);
-	/* where prefixes stay closed, their names stay as well */
-	unlock(path, g->lock_fd, g->releasing || !g->cfg->joining);
+	unlock(path, g->lock_fd, g->left_closed);
 	loop_close(&g->loop);
 }
 

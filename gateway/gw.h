@@ -73,6 +73,7 @@ struct gw {
 	ev_signal signals[2]; /* bare: SIGTERM, SIGINT */
 	ev_io tun_io, udp_io, chan_io, helper_io, keeper_io, shim_io, monitor_io;
 	bool up, releasing, roster_changed;
+	bool left_closed; /* prefixes, of which the lock file has the names: see gw_net.c */
 	bool told_unlocked;
 	struct memory memory;
 	bool keeping; /* the keeper has not answered yet */

@@ -194,10 +194,10 @@ int gw_net_open(struct gw *g)
 void gw_net_close(struct gw *g)
 {
 	/* the command goes on while a gateway that lost its interface, or cannot start, is started anew */
-	if (g->kernel && !g->releasing)
-		kernel_stay_closed(g->kernel, g->up);
-	if (g->kernel)
+	if (g->kernel) {
+		g->left_closed = !g->releasing && kernel_stay_closed(g->kernel, g->up);
 		kernel_routes_free(g->kernel);
+	}
 	g->kernel = NULL;
 	guard_close(g->guard); /* after the addresses */
 	g->guard = NULL;

@@ -155,15 +155,6 @@ static void remove_address(void *ctx, const struct prefix *p, void *owner)
 	(void)address_send(ctx, RTM_DELADDR, 0, p, bits_of(owner));
 }
 
-static void remove_unreachable(void *ctx, const struct prefix *p, void *owner)
-{
-	struct kernel_routes *k = ctx;
-	struct route_spec s = route_unreachable(p);
-	if (k->stay_all || (k->stay_adopted && owner == &k->stay_adopted))
-		return;
-	(void)route_send(k, RTM_DELROUTE, 0, &s);
-}
-
 static void address_again(void *ctx, const struct prefix *p, void *owner)
 {
 	(void)address_send(ctx, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, p, bits_of(owner));
@@ -182,10 +173,38 @@ void kernel_restore(struct kernel_routes *k)
 	route_table_each(k->addresses, NULL, address_again, k);
 }
 
-void kernel_stay_closed(struct kernel_routes *k, bool all)
+static bool stays(const struct kernel_routes *k, const void *owner)
 {
+	return k->stay_all || (k->stay_adopted && owner == &k->stay_adopted);
+}
+
+struct staying {
+	const struct kernel_routes *k;
+	bool any;
+};
+
+static void count_staying(void *ctx, const struct prefix *p, void *owner)
+{
+	struct staying *s = ctx;
+	(void)p;
+	s->any |= stays(s->k, owner);
+}
+
+bool kernel_stay_closed(struct kernel_routes *k, bool all)
+{
+	struct staying s = { .k = k };
 	k->stay_adopted = true;
 	k->stay_all = all;
+	route_table_each(k->unreachables, NULL, count_staying, &s);
+	return s.any;
+}
+
+static void remove_unreachable(void *ctx, const struct prefix *p, void *owner)
+{
+	struct kernel_routes *k = ctx;
+	struct route_spec s = route_unreachable(p);
+	if (!stays(k, owner))
+		(void)route_send(k, RTM_DELROUTE, 0, &s);
 }
 
 void kernel_routes_free(struct kernel_routes *k)

@@ -70,9 +70,9 @@ void kernel_clean_rules(struct kernel_routes *k);
 int kernel_unreachable_set(struct kernel_routes *k, const struct prefix *p);
 /*
  * This end is not a clean one, and another start may follow it: kernel_routes_free() leaves the unreachable
- * routes that were adopted, or all of them.
+ * routes that were adopted, or all of them. Are there any?
  */
-void kernel_stay_closed(struct kernel_routes *k, bool all);
+bool kernel_stay_closed(struct kernel_routes *k, bool all);
 
 /*
  * Leftovers of a process that was killed: the unreachable routes of ROUTE_PROTOCOL for the `n` prefixes `left`. (A

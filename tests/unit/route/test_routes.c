@@ -324,9 +324,9 @@ static void unreachable_of_others(void **ignored)
 
 static void end(bool clean, bool all)
 {
-	if (!clean)
-		kernel_stay_closed(b.k, all);
+	bool stays = !clean && kernel_stay_closed(b.k, all);
 	kernel_routes_free(b.k);
+	assert_int_equal(lab_routes_of(ROUTE_PROTOCOL) > 0, stays);
 	assert_int_equal(kernel_routes_new(&b.k, b.tun), 0);
 }
 
