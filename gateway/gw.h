@@ -81,8 +81,8 @@ struct gw {
 	uint32_t own_mtu; /* bare: the interface's, as was last seen */
 	bool moved;	  /* the TUN is in another network namespace, of which nothing is heard */
 	bool set_down;	  /* somebody else set the interface down */
-	struct kernel_undone undone; /* and not yet looked at */
-	nsec restore_at, restored;   /* gw_restore.c: when it is due, NSEC_NEVER; the last time */
+	bool lost;	  /* something of ours, and not yet looked at */
+	nsec restore_at, restored; /* gw_restore.c: when it is due, NSEC_NEVER; the last time */
 	nsec next_housekeeping, next_roster, next_reserve, next_gso;
 	/* name look-ups under way, a bit for each host of the token; their ids begin at resolve_id */
 	uint32_t resolve_id, resolving;

@@ -24,9 +24,8 @@ static bool link_is_up(struct gw *g, bool *again)
 	g->set_down = !link.up;
 	*again = was_down && link.up;
 	if (!link.up && !was_down)
-		log_warn("interface %s was set down: nothing is carried until it is up again (ip "
-			 "link "
-			 "set %s up)",
+		log_warn("interface %s was set down: nothing is carried until it is up again "
+			 "(ip link set %s up)",
 			 g->tun.name, g->tun.name);
 	if (*again)
 		log_info("interface %s is up again", g->tun.name);
@@ -56,7 +55,7 @@ void gw_restore_see(struct gw *g, const struct kernel_undone *u)
 {
 	if (g->cfg->bare || !(u->lost || u->link))
 		return;
-	g->undone.lost |= u->lost;
+	g->lost |= u->lost;
 	g->restore_at = nsec_min(g->restore_at, nsec_max(g->loop.now, g->restored + RESTORE_GAP));
 }
 
@@ -64,8 +63,8 @@ void gw_restore_turn(struct gw *g, nsec now)
 {
 	if (now < g->restore_at)
 		return;
-	bool lost = g->undone.lost;
-	g->undone.lost = false;
+	bool lost = g->lost;
+	g->lost = false;
 	g->restore_at = NSEC_NEVER;
 	g->restored = now;
 	look(g, lost);

@@ -308,10 +308,8 @@ void gw_state_key(const struct node_note *n)
 		return;
 	if (n->event == NODE_KEY_UNKEPT) {
 		log_warn("%s: this new member is refused (--pin-members): %d keys are remembered, "
-			 "which "
-			 "is the most. A start without the file `members` in the state directory "
-			 "learns "
-			 "them anew",
+			 "which is the most. A start without the file `members` in the state "
+			 "directory learns them anew",
 			 n->entry->id, MEMORY_MAX);
 		return;
 	}

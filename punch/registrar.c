@@ -187,6 +187,22 @@ void registrar_refuse(struct registrar *r, const uint8_t key[static 32], uint32_
 	va_end(ap);
 }
 
+void registrar_replace(struct registrar *r, const uint8_t key[static 32], uint64_t boot,
+		       enum ctl_refusal code, const char *fmt, ...)
+{
+	struct notice *n = registrar_notice(r, key, REGISTRAR_SEND);
+	va_list ap;
+	if (!n)
+		return;
+	n->type = CTL_REPLACED;
+	n->code = code;
+	n->fatal = true;
+	n->boot = boot;
+	va_start(ap, fmt);
+	vsnprintf(n->text, sizeof(n->text), fmt, ap);
+	va_end(ap);
+}
+
 /* --- keys --- */
 
 void registrar_member_psk(const struct registrar *r, const uint8_t key[static 32],

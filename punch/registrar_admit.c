@@ -231,14 +231,8 @@ bool registrar_told(struct registrar *r, nsec now, const uint8_t key[static 32])
 
 void registrar_tell_removed(struct registrar *r, nsec now, const uint8_t key[static 32])
 {
-	struct notice *n =
-		registrar_told(r, now, key) ? NULL : registrar_notice(r, key, REGISTRAR_SEND);
-	if (!n)
-		return;
-	n->type = CTL_REPLACED;
-	n->code = CTL_REFUSED_REMOVED;
-	n->fatal = true;
-	snprintf(n->text, sizeof(n->text), "%s", removed_text);
+	if (!registrar_told(r, now, key))
+		registrar_replace(r, key, 0, CTL_REFUSED_REMOVED, "%s", removed_text);
 }
 
 static void end_claims(struct registrar *r, const uint8_t key[static 32])

@@ -47,16 +47,10 @@ void registrar_former_tell(struct registrar *r, nsec now, struct former *f)
 	if (f->told && now - f->told < TELL_OUT_EVERY)
 		return;
 	f->told = now;
-	struct notice *n = registrar_notice(r, f->key, REGISTRAR_SEND);
-	if (!n)
-		return;
-	n->type = CTL_REPLACED;
-	n->code = CTL_REFUSED_TAKEN;
-	n->fatal = true;
-	snprintf(
-		n->text, sizeof(n->text),
-		"worker id %s is held by another node now, which took it over: give one of the two "
-		"another WORKER_ID",
+	registrar_replace(
+		r, f->key, 0, CTL_REFUSED_TAKEN,
+		"worker id %s is held by another node now, which took it over: give one of "
+		"the two another WORKER_ID",
 		f->id);
 }
 

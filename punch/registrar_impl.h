@@ -153,8 +153,8 @@ struct slot {
 	nsec op_since;
 	int64_t seen_next; /* being written */
 	struct claim *claim;
-	uint64_t ask;		    /* which claims' holders it is to be asked about */
-	uint64_t boot, boot_before; /* of the processes that registered last; 0: none */
+	uint64_t ask;	      /* which claims' holders it is to be asked about */
+	uint64_t boot_before; /* of the process that registered before that of `facts`; 0: none */
 	struct slot *next_id, *next_key;
 	struct node ready, inflight;
 	struct kind_timer offline, tell;
@@ -374,6 +374,9 @@ bool registrar_twin(struct registrar *r, nsec now, struct slot *s, const struct 
 
 struct notice *registrar_notice(struct registrar *r, const uint8_t key[static 32],
 				enum registrar_event event);
+/* REPLACED, to this process of the key alone or (0) to whoever has it. */
+void registrar_replace(struct registrar *r, const uint8_t key[static 32], uint64_t boot,
+		       enum ctl_refusal code, const char *fmt, ...) PRINTF_LIKE(5, 6);
 void registrar_refuse(struct registrar *r, const uint8_t key[static 32], uint32_t request,
 		      enum ctl_refusal code, const char *fmt, ...) PRINTF_LIKE(5, 6);
 void registrar_send(struct registrar_output *out, const uint8_t key[static 32],

@@ -37,11 +37,7 @@ static int uffd = -1, pagemap = -1;
 void *__real_malloc(size_t n);
 
 /* Of poisoned memory, too, and of ASan's own. */
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-__attribute__((no_sanitize("address")))
-#endif
-#elif defined(__SANITIZE_ADDRESS__)
+#ifdef SANITIZED
 __attribute__((no_sanitize("address")))
 #endif
 static void

@@ -302,10 +302,7 @@ static void setup(void)
 	sim_init(&s, SEED);
 	for (unsigned i = 0; i < HOSTS; i++)
 		sim_add(&s, net_add_site(&s.net, NAT_NONE), false);
-	sim_rdv_start(&s);
-	for (unsigned i = 0; i < HOSTS; i++)
-		sim_start(&s.hosts[i], START_SAME);
-	traffic_settle(&s, 10 * SEC);
+	traffic_join(&s);
 	if (!sim_ok(&s))
 		abort();
 }

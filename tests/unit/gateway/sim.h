@@ -152,6 +152,8 @@ void traffic_calm(struct sim *s, nsec later);
 void traffic_account(struct sim *s);
 /* Every pair of running nodes talks within `bound` from now on. */
 void traffic_settle(struct sim *s, nsec bound);
+/* The rendezvous and all hosts start, and within 10 s every pair talks. */
+void traffic_join(struct sim *s);
 void traffic_free(struct sim *s);
 /* An ordinary UDP packet between any two addresses; its length. */
 uint32_t traffic_forge(const struct addr *src, const struct addr *dst, uint8_t *out);

@@ -446,3 +446,11 @@ void traffic_settle(struct sim *s, nsec bound)
 	}
 	sim_log(s, "all pairs talk after %.1f s", (double)(s->now - since) / 1e9);
 }
+
+void traffic_join(struct sim *s)
+{
+	sim_rdv_start(s);
+	for (unsigned i = 0; i < s->nhosts; i++)
+		sim_start(&s->hosts[i], START_SAME);
+	traffic_settle(s, 10 * SEC);
+}

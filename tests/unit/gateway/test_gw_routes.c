@@ -38,7 +38,7 @@ static nsec began;
 static size_t find(const struct prefix *p)
 {
 	size_t i = 0;
-	while (i < nheld && !(held[i].bits == p->bits && addr_eq(&held[i].addr, &p->addr)))
+	while (i < nheld && !prefix_eq(&held[i], p))
 		i++;
 	return i;
 }

@@ -21,10 +21,7 @@ static int setup(void **state)
 	sim_init(&s, 7);
 	for (unsigned i = 0; i < HOSTS; i++)
 		sim_add(&s, net_add_site(&s.net, NAT_NONE), false);
-	sim_rdv_start(&s);
-	for (unsigned i = 0; i < HOSTS; i++)
-		sim_start(&s.hosts[i], START_SAME);
-	traffic_settle(&s, 10 * SEC);
+	traffic_join(&s);
 	assert_true(sim_ok(&s));
 	sim_run(&s, 2 * SEC);
 	return 0;

@@ -42,10 +42,7 @@ static int setup(void **state)
 	s.verbose = getenv("VERBOSE");
 	for (unsigned i = 0; i < NODES; i++)
 		sim_add(&s, net_add_site(&s.net, NAT_SYMMETRIC), false);
-	sim_rdv_start(&s);
-	for (unsigned i = 0; i < NODES; i++)
-		sim_start(&s.hosts[i], START_SAME);
-	traffic_settle(&s, 10 * SEC);
+	traffic_join(&s);
 	ntx = 0;
 	s.rdv_tap = tap;
 	return sim_ok(&s) ? 0 : -1;
