@@ -140,6 +140,9 @@ static void test_partial_sums(void **state)
 		memcpy(whole, ip, len);
 		address(whole, 0);
 		packet_fix_sums(whole, len);
+		/* the same number; whoever finishes a sum writes it so for each protocol, as the kernel does */
+		if (!load_be16(whole + at))
+			store_be16(whole + at, 0xffff);
 		address(ip, 0);
 		memcpy(ip, whole, 20);
 		uint8_t pseudo[12] = { 0 };
