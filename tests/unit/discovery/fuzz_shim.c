@@ -180,18 +180,16 @@ static void say(struct rd *r, int fd)
 {
 	static uint8_t text[TEXT_MAX];
 	size_t n = rd_u8(r), len = 0;
-	for (; n && r->left; n--) {
+	for (; n && r->left && len < sizeof(text); n--) {
 		uint8_t b = rd_u8(r);
 		if (b < WORDS) {
 			text[len++] = b;
 			continue;
 		}
 		const char *word = words[(b - WORDS) % ARRAY_SIZE(words)];
-		size_t more = size_min(strlen(word), sizeof(text) - 1 - len);
+		size_t more = size_min(strlen(word), sizeof(text) - len);
 		memcpy(text + len, word, more);
 		len += more;
-		if (len == sizeof(text) - 1)
-			break;
 	}
 	if (fd >= 0)
 		fake_say(fd, text, len);
