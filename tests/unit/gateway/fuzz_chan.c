@@ -7,6 +7,7 @@
 #include "gateway/gw.h"
 #include "gateway/proc.h"
 #include "base/log.h"
+#include "snapshot.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -25,6 +26,7 @@ enum {
 	SHIM_OUT = 8 << 20
 };
 
+#define START (1000 * NSEC_PER_SEC)
 #define LONG "0123456789abcdef0123456789abcdef0123456789abcdef"
 
 static const char *const words[] = {
@@ -51,6 +53,7 @@ static const char *const words[] = {
 
 static struct gw g;
 static struct gw_config cfg;
+static struct node *node; /* made once and put back */
 static int next_fd;
 static unsigned opened, closed;
 
@@ -319,9 +322,8 @@ static void step(struct rd *r)
 	check();
 }
 
-static void begin(void)
+static void once(void)
 {
-	static struct ev_loop *ev;
 	struct token *t = &cfg.token;
 	struct node_config nc = { .io = { .udp = on_udp, .note = on_note },
 				  .aead = aead_choose(NULL),
@@ -331,34 +333,44 @@ static void begin(void)
 				  .max_peers = 4,
 				  .token = t };
 
+	must(sodium_init() >= 0);
+	log_init("fuzz", NULL, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+	cfg = (struct gw_config){ .worker_id = "w1",
+				  .interface = "warren0",
+				  .aead = nc.aead,
+				  .joining = true,
+				  .trino = true };
+	snprintf(t->network, sizeof(t->network), "n");
+	t->nprefixes = 1;
+	t->nrendezvous = 2;
+	must(prefix_parse("10.77.0.0/16", &t->prefixes[0]));
+	t->rendezvous[0] = (struct token_rendezvous){ .host = "rv.example.com", .udp_port = 7777 };
+	t->rendezvous[1] = t->rendezvous[0];
+	t->key[0] = 9;
+	snapshot_begin();
+	must((node = node_new(&nc, START)) != NULL);
+	snapshot_take();
+}
+
+static void begin(void)
+{
+	static struct ev_loop *ev;
+
 	if (!ev) {
-		must(sodium_init() >= 0 && (ev = ev_loop_new(EVFLAG_NOENV)) != NULL);
-		log_init("fuzz", NULL, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
-		cfg = (struct gw_config){ .worker_id = "w1",
-					  .interface = "warren0",
-					  .aead = nc.aead,
-					  .joining = true,
-					  .trino = true };
-		snprintf(t->network, sizeof(t->network), "n");
-		t->nprefixes = 1;
-		t->nrendezvous = 2;
-		must(prefix_parse("10.77.0.0/16", &t->prefixes[0]));
-		t->rendezvous[0] =
-			(struct token_rendezvous){ .host = "rv.example.com", .udp_port = 7777 };
-		t->rendezvous[1] = t->rendezvous[0];
-		t->key[0] = 9;
+		must((ev = ev_loop_new(EVFLAG_NOENV)) != NULL);
+		once();
 	}
+	snapshot_restore();
 	memset(&g, 0, offsetof(struct gw, shim_line));
 	g.cfg = &cfg;
-	g.loop = (struct loop){ .ev = ev, .now = 1000 * NSEC_PER_SEC };
+	g.loop = (struct loop){ .ev = ev, .now = START };
 	g.chan = LAUNCHER;
 	g.helper_fd = g.shim_fd = g.keeper_fd = -1;
 	g.shim_have = 0;
 	g.shim_dropping = g.shim_wants = false;
 	g.shim_out = NULL;
 	g.shim_out_len = g.shim_out_at = 0;
-	g.node = node_new(&nc, g.loop.now);
-	must(g.node != NULL);
+	g.node = node;
 	next_fd = OTHERS;
 	opened = closed = 0;
 	deaf = false;
@@ -374,7 +386,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		step(&r);
 	ev_io_stop(g.loop.ev, &g.chan_io);
 	gw_chan_close(&g);
-	node_free(g.node);
+	if (snapshot_ends())
+		node_free(g.node);
+	snapshot_end();
 	must(opened == closed);
 	return 0;
 }
