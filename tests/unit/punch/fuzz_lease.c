@@ -13,6 +13,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "fuzz_lease_memory.h"
 #include "punch/lease_store.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -54,6 +55,7 @@ static void remove_file(void)
 static void once(void)
 {
 	int fd = mkstemp(path);
+	lease_memory_once();
 	must(fd >= 0);
 	close(fd);
 	atexit(remove_file);
@@ -267,8 +269,10 @@ static void make_whole(void)
 	rec.number = 2;
 	memcpy(rec.id, "w2", 3);
 	must(lease_store_put(store, &rec) == 0 && lease_store_commit(store) == 0);
-	whole = sqlite3_serialize(db, "main", &whole_len, 0);
-	must(whole != NULL);
+	unsigned char *image = sqlite3_serialize(db, "main", &whole_len, 0);
+	must(image && (whole = malloc((size_t)whole_len)));
+	memcpy(whole, image, (size_t)whole_len);
+	sqlite3_free(image);
 	lease_store_close(store);
 }
 
@@ -321,5 +325,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		once();
 	begun = true;
 	kinds[rd_u8(&r) % ARRAY_SIZE(kinds)](&r);
+	lease_memory_end();
 	return 0;
 }
