@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image.h"
+#include "poison.h"
 #include "wrap_map.h"
 
 #include <fcntl.h>
@@ -37,11 +38,7 @@ static int uffd = -1, pagemap = -1;
 void *__real_malloc(size_t n);
 
 /* Of poisoned memory, too, and of ASan's own. */
-#ifdef SANITIZED
-__attribute__((no_sanitize("address")))
-#endif
-static void
-move(void *to, const void *from, size_t n)
+UNCHECKED static void move(void *to, const void *from, size_t n)
 {
 #ifdef __x86_64__
 	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");

@@ -8,14 +8,6 @@
 
 #include <stddef.h>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED
-#endif
-#elif defined(__SANITIZE_ADDRESS__)
-#define SANITIZED
-#endif
-
 /* As it is now, poisoned or not. */
 void image_take(void *p, size_t len);
 /* All that were taken. */

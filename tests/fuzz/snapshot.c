@@ -1,18 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "snapshot.h"
 #include "image.h"
+#include "poison.h"
 #include "wrap_map.h"
 
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#ifdef SANITIZED
-#include <sanitizer/asan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
-#define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
-#endif
 
 enum { ALIGN = 16, RED = 16, PAGE = 4096, SHADOWED = 8 * PAGE, STATICS = 4, LOOK_AT = 16 };
 #define ROOM ((size_t)512 << 20)

@@ -1,27 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fuzz_lease_memory.h"
 #include "base/bytes.h"
+#include "tests/fuzz/poison.h"
 
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED
-#endif
-#elif defined(__SANITIZE_ADDRESS__)
-#define SANITIZED
-#endif
-#ifdef SANITIZED
-#include <sanitizer/asan_interface.h>
-#define UNCHECKED __attribute__((no_sanitize("address")))
-#else
-#define ASAN_POISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
-#define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
-#define UNCHECKED
-#endif
 
 enum { ROOM = 256 << 20, ALIGN = 16 };
 
