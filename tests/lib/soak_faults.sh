@@ -116,7 +116,8 @@ fault_clock() {
 	soak_node_start "$1" $(($3 * 1000 + 1))
 }
 
-FAULT_DROPS[rv]="wg_bad_handshake relay_no_address relay_unknown_member wg_unknown_index relay_replay"
+# who starts while there is no relay has no way yet to members that only the relay reaches: no_path
+FAULT_DROPS[rv]="no_path wg_bad_handshake relay_no_address relay_unknown_member wg_unknown_index relay_replay"
 fault_rv() {
 	soak_kill_rv
 	sleep $(($2 / 2))
@@ -124,7 +125,7 @@ fault_rv() {
 }
 
 # what the relay held comes after what was sent later by another way: an initiation, too
-FAULT_DROPS[rv_frozen]="wg_stale_timestamp outer_unexpected wg_bad_handshake wg_unknown_index wg_handshake_rate"
+FAULT_DROPS[rv_frozen]="no_path wg_stale_timestamp outer_unexpected wg_bad_handshake wg_unknown_index wg_handshake_rate"
 fault_rv_frozen() {
 	kill -STOP "$(soak_pid rv)"
 	sleep "$2"
@@ -239,7 +240,7 @@ fault_cut() {
 }
 
 # From the rendezvous alone nothing comes and goes.
-FAULT_DROPS[no_rv]="wg_bad_handshake staged_expired"
+FAULT_DROPS[no_rv]="no_path wg_bad_handshake staged_expired"
 fault_no_rv() {
 	local a=${LAB_PUBLIC[$1]}
 	soak_middle "$3" "ip saddr $a ip daddr $RV_ADDR drop
