@@ -21,7 +21,6 @@ enum { LOCK_TRIES = 50, LOCK_WAIT_US = 20000 };
 
 #define HOUSEKEEPING (5 * NSEC_PER_SEC)
 #define HOUSEKEEPING_MOVED NSEC_PER_SEC
-#define GSO_AGAIN (600 * NSEC_PER_SEC)
 #define ROSTER_COALESCE (250 * NSEC_PER_MSEC)
 #define COMPLAINS_AFTER (5 * NSEC_PER_SEC)
 
@@ -151,15 +150,6 @@ static void on_note(void *ctx, const struct node_note *n)
 	}
 }
 
-/* What refused batches may have been one device, which is another now. */
-static void batches_again(struct gw *g, nsec now)
-{
-	if (g->udp.gso || !g->cfg->gso)
-		g->next_gso = now + GSO_AGAIN;
-	else if (now >= g->next_gso)
-		udp_set_offload(&g->udp, true, g->udp.gro);
-}
-
 static void housekeeping(struct gw *g, nsec now)
 {
 	g->next_housekeeping = now + (g->moved ? HOUSEKEEPING_MOVED : HOUSEKEEPING);
@@ -168,7 +158,7 @@ static void housekeeping(struct gw *g, nsec now)
 		gw_net_follow(g);
 	g->loop.wall_offset = loop_wall_offset();
 	node_set_wall(g->node, g->loop.wall_offset);
-	batches_again(g, now);
+	udp_gso_turn(&g->udp, now);
 	proc_tell_unlocked(&g->told_unlocked);
 	if (g->cfg->joining && now >= g->complains)
 		gw_warn_unanswered(g);

@@ -83,7 +83,7 @@ struct gw {
 	bool set_down;	  /* somebody else set the interface down */
 	bool lost;	  /* something of ours, and not yet looked at */
 	nsec restore_at, restored; /* gw_restore.c: when it is due, NSEC_NEVER; the last time */
-	nsec next_housekeeping, next_roster, next_reserve, next_gso;
+	nsec next_housekeeping, next_roster, next_reserve;
 	/* name look-ups under way, a bit for each host of the token; their ids begin at resolve_id */
 	uint32_t resolve_id, resolving;
 	bool resolve_any; /* one of them was answered with an address */

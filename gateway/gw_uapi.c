@@ -23,7 +23,7 @@ static int set_port(void *ctx, uint16_t wanted)
 	int err = udp_open(&s, &addr_any, wanted);
 	if (err < 0)
 		return err;
-	udp_set_offload(&s, g->udp.gso, g->udp.gro);
+	udp_set_offload(&s, g->cfg->gso, g->cfg->gso);
 	if (g->fwmark)
 		udp_set_mark(&s, g->fwmark);
 	gw_io_socket(g, &s);

@@ -206,6 +206,7 @@ static void housekeeping(struct proc *p, nsec now)
 	struct state *s = &p->cfg->state;
 
 	p->next_housekeeping = now + HOUSEKEEPING;
+	udp_gso_turn(&p->udp, now);
 	p->loop.wall_offset = loop_wall_offset();
 	rdv_set_wall(p->rdv, p->loop.wall_offset);
 	proc_tell_unlocked(&p->told_unlocked);

@@ -116,9 +116,20 @@ static void widen_buffers(const struct udp_socket *s)
 
 void udp_set_offload(struct udp_socket *s, bool gso, bool gro)
 {
+	s->gso_wanted = gso;
 	/* size 0 changes nothing; a kernel without it refuses */
 	s->gso = gso && set_int(s->fd, IPPROTO_UDP, UDP_SEGMENT, 0) == 0;
 	s->gro = set_int(s->fd, IPPROTO_UDP, UDP_GRO, gro) == 0 && gro;
+}
+
+void udp_gso_turn(struct udp_socket *s, nsec now)
+{
+	if (s->gso_wanted && !s->gso) {
+		if (now < s->gso_again)
+			return;
+		udp_set_offload(s, true, s->gro);
+	}
+	s->gso_again = now + UDP_GSO_AGAIN;
 }
 
 int udp_set_mark(struct udp_socket *s, uint32_t mark)

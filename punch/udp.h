@@ -16,14 +16,17 @@ enum { UDP_RX_MAX = 65536, UDP_GSO_MAX_SEGMENTS = 63, UDP_GSO_MAX_BYTES = 65507 
 
 struct udp_socket {
 	int fd;
-	bool v6;       /* the socket is AF_INET6 */
-	bool gso, gro; /* in use; gso turns false by itself when the kernel refuses it */
+	bool v6; /* the socket is AF_INET6 */
+	bool gso,
+		gro; /* in use; gso turns false by itself when the kernel refuses it, see udp_gso_turn() */
 	uint16_t port; /* the bound port, host order */
 	bool errors;   /* udp_errors() may have something */
 	uint64_t tx_calls, tx_datagrams, gso_fallbacks;
 	uint64_t rx_calls, rx_empty, rx_datagrams; /* empty: there was nothing to receive */
 	/* the rest is udp*.c's */
 	bool df_clear[2]; /* [IPv4] */
+	bool gso_wanted;
+	nsec gso_again;	  /* when gso is tried once more */
 	unsigned unheard; /* calls of udp_recv() since `errors` became true */
 };
 
@@ -99,6 +102,13 @@ int udp_set_mark(struct udp_socket *s, uint32_t mark);
 
 /* Asks for one datagram each instead of batches; for tests and `WARREN_GSO=0`. */
 void udp_set_offload(struct udp_socket *s, bool gso, bool gro);
+
+/*
+ * What refused batches may have been one device, which is another now: from time to time (seconds), this tries them
+ * again where they have been off for UDP_GSO_AGAIN.
+ */
+#define UDP_GSO_AGAIN (600 * NSEC_PER_SEC)
+void udp_gso_turn(struct udp_socket *s, nsec now);
 
 extern const struct syscall_rule udp_syscalls[]; /* udp_open() too: `wg set … listen-port` */
 

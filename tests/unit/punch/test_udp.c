@@ -46,8 +46,7 @@ static void open_two(void)
 {
 	assert_int_equal(udp_open(&a, NULL, 0), 0);
 	assert_int_equal(udp_open(&b, NULL, 0), 0);
-	assert_int_not_equal(a.port, 0);
-	assert_int_not_equal(a.port, b.port);
+	assert_true(a.port && a.port != b.port);
 }
 
 static struct addr addr_of(const char *s)
@@ -75,10 +74,7 @@ static unsigned receive(struct udp_socket *s, struct udp_rx *rx)
 	return (unsigned)n;
 }
 
-/*
- * Reads until `bytes` have come; checks that they are `data`, in datagrams of seg. How many
- * datagrams.
- */
+/* Reads until `bytes` have come, which are `data` in datagrams of seg. How many datagrams. */
 static unsigned expect_data(uint32_t bytes, uint32_t seg)
 {
 	struct udp_rx rx[SLOTS];
@@ -229,8 +225,8 @@ static void kernel_without_offloads(void **state)
 }
 
 /*
- * Each refusal of a batch: it arrives singly and once; GSO stays off where it is the one to
- * blame.
+ * Each refusal of a batch: it arrives singly and once; where GSO is the one to blame it stays off, for
+ * ten minutes.
  */
 static void refused_batches(void **state)
 {
@@ -247,7 +243,11 @@ static void refused_batches(void **state)
 	};
 	open_two();
 	for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
-		udp_set_offload(&a, true, true);
+		nsec again = (nsec)i * UDP_GSO_AGAIN;
+		udp_gso_turn(&a, again - 1);
+		assert_int_equal(a.gso, i == 0 || t[i - 1].gso_after);
+		udp_gso_turn(&a, again);
+		assert_true(a.gso);
 		kernel.batch_error = t[i].err;
 		uint64_t before = a.gso_fallbacks;
 		struct udp_tx tx = to_b("127.0.0.1", 10 * t[i].seg + 3, t[i].seg);
@@ -444,8 +444,8 @@ static void ds_field(void **state)
 }
 
 /*
- * A real refusal: the link's MTU is below the segment, so no batch may pass, and each datagram
- * goes out in IP fragments where it may; else nothing but the small one passes. Last, since it leaves the process in a namespace of its own.
+ * A real refusal: the link's MTU is below the segment, so no batch may pass, and each datagram goes out in IP fragments
+ * where it may; else only the small one does. Last, since the process is in a namespace of its own then.
  */
 static void segment_above_the_links_mtu(void **state)
 {
