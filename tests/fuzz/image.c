@@ -37,14 +37,23 @@ static int uffd = -1, pagemap = -1;
 
 void *__real_malloc(size_t n);
 
-/* Of poisoned memory, too, and of ASan's own. */
-UNCHECKED static void move(void *to, const void *from, size_t n)
+UNCHECKED void image_copy(void *to, const void *from, size_t n)
 {
 #ifdef __x86_64__
 	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
 #else
 	for (size_t i = 0; i < n; i++)
 		((volatile uint8_t *)to)[i] = ((const volatile uint8_t *)from)[i];
+#endif
+}
+
+UNCHECKED void image_clear(void *p, size_t n)
+{
+#ifdef __x86_64__
+	__asm__ volatile("rep stosb" : "+D"(p), "+c"(n) : "a"(0) : "memory");
+#else
+	for (size_t i = 0; i < n; i++)
+		((volatile uint8_t *)p)[i] = 0;
 #endif
 }
 
@@ -97,13 +106,13 @@ void image_take(void *p, size_t len)
 	*i = (struct image){ .at = p, .copy = __real_malloc(len), .len = len };
 	if (!i->copy)
 		abort();
-	move(i->copy, p, len);
+	image_copy(i->copy, p, len);
 	watch(i);
 }
 
 static void back(const struct image *i, size_t from, size_t to)
 {
-	move(i->at + from, i->copy + from, to - from);
+	image_copy(i->at + from, i->copy + from, to - from);
 }
 
 static void back_written(const struct image *i)

@@ -13,4 +13,8 @@ void image_take(void *p, size_t len);
 /* All that were taken. */
 void image_restore(void);
 
+/* As memcpy() and memset(), of poisoned memory too, and of ASan's own. */
+void image_copy(void *to, const void *from, size_t n);
+void image_clear(void *p, size_t n);
+
 #endif

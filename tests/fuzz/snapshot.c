@@ -8,7 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGN = 16, RED = 16, PAGE = 4096, SHADOWED = 8 * PAGE, STATICS = 4, LOOK_AT = 16 };
+enum {
+	ALIGN = 16,
+	RED = 16,
+	PAGE = 4096,
+	PER_SHADOW = 8,
+	SHADOWED = PER_SHADOW * PAGE,
+	STATICS = 4,
+	LOOK_AT = 16,
+	GONE = 4096
+};
 #define ROOM ((size_t)512 << 20)
 
 /* In front of each block; poisoned with the bytes around it. */
@@ -27,6 +36,16 @@ static struct {
 	size_t len;
 } statics[STATICS];
 static size_t n_statics;
+
+/*
+ * What ASan knows of eight bytes stands in one, their shadow. The snapshot's changes where a block is given back and
+ * nowhere else: so much of it is put back, and the kernel need not watch it.
+ */
+static struct gone {
+	uint8_t *p;
+	size_t len;
+} gone[GONE];
+static size_t n_gone;
 
 void *__real_malloc(size_t n);
 void *__real_calloc(size_t n, size_t each);
@@ -47,6 +66,16 @@ static struct block *block_of(void *p)
 	return (struct block *)(void *)((uint8_t *)p - RED);
 }
 
+UNCHECKED static size_t length_now(void *p)
+{
+	return block_of(p)->len;
+}
+
+UNCHECKED static void set_length(void *p, size_t len)
+{
+	block_of(p)->len = len;
+}
+
 /* `n` bytes from `align`, all zeros: nothing was there before in this input. */
 static void *take(size_t n, size_t align)
 {
@@ -54,20 +83,27 @@ static void *take(size_t n, size_t align)
 	if (at + len + RED > ROOM)
 		abort();
 	uint8_t *p = base + at;
-	ASAN_UNPOISON_MEMORY_REGION(p - RED, RED);
-	block_of(p)->len = n ? n : 1;
-	ASAN_POISON_MEMORY_REGION(p - RED, RED);
+	set_length(p, n ? n : 1);
 	ASAN_UNPOISON_MEMORY_REGION(p, n);
 	used = at + len;
 	live++;
 	return p;
 }
 
+static void give_back(uint8_t *p, size_t len)
+{
+	live--;
+	ASAN_POISON_MEMORY_REGION(p, len);
+	if (!taken || p >= base + kept)
+		return;
+	if (n_gone == GONE)
+		abort();
+	gone[n_gone++] = (struct gone){ p, len };
+}
+
 static size_t length(void *p)
 {
-	ASAN_UNPOISON_MEMORY_REGION((uint8_t *)p - RED, RED);
-	size_t len = block_of(p)->len;
-	ASAN_POISON_MEMORY_REGION((uint8_t *)p - RED, RED);
+	size_t len = length_now(p);
 	if (!len)
 		abort(); /* given back twice, or used afterwards */
 	return len;
@@ -94,10 +130,8 @@ void __wrap_free(void *p)
 		return;
 	}
 	size_t len = length(p);
-	live--;
-	ASAN_UNPOISON_MEMORY_REGION((uint8_t *)p - RED, RED);
-	block_of(p)->len = 0;
-	ASAN_POISON_MEMORY_REGION((uint8_t *)p - RED, RED + len);
+	set_length(p, 0);
+	give_back(p, len);
 }
 
 void *__wrap_realloc(void *p, size_t n)
@@ -134,8 +168,7 @@ int __wrap_munmap(void *at, size_t len)
 {
 	if (!is_ours(at))
 		return __real_munmap(at, len);
-	live--;
-	ASAN_POISON_MEMORY_REGION(at, len);
+	give_back(at, len);
 	return 0;
 }
 
@@ -175,14 +208,37 @@ void snapshot_static(void *p, size_t len)
 	statics[n_statics++].len = len;
 }
 
-/* What ASan knows of eight bytes of memory stands in one: it is kept as well. */
+#ifdef SANITIZED
+static uint8_t *shadow; /* the copy */
+
+static uint8_t *shadow_of(const uint8_t *p)
+{
+	size_t scale, offset;
+	__asan_get_shadow_mapping(&scale, &offset);
+	return (uint8_t *)(((uintptr_t)p >> scale) + offset);
+}
+#endif
+
 static void take_shadow(void)
 {
 #ifdef SANITIZED
-	size_t scale, offset;
-	__asan_get_shadow_mapping(&scale, &offset);
-	image_take((uint8_t *)(((uintptr_t)base >> scale) + offset), kept >> scale);
+	shadow = __real_malloc(kept / PER_SHADOW);
+	if (!shadow)
+		abort();
+	image_copy(shadow, shadow_of(base), kept / PER_SHADOW);
 #endif
+}
+
+static void restore_shadow(void)
+{
+#ifdef SANITIZED
+	for (size_t i = 0; i < n_gone; i++) {
+		size_t at = (size_t)(gone[i].p - base) / PER_SHADOW;
+		image_copy(shadow_of(gone[i].p), shadow + at,
+			   (gone[i].len + PER_SHADOW - 1) / PER_SHADOW);
+	}
+#endif
+	n_gone = 0;
 }
 
 void snapshot_take(void)
@@ -204,11 +260,9 @@ bool snapshot_taken(void)
 
 void snapshot_restore(void)
 {
-	if (used > kept) { /* what came since is zeros again */
-		ASAN_UNPOISON_MEMORY_REGION(base + kept, used - kept);
-		memset(base + kept, 0, used - kept);
-		ASAN_POISON_MEMORY_REGION(base + kept, used - kept);
-	}
+	image_clear(base + kept, used - kept); /* what came since */
+	ASAN_POISON_MEMORY_REGION(base + kept, used - kept);
+	restore_shadow();
 	image_restore();
 	inputs++;
 	used = kept;
