@@ -243,7 +243,7 @@ static void restore_shadow(void)
 
 void snapshot_take(void)
 {
-	kept = (used + RED + SHADOWED - 1) / SHADOWED * SHADOWED;
+	kept = used ? (used + RED + SHADOWED - 1) / SHADOWED * SHADOWED : 0;
 	image_take(base, kept);
 	take_shadow();
 	for (size_t i = 0; i < n_statics; i++)
