@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "discovery/shim_impl.h"
 #include "fake_net.h"
+#include "snapshot.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -278,7 +279,11 @@ static void begin(void)
 	if (!loop) {
 		log_init("fuzz", NULL, LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
 		must((loop = ev_loop_new(EVFLAG_NOENV)) != NULL);
+		json_set_alloc_funcs(malloc, free);
+		snapshot_begin(); /* of nothing: memory is that of one input */
+		snapshot_take();
 	}
+	snapshot_restore();
 	now = 1000 * NSEC_PER_SEC;
 	fake_begin();
 	must(shim_new(&s, loop, &cfg) == 0);
@@ -298,5 +303,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check();
 	shim_free(s);
 	fake_end();
+	snapshot_end();
 	return 0;
 }
