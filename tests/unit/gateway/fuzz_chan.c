@@ -10,6 +10,7 @@
 #include "snapshot.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -347,6 +348,7 @@ static void once(void)
 	t->rendezvous[0] = (struct token_rendezvous){ .host = "rv.example.com", .udp_port = 7777 };
 	t->rendezvous[1] = t->rendezvous[0];
 	t->key[0] = 9;
+	json_set_alloc_funcs(malloc, free);
 	snapshot_begin();
 	must((node = node_new(&nc, START)) != NULL);
 	snapshot_take();
