@@ -255,7 +255,7 @@ static void ask_link(void)
 
 static void ask_to_clean(void)
 {
-	struct prefix left = prefix("10.78.0.0/16");
+	struct prefix left = prefix("10.77.0.0/16"); /* of which the corpus speaks */
 	(void)kernel_clean_leftovers(k, &left, 1);
 	kernel_clean_rules(k);
 }
