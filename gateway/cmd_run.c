@@ -221,10 +221,7 @@ static int read_state(struct app *a)
 	app_state_dir(a, dir);
 	int err = state_load(&a->gw.state, dir);
 	if (err == -EBADMSG)
-		return usage_error(
-			"%s/identity is damaged or of a newer release: move it away and this "
-			"node joins with a new key%s",
-			dir, "");
+		return usage_error(STATE_DAMAGED "%s", dir, "");
 	if (err < 0) {
 		log_warn("no state in %s (%s): %s lasts only as long as it runs", dir,
 			 strerror(-err),

@@ -49,25 +49,6 @@ void gw_tell_up(struct gw *g)
 
 /* --- helper --- */
 
-void gw_resolve(struct gw *g)
-{
-	const struct token *t = &g->cfg->token;
-	struct resolve_question q = { 0 };
-
-	if (g->helper_fd < 0)
-		return; /* asked again in a moment: see on_helper_fd() */
-	g->resolve_id += TOKEN_MAX_RENDEZVOUS;
-	g->resolving = 0;
-	g->resolve_any = false;
-	for (uint32_t i = 0; i < t->nrendezvous; i++) {
-		q.id = g->resolve_id + i;
-		q.port = t->rendezvous[i].udp_port;
-		snprintf(q.host, sizeof(q.host), "%s", t->rendezvous[i].host);
-		if (send(g->helper_fd, &q, sizeof(q), MSG_NOSIGNAL) == sizeof(q))
-			g->resolving |= 1u << i;
-	}
-}
-
 static void on_answer(struct gw *g, const struct resolve_answer *a)
 {
 	struct endpoint at[RESOLVE_MAX];
@@ -88,6 +69,38 @@ static void on_answer(struct gw *g, const struct resolve_answer *a)
 			 "name servers, or name an address in the rendezvous' --public",
 			 g->cfg->token.rendezvous[host].host);
 	node_resolved(g->node, g->loop.now, host, at, n);
+}
+
+static bool ask_helper(const struct gw *g, uint32_t id, const struct token_rendezvous *r)
+{
+	struct resolve_question q = { .id = id, .port = r->udp_port };
+
+	snprintf(q.host, sizeof(q.host), "%s", r->host);
+	return g->helper_fd >= 0 && send(g->helper_fd, &q, sizeof(q), MSG_NOSIGNAL) == sizeof(q);
+}
+
+/* An address is no question: the helper may be busy with a name server that is dead, or be away for a moment. */
+void gw_resolve(struct gw *g)
+{
+	const struct token *t = &g->cfg->token;
+	struct resolve_answer known[TOKEN_MAX_RENDEZVOUS] = { 0 };
+	size_t n = 0;
+
+	g->resolve_id += TOKEN_MAX_RENDEZVOUS;
+	g->resolving = 0;
+	g->resolve_any = false;
+	for (uint32_t i = 0; i < t->nrendezvous; i++) {
+		struct resolve_answer *a = &known[n];
+		const struct token_rendezvous *r = &t->rendezvous[i];
+		a->id = g->resolve_id + i;
+		a->at[0].port = r->udp_port;
+		a->count = addr_parse(r->host, &a->at[0].addr);
+		n += a->count;
+		if (a->count || ask_helper(g, a->id, r))
+			g->resolving |= 1u << i;
+	}
+	while (n--)
+		on_answer(g, &known[n]);
 }
 
 void gw_warn_unanswered(struct gw *g)

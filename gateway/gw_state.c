@@ -156,7 +156,9 @@ int gw_state_load(struct gw *g)
 
 	snprintf(dir, sizeof(dir), "%s", s->dir);
 	int err = state_load(s, dir);
-	if (err < 0)
+	if (err == -EBADMSG)
+		log_error(STATE_DAMAGED, dir);
+	else if (err < 0)
 		log_error("cannot read the state in %s: %s", dir, strerror(-err));
 	s->ephemeral = ephemeral;
 	if (err == 0)

@@ -20,6 +20,9 @@ static const char *const child_names[] = { "gateway", "shim", "helper", "keeper"
 /* However often one has died: another is there within a second. */
 #define RESTART_MAX (500 * NSEC_PER_MSEC)
 #define RESTART_FIRST (100 * NSEC_PER_MSEC)
+/* Who ends by itself as soon as it began has said what it wants of somebody, and says it again each time. */
+#define REFUSED_MAX (10 * NSEC_PER_SEC)
+#define REFUSES_WITHIN (500 * NSEC_PER_MSEC)
 #define SETTLED (30 * NSEC_PER_SEC) /* ran so long: the next restart is quick again */
 #define STOP_TIME (5 * NSEC_PER_SEC)
 #define COMMAND_STOP_TIME (30 * NSEC_PER_SEC)
@@ -271,6 +274,14 @@ static void command_ended(struct launcher *l, int wstatus)
 	release(l);
 }
 
+static nsec back_off(const struct child *c, nsec now, bool killed)
+{
+	nsec lived = now - c->started, next = lived > SETTLED ? 0 : c->back_off * 2;
+	nsec most = killed || lived > REFUSES_WITHIN ? RESTART_MAX : REFUSED_MAX;
+
+	return nsec_min(nsec_max(next, RESTART_FIRST), most);
+}
+
 static void child_ended(struct launcher *l, enum child_kind k, int wstatus)
 {
 	struct child *c = &l->child[k];
@@ -286,8 +297,7 @@ static void child_ended(struct launcher *l, enum child_kind k, int wstatus)
 		return;
 	if (l->phase == PHASE_STOPPING_COMMAND && l->status != 0 && k == CHILD_GATEWAY)
 		return; /* it said why, and ended */
-	c->back_off = l->loop.now - c->started > SETTLED ? RESTART_FIRST : c->back_off * 2;
-	c->back_off = nsec_min(nsec_max(c->back_off, RESTART_FIRST), RESTART_MAX);
+	c->back_off = back_off(c, l->loop.now, WIFSIGNALED(wstatus));
 	c->restart_at = l->loop.now + c->back_off;
 	c->restarts++;
 	log_warn("the %s ended (%s %d%s%s): start number %u in %lld ms", child_names[k],

@@ -29,6 +29,9 @@ struct state {
  * (then only dir is set); -EBADMSG where the file is damaged or of a newer version.
  */
 int state_load(struct state *s, const char *dir);
+#define STATE_DAMAGED                                                                              \
+	"%s/identity is damaged or of a newer release: move it away and this node joins with a "   \
+	"new key"
 /* The same, and nothing is made: -ENOENT where there is no key. */
 int state_read(struct state *s, const char *dir);
 int state_save(const struct state *s);

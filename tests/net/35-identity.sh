@@ -199,4 +199,17 @@ check_wait 20 "damaged, and not pinned: it goes on without" "reach c1 $W1" "tail
 check "and says so" grep -q "is not used (damaged" "$LAB_DIR/c1.log"
 check "a directory and a key that are open to others are warned of" test \
 	"$(grep -c "chmod 700 it\|chmod 600 it" "$LAB_DIR/c1.log")" = 2
+
+# --- a key that is damaged under a running node: the next gateway says what to do, less and less often, and goes on when it
+# is done; and one that finds its helper hung: a rendezvous that is known by its address needs none
+echo rubbish >"$(state_of c1)/identity"
+kill -KILL "$(process_of c1 warren-gateway)"
+check_wait 10 "a damaged key: the gateway says what to do" "grep -q 'identity is damaged.*: move it away' $LAB_DIR/c1.log"
+check_wait 20 "and says it less and less often" "grep -q 'start number .* in [2-9][0-9][0-9][0-9] ms' $LAB_DIR/c1.log"
+mv "$(state_of c1)/identity" "$LAB_DIR/damaged"
+check_wait 20 "moved away, it is back with its address" "reach c1 $W1" "tail -n 3 $LAB_DIR/c1.log"
+kill -STOP "$(process_of c1 warren-helper)"
+kill -KILL "$(process_of c1 warren-gateway)"
+check_wait 10 "without a helper the rendezvous' address is enough" "[ \"\$(status c1 .state)\" = up ] && reach c1 $W1" "tail -n 3 $LAB_DIR/c1.log"
+kill -CONT "$(process_of c1 warren-helper)"
 finish
