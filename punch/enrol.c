@@ -254,7 +254,7 @@ static bool poll_register(struct enrol *e, nsec now, struct enrol_output *out)
 
 static bool poll_leave(struct enrol *e, nsec now, struct enrol_output *out)
 {
-	struct ctl_msg m = { .type = CTL_RELEASE };
+	struct ctl_msg m = { .type = CTL_RELEASE, .has = CTL_BIT(CTL_BOOT), .boot = e->boot };
 	if (e->leave_until <= now) {
 		enrol_stop(e, 0);
 		out->event = ENROL_RELEASED;

@@ -289,7 +289,7 @@ static enum drop dispatch(struct registrar *r, nsec now, const uint8_t key[stati
 	case CTL_RELEASE:
 		if (!s)
 			return DROP_FRAME_UNEXPECTED;
-		registrar_claim_release(r, now, s, m->request);
+		registrar_claim_release(r, now, s, m);
 		return DROP_NONE;
 	case CTL_ROSTER_GET:
 	case CTL_CONNECT:

@@ -468,11 +468,11 @@ void registrar_claim_register(struct registrar *r, nsec now, const uint8_t key[s
 		renew(r, now, s, from, m);
 }
 
-void registrar_claim_release(struct registrar *r, nsec now, struct slot *s, uint32_t request)
+void registrar_claim_release(struct registrar *r, nsec now, struct slot *s, const struct ctl_msg *m)
 {
-	if (s->op == OP_PUT_CLAIM)
+	if (s->op == OP_PUT_CLAIM || registrar_twin_leaves(r, s, m))
 		return;
-	s->request = request;
+	s->request = m->request;
 	slot_release(r, now, s);
 	registrar_todo(r, s, TODO_RELEASED);
 }

@@ -262,7 +262,8 @@ void registrar_claim_register(struct registrar *r, nsec now, const uint8_t key[s
 			      const struct endpoint *from, const struct ctl_msg *m, bool plain);
 /* A REGISTER of a process that has a lease already, and not only from a start before. */
 bool registrar_holds(const struct ctl_msg *m);
-void registrar_claim_release(struct registrar *r, nsec now, struct slot *s, uint32_t request);
+void registrar_claim_release(struct registrar *r, nsec now, struct slot *s,
+			     const struct ctl_msg *m);
 /* A sign of life of the slot's key. */
 void registrar_claim_heard(struct registrar *r, nsec now, struct slot *s);
 void registrar_claim_timer(struct registrar *r, nsec now, struct claim *c);
@@ -371,6 +372,8 @@ int64_t registrar_wall(const struct registrar *r, nsec now);
 void registrar_timer(struct registrar *r, struct kind_timer *t, nsec at);
 /* registrar_twin.c: REGISTER of a process whose key a later one uses; it is told, and has no effect */
 bool registrar_twin(struct registrar *r, nsec now, struct slot *s, const struct ctl_msg *m);
+/* RELEASE of a process that is not the one that holds the lease; it is answered, and has no effect */
+bool registrar_twin_leaves(struct registrar *r, const struct slot *s, const struct ctl_msg *m);
 
 struct notice *registrar_notice(struct registrar *r, const uint8_t key[static 32],
 				enum registrar_event event);

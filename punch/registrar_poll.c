@@ -127,10 +127,11 @@ static bool emit_notice(struct registrar *r, struct registrar_output *out)
 	struct ctl_msg m = {
 		.type = n->type,
 		.request = n->request,
-		.has = CTL_BIT(CTL_RELEASE_NAME) | CTL_BIT(CTL_REFUSAL),
 		.code = (uint16_t)n->code,
 		.fatal = n->fatal,
 	};
+	if (n->type != CTL_RELEASED)
+		m.has = CTL_BIT(CTL_RELEASE_NAME) | CTL_BIT(CTL_REFUSAL);
 	memcpy(m.release, r->release, sizeof(m.release));
 	memcpy(m.text, n->text, sizeof(m.text));
 	if (n->boot) {

@@ -5,6 +5,9 @@
  * REGISTER says which process it is of (BOOT, the time of its start). One that ended never comes again; so
  * where an earlier one registers again after a later one that took its place, both live, and the later one
  * stays. A start under a clock that went back is no twin: the one that it followed does not register again.
+ *
+ * Where a key is given to nodes by their operator, the next one may be up before the last one leaves; the last
+ * one's RELEASE, over a session of before, is not the next one's.
  */
 #include "punch/registrar_impl.h"
 
@@ -31,4 +34,17 @@ bool registrar_twin(struct registrar *r, nsec now, struct slot *s, const struct 
 	}
 	s->boot_before = s->facts.boot; /* the rest of REGISTER makes it one of the facts */
 	return false;
+}
+
+bool registrar_twin_leaves(struct registrar *r, const struct slot *s, const struct ctl_msg *m)
+{
+	/* a release of warren that does not say it; or nobody has registered since our start */
+	if (!m->boot || (!s->registered && !s->facts.boot) || m->boot == s->facts.boot)
+		return false;
+	struct notice *n = registrar_notice(r, s->rec.key, REGISTRAR_SEND);
+	if (n) {
+		n->type = CTL_RELEASED;
+		n->request = m->request;
+	}
+	return true;
 }

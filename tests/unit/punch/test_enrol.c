@@ -286,6 +286,7 @@ static void test_release(void **state)
 	enrol_release(e, now);
 	drain();
 	uint32_t request = asked(CTL_RELEASE)->request;
+	assert_true(asked(CTL_RELEASE)->boot == BOOT);
 	assert_int_equal(hear((struct ctl_msg){ .type = CTL_RELEASED, .request = request }),
 			 DROP_NONE);
 	assert_non_null(event(ENROL_RELEASED));

@@ -71,6 +71,7 @@ static void test_requests(void **state)
 	m = both_ways("connect", CTL_CONNECT, 8);
 	assert_int_equal(m.number, 2);
 	both_ways("release", CTL_RELEASE, 9);
+	assert_true(both_ways("release-boot", CTL_RELEASE, 9).boot == 0x17979cfe362a0001);
 	both_ways("challenge-ok", CTL_CHALLENGE_OK, 10);
 	assert_int_equal(both_ways("vouch", CTL_VOUCH, 0).number, 7);
 	(void)state;

@@ -320,6 +320,51 @@ static void test_another_process_numbers_anew(void **state)
 	assert_int_equal(granted(1), 0);
 }
 
+static void release_of(uint64_t boot, uint32_t request)
+{
+	say(1, &(struct ctl_msg){ .type = CTL_RELEASE,
+				  .request = request,
+				  .has = CTL_BIT(CTL_BOOT),
+				  .boot = boot });
+}
+
+/* One key, given to both by their operator: the next node is up before the last one leaves. */
+static void test_release_of_the_process_before(void **state)
+{
+	size_t online;
+	(void)state;
+	reg_of(100, 900000);
+	reg_of(200, 5000); /* on a host that booted later */
+	assert_int_equal(granted(1), 1);
+	release_of(100, 900001);
+	assert_int_equal(told(1, CTL_RELEASED)->request, 900001);
+	registrar_count(r, &online);
+	assert_int_equal(online, 1);
+	reg(9, "w1", 1); /* the id is not free */
+	assert_refused(9, CTL_REFUSED_WAIT, false, "whether it lives");
+	reg_of(200, 5001);
+	assert_int_equal(granted(1), 1);
+	release_of(200, 5002);
+	assert_int_equal(told(1, CTL_RELEASED)->request, 5002);
+	registrar_count(r, &online);
+	assert_int_equal(online, 0);
+	reg(9, "w1", 2);
+	assert_int_equal(granted(9), 1);
+}
+
+/* It leaves before it is heard by a rendezvous that has just started. */
+static void test_release_after_a_restart(void **state)
+{
+	(void)state;
+	reg_of(100, 1);
+	restart();
+	release_of(100, 20);
+	assert_int_equal(told(1, CTL_RELEASED)->request, 20);
+	now += 31 * SEC;
+	reg(9, "w1", 2);
+	assert_int_equal(granted(9), 1);
+}
+
 static void test_after_a_restart(void **state)
 {
 	reg(1, "w1", 1);
@@ -416,6 +461,8 @@ int main(void)
 		TEST(test_released_holder),
 		TEST(test_release_overtakes_a_renewal),
 		TEST(test_another_process_numbers_anew),
+		TEST(test_release_of_the_process_before),
+		TEST(test_release_after_a_restart),
 		TEST(test_after_a_restart),
 		TEST(test_one_id_a_key),
 		TEST(test_two_newcomers),
