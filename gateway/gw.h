@@ -84,9 +84,8 @@ struct gw {
 	bool lost;	  /* something of ours, and not yet looked at */
 	nsec restore_at, restored; /* gw_restore.c: when it is due, NSEC_NEVER; the last time */
 	nsec next_housekeeping, next_roster, next_reserve;
-	/* name look-ups under way, a bit for each host of the token; their ids begin at resolve_id */
-	uint32_t resolve_id, resolving;
-	bool resolve_any; /* one of them was answered with an address */
+	/* A bit for each host of the token: asked of the helper, and not answered yet; answered with an address last. */
+	uint32_t resolving, resolved;
 	/* static peers' endpoints that are names, and full tunnels ([IPv4]) */
 	struct gw_name *names;
 	size_t nnames;

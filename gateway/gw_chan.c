@@ -56,19 +56,21 @@ static void on_answer(struct gw *g, const struct resolve_answer *a)
 
 	if (gw_static_answer(g, a))
 		return;
-	uint32_t host = a->id - g->resolve_id;
-	if (host >= TOKEN_MAX_RENDEZVOUS || !(g->resolving & 1u << host) || a->count > RESOLVE_MAX)
+	if (a->id >= TOKEN_MAX_RENDEZVOUS || !(g->resolving & 1u << a->id) ||
+	    a->count > RESOLVE_MAX)
 		return;
-	g->resolving &= ~(1u << host);
+	g->resolving &= ~(1u << a->id);
+	g->resolved &= ~(1u << a->id);
 	for (uint32_t i = 0; i < a->count; i++)
 		if (g->udp.v6 || addr_is_v4(&a->at[i].addr))
 			at[n++] = a->at[i];
-	g->resolve_any |= n > 0;
-	if (g->resolving == 0 && !g->resolve_any)
+	if (n)
+		g->resolved |= 1u << a->id;
+	else if (!g->resolving && !g->resolved)
 		log_warn("no address for the rendezvous' name %s: trying again; see to this host's "
 			 "name servers, or name an address in the rendezvous' --public",
-			 g->cfg->token.rendezvous[host].host);
-	node_resolved(g->node, g->loop.now, host, at, n);
+			 g->cfg->token.rendezvous[a->id].host);
+	node_resolved(g->node, g->loop.now, a->id, at, n);
 }
 
 static bool ask_helper(const struct gw *g, uint32_t id, const struct token_rendezvous *r)
@@ -79,28 +81,24 @@ static bool ask_helper(const struct gw *g, uint32_t id, const struct token_rende
 	return g->helper_fd >= 0 && send(g->helper_fd, &q, sizeof(q), MSG_NOSIGNAL) == sizeof(q);
 }
 
-/* An address is no question: the helper may be busy with a name server that is dead, or be away for a moment. */
+/*
+ * One that was asked, and not answered, is not asked again: a name server that is dead keeps the helper busy for longer than
+ * a node waits. An address is no question.
+ */
 void gw_resolve(struct gw *g)
 {
 	const struct token *t = &g->cfg->token;
-	struct resolve_answer known[TOKEN_MAX_RENDEZVOUS] = { 0 };
-	size_t n = 0;
 
-	g->resolve_id += TOKEN_MAX_RENDEZVOUS;
-	g->resolving = 0;
-	g->resolve_any = false;
 	for (uint32_t i = 0; i < t->nrendezvous; i++) {
-		struct resolve_answer *a = &known[n];
 		const struct token_rendezvous *r = &t->rendezvous[i];
-		a->id = g->resolve_id + i;
-		a->at[0].port = r->udp_port;
-		a->count = addr_parse(r->host, &a->at[0].addr);
-		n += a->count;
-		if (a->count || ask_helper(g, a->id, r))
+		struct resolve_answer a = { .id = i, .count = 1, .at[0].port = r->udp_port };
+		bool known = addr_parse(r->host, &a.at[0].addr);
+
+		if (known || (!(g->resolving & 1u << i) && ask_helper(g, i, r)))
 			g->resolving |= 1u << i;
+		if (known)
+			on_answer(g, &a);
 	}
-	while (n--)
-		on_answer(g, &known[n]);
 }
 
 void gw_warn_unanswered(struct gw *g)
@@ -311,6 +309,7 @@ static void on_helper_fd(struct gw *g, int fd)
 	ev_io_init(&g->helper_io, on_helper, fd, EV_READ);
 	g->helper_io.data = g;
 	ev_io_start(g->loop.ev, &g->helper_io);
+	g->resolving = 0; /* it was asked nothing yet */
 	gw_static_helper(g);
 	if (g->cfg->joining)
 		gw_resolve(g);

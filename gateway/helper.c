@@ -8,6 +8,7 @@
 #include <linux/netlink.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -108,8 +109,12 @@ static bool answer(void *ctx, int fd)
 	q.host[sizeof(q.host) - 1] = 0;
 	a.id = q.id;
 	a.count = resolve(q.host, q.port, a.at);
-	/* a gateway that is too busy to read asks again; giving up would leave it without us */
-	return send(fd, &a, sizeof(a), MSG_NOSIGNAL) == sizeof(a) || errno == EAGAIN;
+	/* a gateway that is too busy to read: it does not ask twice */
+	struct pollfd room = { .fd = fd, .events = POLLOUT };
+	while (send(fd, &a, sizeof(a), MSG_NOSIGNAL) != sizeof(a))
+		if (errno != EAGAIN || poll(&room, 1, -1) < 0)
+			return false;
+	return true;
 }
 
 _Noreturn void helper_main(int chan)

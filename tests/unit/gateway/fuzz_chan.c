@@ -235,7 +235,7 @@ static void helper_says(struct rd *r)
 	size_t len = sizeof(a);
 
 	memset(&a, 0, sizeof(a));
-	a.id = g.resolve_id + (how & 1) * rd_u8(r) % 3u;
+	a.id = (how & 1) * rd_u8(r) % 3u;
 	a.count = how >> 4;
 	for (unsigned i = 0; i < RESOLVE_MAX; i++)
 		a.at[i] = (struct endpoint){ .addr = addr_v4_u32(0xc0000200u + rd_u8(r)),
