@@ -18,7 +18,6 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -111,10 +110,8 @@ static int offline_forget(void *ctx, const char *id)
 
 static int take_lock(struct offline *o)
 {
-	char path[300];
-	snprintf(path, sizeof(path), "%s/lock", o->state.dir);
-	o->lock_fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (o->lock_fd >= 0 && flock(o->lock_fd, LOCK_EX | LOCK_NB) == 0)
+	o->lock_fd = rdv_admin_lock(o->state.dir);
+	if (o->lock_fd >= 0)
 		return 0;
 	log_usage("a rendezvous runs with the state in %s and does not answer at its control "
 		  "socket: ask as its user, or again in a moment",

@@ -151,10 +151,27 @@ static int set_prefix(const struct config *c, struct rdvproc_config *rc)
 	return 0;
 }
 
+static int lock_state(const char *dir)
+{
+	int fd = make_dir(dir, 0700);
+
+	if (fd == 0)
+		fd = rdv_admin_lock(dir);
+	if (fd == -EBUSY)
+		log_usage("another rendezvous runs with the state in %s", dir);
+	else if (fd < 0)
+		log_usage("cannot keep state in %s: %s (choose another --state)", dir,
+			  strerror(-fd));
+	return fd;
+}
+
+/* The lock is held from here to the end of the process. */
 static int load_state(const struct config *c, struct rdvproc_config *rc)
 {
 	char dir[256];
 	snprintf(dir, sizeof(dir), "%s", config_get(c, SET_STATE, "/var/lib/warren/rendezvous"));
+	if (lock_state(dir) < 0)
+		return -EBUSY;
 	int err = state_load(&rc->state, dir);
 	if (err == -EBADMSG)
 		log_usage("%s/identity is damaged or of a newer release: restore it, or "
@@ -208,8 +225,33 @@ static void derive_secrets(struct rdvproc_config *rc)
 	rc->token.prefixes[rc->token.nprefixes++] = core->registrar.prefix6;
 }
 
+/* Members hold the range of their tokens against each renewal. */
+static bool same_range(const struct rdvproc_config *rc)
+{
+	char path[300], now[PREFIX_STRLEN], before[PREFIX_STRLEN];
+	struct token t;
+	snprintf(path, sizeof(path), "%s/token", rc->state.dir);
+	char *text = file_read(path, TOKEN_TEXT_MAX);
+	bool other = text && token_parse(text, &t, NULL) == TOKEN_OK &&
+		     !prefix_eq(&t.prefixes[0], &rc->token.prefixes[0]);
+
+	if (other)
+		log_usage("--prefix %s: the members of this network have addresses of %s and "
+			  "refuse others. "
+			  "Say that one; or move %s away, and give each member the new token",
+			  prefix_str(&rc->token.prefixes[0], now),
+			  prefix_str(&t.prefixes[0], before), path);
+	if (text)
+		sodium_memzero(text, strlen(text));
+	sodium_memzero(&t, sizeof(t));
+	free(text);
+	return !other;
+}
+
 static int write_token(struct rdvproc_config *rc)
 {
+	if (!same_range(rc))
+		return -EINVAL;
 	struct rdv_admin a = { .dir = rc->state.dir,
 			       .secret = rc->core.registrar.secret,
 			       .admission = &rc->admission,

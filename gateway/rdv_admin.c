@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -47,6 +48,20 @@ static int read_all(const char *path, uint8_t **out, size_t *len)
 	*out = p;
 	*len = size;
 	return 0;
+}
+
+int rdv_admin_lock(const char *dir)
+{
+	char path[300];
+	snprintf(path, sizeof(path), "%s/lock", dir);
+	int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return fd;
+	int err = errno == EWOULDBLOCK ? -EBUSY : -errno;
+	close(fd);
+	return err;
 }
 
 int rdv_admin_load(struct admission *a, const char *dir)

@@ -38,6 +38,11 @@ char *rdv_admin(struct rdv_admin *a, const char *line);
 /* The secrets of a network follow from the rendezvous' private key: the registrar's, and the plain admission secret. */
 void rdv_admin_secrets(const uint8_t private_key[static 32], uint8_t secret[static 32],
 		       uint8_t plain[static 32]);
+/*
+ * DIR/lock, taken for as long as this descriptor is open: before anything in DIR is read, so that nobody else writes it
+ * meanwhile. -EBUSY: another rendezvous, or a command, has it; -errno.
+ */
+int rdv_admin_lock(const char *dir);
 /* DIR/admission. 0 where there is none either; -EBADMSG: damaged or of a newer release. */
 int rdv_admin_load(struct admission *a, const char *dir);
 /* DIR/token, from the token's base fields and the admission's epoch. 0; -EINVAL: a field is impossible. */

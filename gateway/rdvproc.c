@@ -13,7 +13,6 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 enum { RX_SLOTS = 8, TURN_BYTES = 1 << 20 };
@@ -25,7 +24,6 @@ struct proc {
 	struct rdv *rdv;
 	struct udp_socket udp;
 	struct ctl *ctl;
-	int lock_fd;
 	struct rdv_store *store;
 	ev_io udp_io;
 	ev_signal signals[2];
@@ -229,17 +227,6 @@ static nsec deadline(void *ctx)
 	return nsec_min(rdv_deadline(p->rdv), p->next_housekeeping);
 }
 
-static int take_lock(struct proc *p)
-{
-	char path[300];
-	snprintf(path, sizeof(path), "%s/lock", p->cfg->state.dir);
-	p->lock_fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (p->lock_fd >= 0 && flock(p->lock_fd, LOCK_EX | LOCK_NB) == 0)
-		return 0;
-	log_error("another rendezvous runs with the state in %s", p->cfg->state.dir);
-	return -EBUSY;
-}
-
 static int open_socket(struct proc *p)
 {
 	char text[ENDPOINT_STRLEN];
@@ -274,7 +261,7 @@ static int set_up(struct proc *p)
 {
 	const char *const writable[] = { p->cfg->state.dir, NULL };
 	char path[300];
-	int err = take_lock(p);
+	int err = 0;
 
 	for (unsigned i = 0; i < RX_SLOTS; i++)
 		p->rx_buf[i] = malloc(UDP_RX_MAX);
@@ -301,15 +288,13 @@ static void tear_down(struct proc *p)
 		udp_close(&p->udp);
 	for (unsigned i = 0; i < RX_SLOTS; i++)
 		free(p->rx_buf[i]);
-	if (p->lock_fd >= 0)
-		close(p->lock_fd);
 	loop_close(&p->loop);
 }
 
 int rdvproc_run(struct rdvproc_config *cfg)
 {
 	static const int signals[] = { SIGTERM, SIGINT };
-	struct proc p = { .cfg = cfg, .lock_fd = -1 };
+	struct proc p = { .cfg = cfg };
 
 	p.udp.fd = -1;
 	proc_keep_private();

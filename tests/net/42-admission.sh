@@ -161,8 +161,16 @@ check "and nothing has changed" test "$(rv_status '.members[] | select(.id == "w
 rm "$RV_STATE/filler"
 check "with room again, joins are granted" x_joins f1 "$NEW"
 
+# --- a rendezvous with settings that are wrong for this state
+other_range() {
+	rv_command rendezvous --listen 0.0.0.0:7778 --public "$RV_ADDR:7778" --network "$NETWORK" --prefix 10.99.0.0/16 2>&1
+}
+check "a second one with the same state is refused" says 'another rendezvous runs' "$(other_range)"
+check "and has changed no token" test "$(rv_token)" = "$NEW"
+
 # --- without a rendezvous that runs
 lab_stop "$RV_PID"
+check "another range than that of the tokens is refused, in words" says 'have addresses of 10.77.0.0/16' "$(other_range)"
 check "rotate where none runs" says 'another one now' "$(rv_command rendezvous rotate 2>&1)"
 check "remove where none runs" says 'is out' "$(rv_command rendezvous remove r1 2>&1)"
 rv_start
