@@ -50,6 +50,12 @@ void contact_init(struct contact *c, nsec now)
 	contact_choose_psk(c);
 }
 
+const char *contact_host(const struct contact *c)
+{
+	const struct join *j = &c->peer->node->join;
+	return j->token.rendezvous[j->n > 1 ? c - j->c : 0].host;
+}
+
 /* One of several has a host of the token for itself; a single one has all of them. */
 static struct contact *contact_of_host(struct join *j, unsigned host)
 {
@@ -212,6 +218,7 @@ static void token_unknown(struct contact *c, nsec now)
 	node_tell(c->peer->node,
 		  &(struct node_note){
 			  .event = NODE_REFUSED,
+			  .from = contact_host(c),
 			  .text = "it answers, but does not know this join token, which was "
 				  "replaced by a newer one or is of another network: get the one "
 				  "that `warren token` prints on the rendezvous; trying on" });

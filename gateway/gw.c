@@ -73,10 +73,15 @@ static void on_up(struct gw *g, const char *without)
 static void on_refused(struct gw *g, const struct node_note *n)
 {
 	if (n->fatal) {
-		log_error("the rendezvous refuses this node: %s", n->text);
+		log_error("the rendezvous %s refuses this node: %s", n->from, n->text);
 		gw_fatal(g, EXIT_CANNOT);
+	} else if (node_lease(g->node)->up) {
+		log_warn(
+			"the rendezvous %s does not renew this node's lease: %s. Links and command "
+			"go on, it is asked again",
+			n->from, n->text);
 	} else {
-		log_warn("the rendezvous refuses for now: %s", n->text);
+		log_warn("the rendezvous %s refuses for now: %s", n->from, n->text);
 	}
 }
 

@@ -199,6 +199,7 @@ static void granted(struct contact *c, nsec now, const struct enrol_output *out)
 	if (join_links(n, &out->lease) < 0) {
 		node_tell(n, &(struct node_note){ .event = NODE_REFUSED,
 						  .fatal = true,
+						  .from = contact_host(c),
 						  .text = "out of memory" });
 		return;
 	}
@@ -225,13 +226,15 @@ static void introduced(struct node *n, nsec now, const struct enrol_output *out)
 }
 
 /* Somebody holds our id: one who has started already was replaced. Else another may have a lease for us. */
-static void refused(struct node *n, nsec now, const struct enrol_output *out)
+static void refused(const struct contact *c, nsec now, const struct enrol_output *out)
 {
+	struct node *n = c->peer->node;
 	struct join *j = &n->join;
 	bool replaced = out->event == ENROL_REPLACED || (out->taken && out->fatal && j->lease.up);
 
 	node_tell(n, &(struct node_note){ .event = replaced ? NODE_REPLACED : NODE_REFUSED,
 					  .text = out->text,
+					  .from = contact_host(c),
 					  .fatal = out->fatal });
 	if (!j->granted && j->next_claim != NSEC_NEVER)
 		j->next_claim = now;
@@ -288,7 +291,7 @@ static void handle(struct contact *c, nsec now, struct enrol_output *out)
 		break;
 	case ENROL_REFUSED:
 	case ENROL_REPLACED:
-		refused(n, now, out);
+		refused(c, now, out);
 		break;
 	case ENROL_MEMBER:
 		members_set(n, now, &out->entry);

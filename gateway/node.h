@@ -59,6 +59,7 @@ struct node_note {
 	struct path path;
 	struct link_mtu mtu;
 	const char *text;
+	const char *from; /* NODE_REFUSED: the rendezvous, as the token names it */
 	bool fatal;
 	const struct roster_entry *entry, *was;
 };

@@ -316,6 +316,7 @@ void saved_session(struct node *n, nsec now, const struct peer *p);
 
 /* contact.c: one rendezvous */
 void contact_init(struct contact *c, nsec now);
+const char *contact_host(const struct contact *c); /* as the token names it, for people */
 void contact_choose_psk(struct contact *c);
 void contact_use_relay(struct contact *c, nsec now);
 /* A message of the session with it. */

@@ -9,8 +9,22 @@
 #define RETRY_STORE (5 * NSEC_PER_SEC)
 #define REFUSED_AGAIN (60 * NSEC_PER_SEC)
 
+/*
+ * What ends a node that has nothing yet does not end one that works. Who holds a lease runs a command, and
+ * others have links with it; of several rendezvous one alone may be wrong. So it stops only where its own
+ * place is gone: the id or the number is another's (TAKEN, and TOKEN, for of who shows its lease a token is
+ * asked where another has one or the other), or the operator removed its key. Another version, a full range,
+ * another prefix, and what later releases may refuse, are the rendezvous' own: told of, and asked again.
+ */
+static bool ends(const struct enrol *e, uint16_t code)
+{
+	return !e->holds || code == CTL_REFUSED_TAKEN || code == CTL_REFUSED_TOKEN ||
+	       code == CTL_REFUSED_REMOVED;
+}
+
 static void refused(struct enrol *e, nsec now, uint16_t code, bool fatal)
 {
+	fatal = fatal && ends(e, code);
 	/* the same "wait" every other second would be noise */
 	if (!fatal && code == e->refused_code && e->refused_at &&
 	    now - e->refused_at < REFUSED_AGAIN)
@@ -40,8 +54,9 @@ static void refuse_lease(struct enrol *e, nsec now, const struct lease *l)
 	snprintf(
 		e->text, sizeof(e->text),
 		"the rendezvous granted %s and %s, outside the join token's prefixes: its --prefix "
-		"has changed, get a new token",
+		"has changed; set it back, or get a new token",
 		addr_str(&l->ip, ip), addr_str(&l->ip6, ip6));
+	e->reg.next = now + RENEW_EVERY;
 	refused(e, now, 0, true);
 }
 
@@ -82,6 +97,14 @@ static enum drop input_grant(struct enrol *e, nsec now, const struct ctl_msg *m)
 	return DROP_NONE;
 }
 
+/* What is refused for good, but for a lease that goes on, is asked as often as if it were granted. */
+static nsec retry_after(const struct enrol *e, const struct ctl_msg *m)
+{
+	if (m->fatal && e->holds)
+		return RENEW_EVERY;
+	return m->code == CTL_REFUSED_STORE ? RETRY_STORE : RETRY_WAIT;
+}
+
 static enum drop input_refuse(struct enrol *e, nsec now, const struct ctl_msg *m)
 {
 	if (m->code == CTL_REFUSED_NO_MEMBER)
@@ -94,7 +117,7 @@ static enum drop input_refuse(struct enrol *e, nsec now, const struct ctl_msg *m
 	memcpy(e->text, m->text, sizeof(e->text));
 	if (of_reg) {
 		answered(e, &e->reg, now);
-		e->reg.next = now + (m->code == CTL_REFUSED_STORE ? RETRY_STORE : RETRY_WAIT);
+		e->reg.next = now + retry_after(e, m);
 	}
 	bool fatal =
 		m->fatal && !e->leaving &&
@@ -181,7 +204,7 @@ static void other_version(struct enrol *e, nsec now, const struct ctl_msg *m)
 			 "the rendezvous speaks control version %u, this node version %u: update "
 			 "the %s",
 			 m->version, CTL_VERSION, m->version > CTL_VERSION ? "node" : "rendezvous");
-	refused(e, now, CTL_REFUSED_VERSION, !e->registered && !e->leaving && !e->several);
+	refused(e, now, CTL_REFUSED_VERSION, !e->leaving && !e->several);
 }
 
 enum drop enrol_input(struct enrol *e, nsec now, const uint8_t *p, size_t len)

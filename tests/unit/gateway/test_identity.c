@@ -351,6 +351,29 @@ static void test_copied_state(void **state)
 	world_free(w);
 }
 
+/* Its prefix is a mistake of its operator's: what works goes on, and is renewed when that is put right. */
+static void test_rendezvous_with_another_prefix(void **state)
+{
+	struct host *a, *b;
+	struct world *w = remembering(&a, &b);
+	const struct prefix right = w->token.prefixes[0];
+	struct enrol_info e;
+	(void)state;
+	assert_true(prefix_parse("10.78.0.0/16", &w->token.prefixes[0]));
+	world_rendezvous(w);
+	world_run(w, 120 * SEC);
+	assert_true(a->refused && b->refused && strstr(a->text, "10.78.0.1"));
+	assert_false(a->fatal || b->fatal || a->lease_changed || b->lease_changed);
+	assert_true(talk(w, a, b) && talk(w, b, a));
+	w->token.prefixes[0] = right;
+	world_rendezvous(w);
+	world_run(w, 60 * SEC);
+	node_enrol_info(a->node, 0, &e);
+	assert_true(e.registered && w->now - e.last_answer <= 21 * SEC);
+	assert_true(talk(w, a, b) && !a->fatal && !b->fatal);
+	world_free(w);
+}
+
 static void token_for(struct world *w, const char *id)
 {
 	snprintf(w->token.only_for, sizeof(w->token.only_for), "%s", id);
@@ -429,6 +452,7 @@ int main(void)
 		cmocka_unit_test(test_memory_of_another),
 		cmocka_unit_test(test_taken_meanwhile),
 		cmocka_unit_test(test_copied_state),
+		cmocka_unit_test(test_rendezvous_with_another_prefix),
 		cmocka_unit_test(test_token_for_one_id_is_no_way_back),
 		cmocka_unit_test(test_lease_is_shown_after_a_start),
 	};

@@ -151,6 +151,115 @@ static void test_address_outside(void **state)
 	(void)state;
 }
 
+/* --- while a lease is held --- */
+
+/* One that another rendezvous granted: this one is shown it, and has not said anything yet. */
+static void shown(void)
+{
+	struct enrol_config cfg = { .worker_id = "w1", .boot = BOOT, .several = true };
+	struct lease l = grant(0, 1).lease;
+	enrol_free(e);
+	assert_true(prefix_parse("10.77.0.0/16", &cfg.prefix4));
+	assert_true(prefix_parse("fd00:1::/64", &cfg.prefix6));
+	e = enrol_new(&cfg);
+	assert_non_null(e);
+	enrol_session_up(e, now);
+	enrol_show(e, now, &l);
+	drain();
+}
+
+static void joined(void)
+{
+	join();
+	run(20 * SEC);
+}
+
+static void (*const holders[])(void) = { joined, shown };
+
+/* Its renewal is answered by what a rendezvous with another --prefix grants. */
+static void hear_another_prefix(void)
+{
+	struct ctl_msg g = grant(asked(CTL_REGISTER)->request, 1);
+	assert_true(addr_parse("10.78.0.1", &g.lease.ip));
+	assert_int_equal(hear(g), DROP_NONE);
+}
+
+static void hear_newer_version(void)
+{
+	struct ctl_msg m = { .type = CTL_REFUSE,
+			     .has = CTL_BIT(CTL_REFUSAL),
+			     .request = asked(CTL_REGISTER)->request,
+			     .code = CTL_REFUSED_VERSION,
+			     .fatal = true,
+			     .text = "speaks control version 2" };
+	uint8_t b[CONTROL_MAX];
+	size_t n = ctl_write(&m, b, sizeof(b));
+	b[1] = 2; /* its layout is that of every version */
+	assert_int_equal(enrol_input(e, now, b, n), DROP_NONE);
+	drain();
+}
+
+static void hear_full(void)
+{
+	refuse(CTL_REFUSED_FULL, true, "full");
+}
+
+static void hear_the_unknown(void)
+{
+	refuse(99, true, "what a later release says");
+}
+
+/* Told, in words, once a minute; asked again as often as it would be renewed; and good when that is. */
+static void holds_on(void (*hear_it)(void))
+{
+	struct enrol_info info;
+	unsigned told = 0;
+	for (unsigned i = 0; i < 10; i++) {
+		hear_it();
+		told += events(ENROL_REFUSED) == 1;
+		assert_true(i || told == 1);
+		assert_null(event(ENROL_GRANTED));
+		assert_false(event(ENROL_REFUSED) && event(ENROL_REFUSED)->fatal);
+		run(20 * SEC - MSEC);
+		assert_null(asked(CTL_REGISTER));
+		assert_null(event(ENROL_SILENT));
+		run(MSEC);
+		assert_true(asked(CTL_REGISTER)->has & CTL_BIT(CTL_LEASE));
+	}
+	assert_in_range(told, 3, 4);
+	assert_int_equal(hear(grant(asked(CTL_REGISTER)->request, 1)), DROP_NONE);
+	enrol_info(e, &info);
+	assert_true(info.registered);
+}
+
+static void test_holder_goes_on(void **state)
+{
+	static void (*const what[])(void) = { hear_another_prefix, hear_newer_version, hear_full,
+					      hear_the_unknown };
+	for (size_t i = 0; i < ARRAY_SIZE(holders) * ARRAY_SIZE(what); i++) {
+		holders[i % ARRAY_SIZE(holders)]();
+		holds_on(what[i / ARRAY_SIZE(holders)]);
+		teardown(NULL);
+		setup(NULL);
+	}
+	(void)state;
+}
+
+/* Its own place is gone, whoever says so. */
+static void test_holder_is_stopped(void **state)
+{
+	static const uint16_t codes[] = { CTL_REFUSED_TAKEN, CTL_REFUSED_TOKEN,
+					  CTL_REFUSED_REMOVED };
+	for (size_t i = 0; i < ARRAY_SIZE(holders) * ARRAY_SIZE(codes); i++) {
+		holders[i % ARRAY_SIZE(holders)]();
+		refuse(codes[i / ARRAY_SIZE(holders)], true, "gone");
+		assert_true(event(ENROL_REFUSED)->fatal);
+		teardown(NULL);
+		setup(NULL);
+	}
+	(void)state;
+}
+
 static void test_rendezvous_of_another_version(void **state)
 {
 	uint8_t b[8] = { CTL_FIRST_BYTE, 2, CTL_ROSTER_CHANGED };
@@ -301,6 +410,8 @@ int main(void)
 		TEST(test_facts_twice_a_second),
 		TEST(test_refused),
 		TEST(test_address_outside),
+		TEST(test_holder_goes_on),
+		TEST(test_holder_is_stopped),
 		TEST(test_rendezvous_of_another_version),
 		TEST(test_replaced),
 		TEST(test_longest_register),
