@@ -173,6 +173,11 @@ int rdv_load(struct rdv *r, const struct lease_record *rec)
 	return err;
 }
 
+void rdv_incomplete(struct rdv *r, nsec now)
+{
+	registrar_incomplete(r->registrar, now);
+}
+
 void rdv_stored(struct rdv *r, nsec now, uint64_t seq, bool failed)
 {
 	registrar_stored(r->registrar, now, seq, failed);

@@ -35,6 +35,7 @@ struct rdv *rdv_new(const struct rdv_config *cfg, nsec now);
 void rdv_free(struct rdv *r);
 
 int rdv_load(struct rdv *r, const struct lease_record *rec); /* before the first rdv_udp() */
+void rdv_incomplete(struct rdv *r, nsec now);		     /* registrar_incomplete() */
 void rdv_stored(struct rdv *r, nsec now, uint64_t seq, bool failed);
 void rdv_udp(struct rdv *r, nsec now, const struct udp_rx *rx, unsigned count);
 void rdv_tick(struct rdv *r, nsec now);

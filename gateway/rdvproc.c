@@ -29,6 +29,7 @@ struct proc {
 	ev_signal signals[2];
 	nsec next_housekeeping;
 	bool told_unlocked;
+	bool before; /* the identity was in use before this start */
 	int status;
 	uint8_t *rx_buf[RX_SLOTS];
 };
@@ -58,6 +59,20 @@ static void on_store_request(void *ctx, const struct store_request *req)
 		rdv_stored(p->rdv, p->loop.now, req->seq, true);
 }
 
+/* The identity of before, and not all leases: members come back with theirs, and nobody may be given them first. */
+static void check_whole(struct proc *p, const struct store_reply *ready)
+{
+	bool lost = ready->begun && p->before;
+	if (!lost && !ready->left_out)
+		return;
+	log_warn("%s: for %lld s nobody is given a new address, so that members which come back "
+		 "with theirs have it again",
+		 lost ? "this network is not new, and its lease database was not there"
+		      : "leases in the database cannot be read",
+		 (long long)(REGISTRAR_RETURN_FOR / NSEC_PER_SEC));
+	rdv_incomplete(p->rdv, p->loop.now);
+}
+
 static void on_store_reply(void *ctx, const struct store_reply *r)
 {
 	struct proc *p = ctx;
@@ -67,6 +82,7 @@ static void on_store_reply(void *ctx, const struct store_reply *r)
 			log_warn("a lease in the database contradicts another: left out");
 		break;
 	case STORE_READY:
+		check_whole(p, r);
 		start_udp(p);
 		break;
 	case STORE_DONE:
@@ -250,6 +266,7 @@ static int make_core(struct proc *p)
 
 	c->io = (struct rdv_io){ .ctx = p, .udp = send_udp, .store = on_store_request };
 	c->aead = p->cfg->aead;
+	p->before = p->cfg->state.timestamp != 0;
 	c->boot = state_begin(&p->cfg->state, p->loop.now, wall);
 	p->rdv = rdv_new(c, p->loop.now);
 	if (!p->rdv)

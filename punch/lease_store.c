@@ -23,7 +23,9 @@ enum { SCHEMA_VERSION = 1 };
 struct lease_store {
 	sqlite3 *db;
 	sqlite3_stmt *begin, *put, *del, *commit, *rollback;
-	bool open; /* a transaction is */
+	bool open;  /* a transaction is */
+	bool begun; /* there was none before this start */
+	size_t left_out;
 };
 
 /* What SQLite's Unix files need, and the channel. Where they may be, the sandbox says. */
@@ -229,6 +231,7 @@ static int open_database(struct lease_store *s, const char *path, char *err, siz
 	rc = sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
 	if (rc == SQLITE_OK)
 		rc = configure(s->db, &version);
+	s->begun = rc == SQLITE_OK && version == 0;
 	if (rc == SQLITE_OK)
 		rc = prepare(s);
 	if (rc == SQLITE_MISMATCH)
@@ -328,20 +331,33 @@ int lease_store_each(struct lease_store *s, int (*each)(void *ctx, const struct 
 				    " ORDER BY number",
 				    -1, &st, NULL);
 	int stop = 0;
+	s->left_out = 0;
 	while (rc == SQLITE_OK && !stop) {
 		int step = sqlite3_step(st);
 		if (step != SQLITE_ROW) {
 			rc = step;
 			break;
 		}
-		if (row_read(st, &rec))
+		if (row_read(st, &rec)) {
 			stop = each(ctx, &rec);
-		else
-			log_warn("the lease of number %lld is damaged and is left out",
-				 (long long)sqlite3_column_int64(st, 0));
+			continue;
+		}
+		s->left_out++;
+		log_warn("the lease of number %lld is damaged and is left out",
+			 (long long)sqlite3_column_int64(st, 0));
 	}
 	sqlite3_finalize(st);
 	return stop || rc == SQLITE_DONE ? 0 : -EIO;
+}
+
+bool lease_store_begun(const struct lease_store *s)
+{
+	return s->begun;
+}
+
+size_t lease_store_left_out(const struct lease_store *s)
+{
+	return s->left_out;
 }
 
 /* --- writing --- */

@@ -17,6 +17,9 @@ void lease_store_close(struct lease_store *s);
 /* Each row that is whole and valid; others are logged and left alone. 0 or -EIO. */
 int lease_store_each(struct lease_store *s, int (*each)(void *ctx, const struct lease_record *rec),
 		     void *ctx);
+/* Had it to be made? And how many rows did lease_store_each() leave out? */
+bool lease_store_begun(const struct lease_store *s);
+size_t lease_store_left_out(const struct lease_store *s);
 /* Within one transaction that lease_store_commit() ends. 0, or -ENOSPC, -EIO. */
 int lease_store_put(struct lease_store *s, const struct lease_record *rec);
 int lease_store_delete(struct lease_store *s, member_number number);
@@ -39,6 +42,7 @@ struct store_reply {
 	enum store_kind kind;
 	uint64_t seq; /* DONE: all up to it are committed */
 	struct lease_record record;
+	bool begun, left_out; /* READY: there was no database; there are rows that cannot be read */
 };
 
 int lease_store_serve(struct lease_store *s, int fd);

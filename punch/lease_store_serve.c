@@ -14,19 +14,24 @@
 
 enum { BATCH = 256, BATCH_MSEC = 10, LOG_TICK_MSEC = 1000 };
 
+static int send_reply(int fd, const struct store_reply *r)
+{
+	ssize_t n;
+	do
+		n = send(fd, r, sizeof(*r), MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n == (ssize_t)sizeof(*r) ? 0 : -EPIPE;
+}
+
 static int reply(int fd, enum store_kind kind, uint64_t seq, const struct lease_record *rec)
 {
 	struct store_reply r;
-	ssize_t n;
 	memset(&r, 0, sizeof(r)); /* padding too: nothing of this process leaks */
 	r.kind = kind;
 	r.seq = seq;
 	if (rec)
 		r.record = *rec;
-	do
-		n = send(fd, &r, sizeof(r), MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
-	return n == (ssize_t)sizeof(r) ? 0 : -EPIPE;
+	return send_reply(fd, &r);
 }
 
 static int64_t msec_now(void)
@@ -128,6 +133,16 @@ static int send_row(void *ctx, const struct lease_record *rec)
 	return l->rc;
 }
 
+static int ready(const struct lease_store *s, int fd)
+{
+	struct store_reply r;
+	memset(&r, 0, sizeof(r));
+	r.kind = STORE_READY;
+	r.begun = lease_store_begun(s);
+	r.left_out = lease_store_left_out(s) > 0;
+	return send_reply(fd, &r);
+}
+
 int lease_store_serve(struct lease_store *s, int fd)
 {
 	static struct store_request batch[BATCH];
@@ -135,7 +150,7 @@ int lease_store_serve(struct lease_store *s, int fd)
 	int rc = lease_store_each(s, send_row, &l);
 	if (rc < 0 || l.rc < 0)
 		return rc < 0 ? rc : l.rc;
-	if (reply(fd, STORE_READY, 0, NULL) < 0)
+	if (ready(s, fd) < 0)
 		return -EPIPE;
 	for (;;) {
 		int n = collect(fd, batch);

@@ -45,6 +45,12 @@ struct registrar *registrar_new(const struct registrar_config *cfg, nsec now);
 void registrar_free(struct registrar *r);
 /* Before anything else: what the store holds. -EEXIST, -EINVAL for a row that contradicts another. */
 int registrar_load(struct registrar *r, const struct lease_record *rec);
+/*
+ * After the last registrar_load(): leases that were granted are not among them. For so long from now on who
+ * needs a number that it does not show is told to wait: it might be that of a member which is on its way back.
+ */
+#define REGISTRAR_RETURN_FOR (30 * NSEC_PER_SEC)
+void registrar_incomplete(struct registrar *r, nsec now);
 /* Nanoseconds since 1970 = now + offset: for `granted`, `seen` and the dates of tokens alone. */
 void registrar_set_wall(struct registrar *r, nsec offset);
 

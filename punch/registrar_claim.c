@@ -22,7 +22,6 @@
 /* So many challenges without an answer, a second and two and a half, and the other members are asked. */
 enum { ASK_FIRST = 3, ASK_AGAIN = 6 };
 #define OWNER_FIRST (5 * NSEC_PER_SEC)
-#define ONLY_RECORDED_FOR (30 * NSEC_PER_SEC)
 #define STORE_SLOW (2 * NSEC_PER_SEC)
 #define ONLINE_FOR (60 * NSEC_PER_SEC)
 
@@ -128,11 +127,12 @@ static void claim_take_over(struct registrar *r, nsec now, struct claim *c)
 {
 	struct slot *s = c->slot;
 	c->until = now;
-	if (s->op != OP_NONE) {
+	bool moves = c->shown || !registrar_owns(r, s->rec.number);
+	if (s->op != OP_NONE || (moves && !c->shown && registrar_number_unsure(r, now))) {
 		registrar_timer(r, &c->timer, now + CHALLENGE_EVERY);
 		return;
 	}
-	if (c->shown || !registrar_owns(r, s->rec.number)) {
+	if (moves) {
 		claim_move(r, now, c);
 		return;
 	}
@@ -398,7 +398,7 @@ static void contend(struct registrar *r, nsec now, struct slot *s, const uint8_t
 		refuse_wait(r, key, m, "its lease is being written");
 		return;
 	}
-	if (s->loaded && now - r->start < ONLY_RECORDED_FOR && !at_once) {
+	if (s->loaded && now - r->start < REGISTRAR_RETURN_FOR && !at_once) {
 		refuse_wait(r, key, m,
 			    "the rendezvous has just started and waits for the node that held it");
 		return;
@@ -423,6 +423,13 @@ static void contend(struct registrar *r, nsec now, struct slot *s, const uint8_t
 		refuse_wait(r, key, m, "another rendezvous gave its address, and comes first");
 	else if (wait)
 		refuse_wait(r, key, m, "another node holds it and is being asked whether it lives");
+}
+
+/* It needs no number of us; or runs with one that is another's by now, which it has to hear at once. */
+static bool has_number(const struct registrar *r, const uint8_t key[static 32],
+		       const struct ctl_msg *m)
+{
+	return shown_free(r, key, m) || (registrar_holds(m) && registrar_lease_shown(r, key, m));
 }
 
 void registrar_tell_lost(struct registrar *r, nsec now, const uint8_t key[static 32],
@@ -456,6 +463,10 @@ void registrar_claim_register(struct registrar *r, nsec now, const uint8_t key[s
 		s = NULL;
 	if (shown == SHOWN_WAIT)
 		refuse_wait(r, key, m, "its lease is being written");
+	else if (!s && !has_number(r, key, m) && registrar_number_unsure(r, now))
+		refuse_wait(r, key, m,
+			    "the rendezvous has lost leases; so that no member loses its address, "
+			    "new ones are given 30 s after its start");
 	else if (!s)
 		new_lease(r, now, key, from, m);
 	else if (!own)

@@ -210,6 +210,7 @@ struct registrar {
 	nsec wall; /* nanoseconds since 1970 = now + this */
 	bool used; /* something was said: the roster's instance stands */
 	bool settled;
+	nsec incomplete_until; /* leases are missing */
 
 	struct slot **slots; /* by number, 1..limit */
 	member_number limit, top, first_free;
@@ -332,7 +333,9 @@ bool registrar_owns(const struct registrar *r, member_number n);
 /* Ends a lease whose row the next one to be written takes the place of. `tell`: its key is told. */
 void registrar_evict(struct registrar *r, nsec now, struct slot *s, bool tell);
 
-/* registrar_lease.c: the store's answers, leases that nobody uses */
+/* registrar_lease.c: the store's answers, leases that are missing, leases that nobody uses */
+/* Might a number that is free here be that of a member which has not come back yet? */
+bool registrar_number_unsure(const struct registrar *r, nsec now);
 void registrar_lease_stored(struct registrar *r, nsec now, struct slot *s, bool failed);
 void registrar_slot_free(struct registrar *r, struct slot *s);
 /* Frees the lease unseen for longest; false where all were seen within the last hour. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Leases and the store: what its answers mean, and which leases are given up. */
+/* Leases and the store: what its answers mean, what it lost, and which leases are given up. */
 #include "punch/registrar_impl.h"
 
 #define SWEEP_EVERY (600 * NSEC_PER_SEC)
@@ -110,6 +110,22 @@ void registrar_lease_stored(struct registrar *r, nsec now, struct slot *s, bool 
 		committed(r, now, s, op);
 	if (!failed)
 		registrar_lease_free_removed(r, now, s);
+}
+
+/* --- leases that are missing --- */
+
+/*
+ * A member that runs hears of our start when its renewal is not answered: 20 s at most, 3 s more until it makes
+ * another session, and some for that under a crowd. Then it shows its lease, and has its number again.
+ */
+void registrar_incomplete(struct registrar *r, nsec now)
+{
+	r->incomplete_until = now + REGISTRAR_RETURN_FOR;
+}
+
+bool registrar_number_unsure(const struct registrar *r, nsec now)
+{
+	return now < r->incomplete_until;
 }
 
 /* --- leases that nobody uses --- */

@@ -7,7 +7,7 @@
  * The members are whole gateways without a kernel (gateway/node.h), each with a socket of its own; they
  * come, are granted a lease, vanish, and come again. Whatever a member was granted once it must be
  * granted again, and nobody else. In the end the database is taken away, and all of them get their
- * addresses back: those that run, and those that start with what they kept.
+ * addresses back: those that run, and those that start with what they kept. A newcomer waits until then.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -40,6 +40,7 @@ struct member {
 	struct node *node; /* NULL: it does not run */
 	int fd;
 	bool up;
+	bool waits; /* it was told that leases are lost */
 	nsec until; /* when it vanishes */
 };
 
@@ -49,9 +50,9 @@ static struct token token;
 static struct endpoint rendezvous;
 static uint16_t port;
 static pid_t server;
-static struct member members[MEMBERS];
-static unsigned used, owner[NUMBERS]; /* owner: 1 + index of the member that has the number */
-static unsigned kills, grants, again;
+static struct member members[MEMBERS + 1]; /* and a newcomer at the end */
+static unsigned used, owner[NUMBERS];	   /* owner: 1 + index of the member that has the number */
+static unsigned kills, grants, again, later; /* later: to newcomers, after a restart */
 static uint64_t seed;
 
 static uint32_t pick(uint32_t n)
@@ -188,6 +189,7 @@ static void granted(struct member *m, unsigned index)
 		fail("number %u was granted to %s and to %s", number, members[owner[number] - 1].id,
 		     m->id);
 	again += m->number != 0;
+	later += m->number == 0 && kills > 0;
 	owner[number] = index + 1;
 	m->number = number;
 	memcpy(m->psk, l->psk, 32);
@@ -203,6 +205,8 @@ static void on_note(void *ctx, const struct node_note *note)
 		granted(m, (unsigned)(m - members));
 	else if (note->event == NODE_LEASE_CHANGED)
 		fail("%s runs and would get another address", m->id);
+	else if (note->event == NODE_REFUSED && strstr(note->text, "has lost leases"))
+		m->waits = true;
 	else if (note->event == NODE_REPLACED || (note->event == NODE_REFUSED && note->fatal))
 		fail("%s is refused: %s", m->id, note->text);
 }
@@ -299,8 +303,8 @@ static void receive(struct member *m, nsec now)
 /* A few milliseconds of everybody's life. */
 static void turn(void)
 {
-	static struct pollfd fds[MEMBERS];
-	static struct member *who[MEMBERS];
+	static struct pollfd fds[MEMBERS + 1];
+	static struct member *who[MEMBERS + 1];
 	nfds_t n = 0;
 	for (unsigned i = 0; i < used; i++) {
 		if (!members[i].node)
@@ -320,6 +324,20 @@ static void turn(void)
 }
 
 /* --- the storm --- */
+
+/* A rendezvous that has lost nothing keeps nobody waiting. */
+static void first_member(void)
+{
+	nsec limit = clock_now() + 10 * SEC;
+	struct member *m = &members[used++];
+	snprintf(m->id, sizeof(m->id), "w0");
+	wg_key_generate(m->key);
+	start_member(m, clock_now(), true);
+	while (!m->up && clock_now() < limit)
+		turn();
+	if (!m->up)
+		fail("the first member of all was not given a lease within 10 s");
+}
 
 static void storm(unsigned rounds)
 {
@@ -388,6 +406,16 @@ static void lose_database(void)
 	start_server();
 }
 
+/* Nobody has its address yet of those that have one, and it must not get theirs. */
+static struct member *newcomer_comes(void)
+{
+	struct member *m = &members[used++];
+	snprintf(m->id, sizeof(m->id), "newcomer");
+	wg_key_generate(m->key);
+	start_member(m, clock_now(), true);
+	return m;
+}
+
 /* Some run while it happens: they hear of it and register again, with the address that they have. */
 static void running_members(unsigned count)
 {
@@ -408,17 +436,22 @@ static void running_members(unsigned count)
 	}
 	lose_database();
 	nsec lost = clock_now();
-	while (back < n && clock_now() < limit) {
+	struct member *newcomer = newcomer_comes();
+	while ((back < n || !newcomer->waits) && clock_now() < limit) {
 		keep_server();
 		turn();
+		if (newcomer->node && newcomer->waits)
+			stop_member(newcomer);
 		back = 0;
 		for (unsigned i = 0; i < used; i++) {
-			if (!members[i].node)
+			if (!members[i].node || &members[i] == newcomer)
 				continue;
 			node_enrol_info(members[i].node, 0, &e);
 			back += e.last_answer > lost;
 		}
 	}
+	if (!newcomer->waits)
+		fail("a newcomer was not told to wait after the database was lost");
 	if (back < n)
 		fail("%u of %u members came back after the database was lost", back, n);
 	printf("the database was lost: %u members that ran have their addresses again\n", n);
@@ -444,8 +477,11 @@ int main(int argc, char **argv)
 		return 2;
 	start_server();
 	read_token();
+	first_member();
 	storm(rounds);
 	unsigned stormed = grants, twice = again;
+	if (rounds && !later)
+		fail("nobody was given a first lease after a restart with all leases");
 	everybody_again(true, 1);
 	printf("%u kills, %u members, %u grants in the storm, %u of them again; all have what they "
 	       "were granted\n",

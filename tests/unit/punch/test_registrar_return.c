@@ -212,6 +212,92 @@ static void test_clock_set_back(void **state)
 	assert_refused(1, CTL_REFUSED_TAKEN, true, "living node");
 }
 
+/* --- a database that is lost --- */
+
+/* Whoever has never been here might get the number of a member that is on its way back. */
+static void test_newcomer_after_a_loss(void **state)
+{
+	struct lease had[3];
+	(void)state;
+	for (uint8_t i = 0; i < 3; i++) {
+		reg((uint8_t)(1 + i), (const char *[]){ "c1", "w1", "w2" }[i], 1);
+		had[i] = lease_of((uint8_t)(1 + i));
+	}
+	memset(rows, 0, sizeof(rows));
+	restart();
+	registrar_incomplete(r, now);
+	reg(9, "new", 1);
+	assert_refused(9, CTL_REFUSED_WAIT, false, "the rendezvous has lost leases");
+	reg(8, "c1", 1); /* nor an id that has a holder somewhere */
+	assert_refused(8, CTL_REFUSED_WAIT, false, "the rendezvous has lost leases");
+	next_reg.has = CTL_BIT(CTL_LEASE); /* one that is not its own */
+	next_reg.lease = had[0];
+	reg(9, "new", 2);
+	assert_refused(9, CTL_REFUSED_WAIT, false, "the rendezvous has lost leases");
+	/* a member that runs, one that starts again: at once */
+	run(19 * SEC);
+	shows(&had[0], true);
+	reg(1, "c1", 40);
+	assert_int_equal(granted(1), had[0].number);
+	shows(&had[1], false);
+	reg(2, "w1", 1);
+	assert_int_equal(granted(2), had[1].number);
+	reg(2, "w1", 2);
+	assert_int_equal(granted(2), had[1].number);
+	/* and another node that asks for an id which is back is told of its holder, as ever */
+	reg(8, "c1", 2);
+	assert_refused(8, CTL_REFUSED_WAIT, false, "whether it lives");
+	run(9 * SEC);
+	reg(9, "new", 3);
+	assert_refused(9, CTL_REFUSED_WAIT, false, "the rendezvous has lost leases");
+	shows(&had[2], true);
+	reg(3, "w2", 40);
+	assert_int_equal(granted(3), had[2].number);
+	run(2 * SEC);
+	reg(9, "new", 4);
+	assert_int_equal(granted(9), 4);
+}
+
+/* With all that it knew, or nothing to know, nobody waits. */
+static void test_newcomer_after_a_restart(void **state)
+{
+	(void)state;
+	reg(1, "c1", 1);
+	assert_int_equal(granted(1), 1);
+	restart();
+	reg(9, "new", 1);
+	assert_int_equal(granted(9), 2);
+}
+
+/* Of two rendezvous: a take-over of the other one's id needs a number of ours. */
+static void test_take_over_after_a_loss(void **state)
+{
+	(void)state;
+	registrar_free(r);
+	cfg.number = 2;
+	cfg.of = 2;
+	r = registrar_new(&cfg, now);
+	registrar_set_wall(r, WALL * NSEC_PER_SEC);
+	reg(1, "w1", 1);
+	struct lease had = lease_of(1);
+	assert_int_equal(had.number, 2);
+	memset(rows, 0, sizeof(rows));
+	/* the other one's, which is all that was not lost */
+	rows[1] = (struct lease_record){ .number = 1, .id = "c1", .granted = WALL };
+	memset(rows[1].key, 3, 32);
+	restart();
+	registrar_incomplete(r, now);
+	ticket(0, "c1");
+	reg(4, "c1", 1);
+	run(20 * SEC);
+	assert_null(told(4, CTL_GRANT));
+	shows(&had, true);
+	reg(1, "w1", 40);
+	assert_int_equal(granted(1), 2);
+	run(11 * SEC);
+	assert_int_equal(granted(4), 4);
+}
+
 /* --- at once, and what comes in between --- */
 
 /* `seen` is being written, and the holder speaks meanwhile. */
@@ -333,6 +419,9 @@ int main(void)
 		TEST(test_replaced_needs_a_token),
 		TEST(test_replaced_under_another_number),
 		TEST(test_clock_set_back),
+		TEST(test_newcomer_after_a_loss),
+		TEST(test_newcomer_after_a_restart),
+		TEST(test_take_over_after_a_loss),
 		TEST(test_at_once_during_a_write),
 		TEST(test_at_once_after_all),
 		TEST(test_removed_during_a_take_over),

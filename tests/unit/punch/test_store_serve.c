@@ -14,6 +14,7 @@
 static pid_t child;
 static int fd;
 static uint64_t rng;
+static struct store_reply ready; /* the last one */
 
 static uint64_t any(uint64_t n)
 {
@@ -74,6 +75,7 @@ static size_t hear_rows(void)
 	while (hear(&r, 10000) && r.kind == STORE_LOADED)
 		store_rows[store_nrows++] = r.record;
 	assert_int_equal(r.kind, STORE_READY);
+	ready = r;
 	return store_nrows;
 }
 
@@ -99,6 +101,7 @@ static void test_serve(void **state)
 	struct store_reply r;
 	serve_start();
 	assert_int_equal(hear_rows(), 0);
+	assert_true(ready.begun && !ready.left_out);
 	/* many at once: fewer commits than requests, all answered in order */
 	unsigned replies = 0;
 	for (uint64_t seq = 1; seq <= 60; seq++)
@@ -130,10 +133,33 @@ static void test_serve(void **state)
 
 	serve_start();
 	assert_int_equal(hear_rows(), 61);
+	assert_true(!ready.begun && !ready.left_out);
 	assert_true(store_has(1, "w1") && store_has(102, "w102") && store_has(100, "w100"));
 	assert_false(store_has(7, NULL) || store_has(101, NULL));
 	assert_true(serve_end());
 	(void)state;
+}
+
+/* It is for the rendezvous to know that leases are missing. */
+static void test_what_is_missing(void **state)
+{
+	struct lease_store *s = store_open();
+	struct lease_record damaged = store_record(2, "w2");
+	(void)state;
+	memset(damaged.key, 0, sizeof(damaged.key));
+	assert_int_equal(lease_store_put(s, &damaged), 0);
+	assert_int_equal(lease_store_commit(s), 0);
+	lease_store_close(s);
+	serve_start();
+	assert_int_equal(hear_rows(), 0);
+	assert_true(!ready.begun && ready.left_out);
+	assert_true(serve_end());
+	/* an empty file is no database either */
+	assert_int_equal(truncate(store_path, 0), 0);
+	serve_start();
+	assert_int_equal(hear_rows(), 0);
+	assert_true(ready.begun && !ready.left_out);
+	assert_true(serve_end());
 }
 
 static void test_strange_peer(void **state)
@@ -268,10 +294,8 @@ static void test_full_disk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_serve),
-		TEST(test_strange_peer),
-		TEST(test_sigkill),
-		TEST(test_full_disk),
+		TEST(test_serve),   TEST(test_what_is_missing), TEST(test_strange_peer),
+		TEST(test_sigkill), TEST(test_full_disk),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
