@@ -149,6 +149,7 @@ static void on_note(void *ctx, const struct node_note *n)
 		break;
 	case NODE_KEY_TWICE:
 	case NODE_KEY_REFUSED:
+	case NODE_ROUTE_REFUSED:
 	case NODE_KEY_UNKEPT:
 		gw_state_key(n);
 		break;
@@ -220,6 +221,9 @@ static json_t *accept_key(struct gw *g, const char *args)
 		error = "the rendezvous lists no member of this id";
 	else if (err == -ESTALE)
 		error = "the rendezvous lists it with another key";
+	else if (err == -EADDRINUSE)
+		error = "a route to it holds the address of another member, which is there: take "
+			"the route back on the rendezvous";
 	else
 		error = "no other key was remembered for it: nothing to accept";
 	return json_pack("{s:s?}", "error", error);

@@ -304,7 +304,7 @@ static const char *key_text(const uint8_t key[static 32], char out[static KEY_TE
 
 void gw_state_key(const struct node_note *n)
 {
-	char old[KEY_TEXT_LEN], fresh[KEY_TEXT_LEN], at[ENDPOINT_STRLEN];
+	char old[KEY_TEXT_LEN], fresh[KEY_TEXT_LEN], at[ENDPOINT_STRLEN], prefix[PREFIX_STRLEN];
 
 	if (!n->entry)
 		return;
@@ -317,7 +317,15 @@ void gw_state_key(const struct node_note *n)
 	}
 	key_text(n->was->key, old);
 	key_text(n->entry->key, fresh);
-	if (n->event == NODE_KEY_REFUSED)
+	if (n->event == NODE_ROUTE_REFUSED)
+		log_warn("%s: the rendezvous routes %s to it (key %s), which holds the address of "
+			 "%s, "
+			 "remembered with the key %s: refused (--pin-members). If that is meant, "
+			 "and "
+			 "%s is gone for good: warren accept %s %s",
+			 n->entry->id, prefix_str(&n->prefix, prefix), fresh, n->was->id, old,
+			 n->was->id, n->entry->id, fresh);
+	else if (n->event == NODE_KEY_REFUSED)
 		log_warn("%s: the rendezvous names the key %s for it, and %s is remembered for %s: "
 			 "refused (--pin-members). If that is meant: warren accept %s %s",
 			 n->entry->id, fresh, old, n->was->id, n->entry->id, fresh);

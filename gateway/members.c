@@ -27,6 +27,72 @@ static int member_route(struct node *n, struct peer *p, const struct prefix *hos
 	return owner && owner->kind == PEER_STATIC ? 0 : peer_route(p, host);
 }
 
+/* --- routes --- */
+
+/*
+ * The first record under another key than this, from `*i` on, whose address one of the routes holds; NULL.
+ * Such a route is as good as the address itself once its member is not there.
+ */
+static struct remembered *held_address(const struct node *n, const uint8_t key[static 32],
+				       const struct prefix *routes, size_t nroutes, size_t *i)
+{
+	const struct prefix *p4 = join_prefix(&n->join.token, true),
+			    *p6 = join_prefix(&n->join.token, false);
+	bool inside = false;
+
+	for (size_t k = 0; k < nroutes; k++)
+		inside |= prefix_overlaps(&routes[k], p4) || prefix_overlaps(&routes[k], p6);
+	for (; inside && *i < n->memory->n; ++*i) {
+		struct remembered *r = &n->memory->v[*i];
+		const struct addr ip = member_addr(p4, r->e.number),
+				  ip6 = member_addr(p6, r->e.number);
+		for (size_t k = 0; k < nroutes && memcmp(r->e.key, key, 32) != 0; k++)
+			if (prefix_contains(&routes[k], &ip) || prefix_contains(&routes[k], &ip6))
+				return r;
+	}
+	return NULL;
+}
+
+/* Counted each time, told of once for each key. */
+static bool route_refused(struct node *n, const struct peer *p, const struct prefix *route)
+{
+	size_t i = 0;
+	struct remembered *r =
+		n->pin_members && n->memory ? held_address(n, p->entry.key, route, 1, &i) : NULL;
+	if (!r)
+		return false;
+	node_drop(n, NULL, DROP_MEMBER_KEY);
+	if (memcmp(r->refused, p->entry.key, 32) == 0)
+		return true;
+	memcpy(r->refused, p->entry.key, 32);
+	node_tell(n, &(struct node_note){ .event = NODE_ROUTE_REFUSED,
+					  .prefix = *route,
+					  .entry = &p->entry,
+					  .was = &r->e });
+	return true;
+}
+
+/* What the operator put behind it. */
+static int further_routes(struct node *n, struct peer *p)
+{
+	int err = 0;
+	for (size_t i = 0; err == 0 && i < p->entry.nroutes; i++)
+		if (!route_table_exact(n->routes, &p->entry.routes[i]) &&
+		    !route_refused(n, p, &p->entry.routes[i]))
+			err = peer_route(p, &p->entry.routes[i]);
+	return err;
+}
+
+/* Who is new may have an address that a route holds which was taken before. */
+static void review_routes(struct node *n)
+{
+	for (struct peer *p = n->peers; p; p = p->next)
+		for (size_t i = 0; p->kind == PEER_MEMBER && i < p->entry.nroutes; i++)
+			if (route_table_exact(n->routes, &p->entry.routes[i]) == p &&
+			    route_refused(n, p, &p->entry.routes[i]))
+				peer_unroute(p, &p->entry.routes[i]);
+}
+
 static int member_routes(struct node *n, struct peer *p)
 {
 	const struct token *t = &n->join.token;
@@ -36,10 +102,7 @@ static int member_routes(struct node *n, struct peer *p)
 	int err = member_route(n, p, &host);
 	if (err == 0)
 		err = member_route(n, p, &host6);
-	for (size_t i = 0; err == 0 && i < p->entry.nroutes; i++)
-		if (!route_table_exact(n->routes, &p->entry.routes[i]))
-			err = peer_route(p, &p->entry.routes[i]);
-	return err;
+	return err ? err : further_routes(n, p);
 }
 
 /* A key holds one number at a time: where it has a new one, the old one is over at once. */
@@ -159,7 +222,11 @@ static bool remember(struct node *n, const struct roster_entry *e,
 		}
 		was[(*count)++] = *r;
 	}
-	if (memory_put(n->memory, e, n->pin_members) || !n->pin_members)
+	size_t before = n->memory->n;
+	bool kept = memory_put(n->memory, e, n->pin_members);
+	if (n->pin_members && n->memory->n != before)
+		review_routes(n);
+	if (kept || !n->pin_members)
 		return true;
 	node_drop(n, NULL, DROP_MEMBER_KEY);
 	node_tell(n, &(struct node_note){ .event = NODE_KEY_UNKEPT, .entry = e });
@@ -216,6 +283,20 @@ const struct roster_entry *members_instead(struct node *n, const struct roster_e
 	return e || !p ? e : &p->entry;
 }
 
+/* Who had the addresses that its routes hold is forgotten. How many, or -EADDRINUSE: one of them is listed. */
+static int accept_routes(struct node *n, const struct roster_entry *e)
+{
+	struct remembered *r;
+	int forgotten = 0;
+
+	for (size_t i = 0; (r = held_address(n, e->key, e->routes, e->nroutes, &i)); i++)
+		if (r->listed)
+			return -EADDRINUSE;
+	for (size_t i = 0; (r = held_address(n, e->key, e->routes, e->nroutes, &i)); forgotten++)
+		memory_forget(n->memory, r);
+	return forgotten;
+}
+
 int node_accept_key(struct node *n, nsec now, const char *id, const uint8_t key[static 32])
 {
 	if (!n->join.on || !join_find(n, id))
@@ -223,10 +304,14 @@ int node_accept_key(struct node *n, nsec now, const char *id, const uint8_t key[
 	const struct roster_entry *e = join_find_key(n, id, key);
 	if (!e)
 		return -ESTALE;
-	if (!n->memory || !memory_accept(n->memory, e))
+	int routes = n->memory ? accept_routes(n, e) : 0;
+	if (routes < 0)
+		return routes;
+	if (!n->memory || (!memory_accept(n->memory, e) && !routes))
 		return -EALREADY;
 	members_set(n, now, e);
-	return 0;
+	struct peer *p = members_find(n, e->number);
+	return p ? further_routes(n, p) : 0;
 }
 
 /* It was reached there directly: worth remembering. */

@@ -132,6 +132,11 @@ struct remembered *memory_put(struct memory *m, const struct roster_entry *e, bo
 	return r;
 }
 
+void memory_forget(struct memory *m, const struct remembered *r)
+{
+	forget(m, (size_t)(r - m->v));
+}
+
 struct remembered *memory_find(const struct memory *m, member_number number,
 			       const uint8_t key[static 32])
 {

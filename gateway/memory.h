@@ -60,6 +60,7 @@ struct remembered *memory_put(struct memory *m, const struct roster_entry *e, bo
 /* The record of this number and key; NULL. */
 struct remembered *memory_find(const struct memory *m, member_number number,
 			       const uint8_t key[static 32]);
+void memory_forget(struct memory *m, const struct remembered *r);
 /* What contradicts the entry is forgotten: its key is accepted. False where nothing did. */
 bool memory_accept(struct memory *m, const struct roster_entry *e);
 /* The number is not listed any more. */

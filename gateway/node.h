@@ -48,7 +48,8 @@ enum node_event {
 	NODE_ROSTER,	   /* members changed: tell the shim */
 	NODE_SESSION,	   /* first session with `peer` */
 	NODE_KEY_TWICE, /* the member `entry` of the roster has another key than `was`, which still answers at `path` */
-	NODE_KEY_REFUSED, /* the same, and it is refused (pin_members): node_accept_key() */
+	NODE_KEY_REFUSED,   /* the same, and it is refused (pin_members): node_accept_key() */
+	NODE_ROUTE_REFUSED, /* the route `prefix` to the member `entry` holds the address of `was`, of another key (pin_members) */
 	NODE_KEY_UNKEPT, /* the member `entry` is refused (pin_members): there is no room to remember its key */
 };
 
@@ -127,8 +128,9 @@ void node_set_down(struct node *n, nsec now, bool down);
 /* An entry of the socket's error queue; anybody may have made it. */
 void node_too_big(struct node *n, nsec now, const struct udp_too_big *e);
 /*
- * The key that pin_members refused for the member of this id is taken. 0; -ENOENT; -ESTALE: that key is not
- * listed for it, or no more; -EALREADY: none was refused.
+ * The key that pin_members refused for the member of this id is taken, or the route to it. 0; -ENOENT; -ESTALE:
+ * that key is not listed for it, or no more; -EALREADY: nothing was refused; -EADDRINUSE: a route of it holds the
+ * address of a member that is listed.
  */
 int node_accept_key(struct node *n, nsec now, const char *id, const uint8_t key[static 32]);
 void node_release(struct node *n, nsec now); /* NODE_RELEASED follows within 2 s */

@@ -222,7 +222,8 @@ void peer_free(struct peer *p);
 void peer_stage(struct peer *p, const struct vnet_hdr *h, const uint8_t *ip, size_t len);
 void peer_unstage(struct peer *p, nsec now); /* a session is up: all goes out */
 void peer_drop_staged(struct peer *p, enum drop why);
-int peer_route(struct peer *p, const struct prefix *prefix); /* table and kernel */
+int peer_route(struct peer *p, const struct prefix *prefix);	/* table and kernel */
+void peer_unroute(struct peer *p, const struct prefix *prefix); /* if it is the peer's */
 void peer_unroute_all(struct peer *p);
 
 /* Sets the timer by which node_tick() comes to the peer; after each change of its times. */

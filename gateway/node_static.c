@@ -64,14 +64,8 @@ int node_static_route(struct node *n, struct peer *p, const struct prefix *prefi
 
 void node_static_unroute(struct peer *p, const struct prefix *prefix)
 {
-	struct node *n = p->node;
-
 	assert(p->kind == PEER_STATIC);
-	if (route_table_exact(n->routes, prefix) != p)
-		return;
-	route_table_remove(n->routes, prefix, p);
-	node_tell(n,
-		  &(struct node_note){ .event = NODE_ROUTE_REMOVE, .peer = p, .prefix = *prefix });
+	peer_unroute(p, prefix);
 }
 
 void node_static_unroute_all(struct peer *p)

@@ -93,6 +93,14 @@ size_t peer_routes(const struct peer *p, const struct prefix *after, struct pref
 	return route_table_list(p->node->routes, p, after, out, room);
 }
 
+void peer_unroute(struct peer *p, const struct prefix *prefix)
+{
+	if (route_table_exact(p->node->routes, prefix) != p)
+		return;
+	route_table_remove(p->node->routes, prefix, p);
+	tell_unroute(p, prefix, p);
+}
+
 void peer_unroute_all(struct peer *p)
 {
 	route_table_each(p->node->routes, p, tell_unroute, p);

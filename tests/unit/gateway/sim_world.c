@@ -225,6 +225,7 @@ static void on_note(void *ctx, const struct node_note *n)
 		sim_fail(h->sim, "%s finds the old key of %s alive", h->id, n->was->id);
 		break;
 	case NODE_KEY_REFUSED:
+	case NODE_ROUTE_REFUSED:
 	case NODE_KEY_UNKEPT:
 		sim_fail(h->sim, "%s refuses a key unasked", h->id);
 		break;

@@ -184,16 +184,6 @@ static void test_for_one(void **state)
 
 /* --- removed --- */
 
-static void remove_member(struct world *w, const char *id)
-{
-	const struct lease_record *rec = registrar_lease_of(rdv_registrar(w->rdv), id);
-	struct removed_key k = { .number = rec->number };
-	memcpy(k.key, rec->key, 32);
-	snprintf(k.id, sizeof(k.id), "%s", id);
-	assert_int_equal(admission_remove(&w->admission, &k), 0);
-	rdv_remove(w->rdv, w->now, k.key);
-}
-
 static void talk(struct world *w, struct host *from, struct addr src, struct addr dst, nsec time)
 {
 	for (nsec until = w->now + time; w->now < until;) {
@@ -212,7 +202,7 @@ static void test_removed_member(void **state)
 	struct addr ip = world_ip(a), bad = world_ip(b);
 	talk(w, b, bad, ip, 2 * SEC);
 	assert_true(a->packets >= 9);
-	remove_member(w, "b");
+	world_remove(w, "b");
 	world_run(w, SEC);
 	assert_true(b->replaced); /* and it knows */
 	assert_null(world_peer(a, "b"));
@@ -254,7 +244,7 @@ static void test_removed_while_cut_off(void **state)
 	struct addr ip = world_ip(a), bad = world_ip(b);
 	talk(w, b, bad, ip, 2 * SEC);
 	w->tap = cut_off;
-	remove_member(w, "b");
+	world_remove(w, "b");
 	talk(w, b, bad, ip, 30 * SEC);
 	a->packets = 0;
 	talk(w, b, bad, ip, SEC);

@@ -5,19 +5,9 @@
  */
 #include "trust_world.h"
 
-#include <errno.h>
-#include <sodium.h>
 #include <string.h>
 
 #define SEC NSEC_PER_SEC
-
-static bool talk(struct world *w, struct host *a, struct host *b)
-{
-	unsigned before = b->packets;
-	world_send(a, world_ip(a), world_ip(b));
-	world_run(w, 3 * SEC);
-	return b->packets == before + 1;
-}
 
 static struct world *remembering(struct host **a, struct host **b)
 {
@@ -27,33 +17,8 @@ static struct world *remembering(struct host **a, struct host **b)
 	*b = world_node(w, 1, "b", 2, NULL);
 	world_run(w, 5 * SEC);
 	assert_true((*a)->up && (*b)->up);
-	assert_true(talk(w, *a, *b));
+	assert_true(world_talk(w, *a, *b));
 	return w;
-}
-
-static void key_of(uint8_t first, uint8_t pub[static 32])
-{
-	uint8_t priv[32];
-	memset(priv, first, 32);
-	wg_key_clamp(priv);
-	wg_key_public(priv, pub);
-}
-
-/* The rendezvous starts anew and holds that this id is another key's. */
-static void rendezvous_lies(struct world *w, const char *id, uint8_t key)
-{
-	for (unsigned i = 0; i < WORLD_LEASES; i++)
-		if (w->rows[i].number && strcmp(w->rows[i].id, id) == 0)
-			key_of(key, w->rows[i].key);
-	world_rendezvous(w);
-}
-
-static bool has_key(const struct host *h, const char *id, uint8_t key)
-{
-	uint8_t pub[32];
-	struct peer *p = world_peer(h, id);
-	key_of(key, pub);
-	return p && memcmp(peer_key(p), pub, 32) == 0;
 }
 
 /* --- keys that change --- */
@@ -63,16 +28,16 @@ static void test_middle_is_noticed(void **state)
 	struct host *a, *b;
 	struct world *w = remembering(&a, &b);
 	(void)state;
-	rendezvous_lies(w, "b", 3);
+	world_lies(w, "b", 3);
 	world_node(w, 2, "b", 3, NULL);
 	world_run(w, 40 * SEC);
-	assert_true(has_key(a, "b", 3)); /* a rendezvous is believed, but not in silence */
+	assert_true(world_has_key(a, "b", 3)); /* a rendezvous is believed, but not in silence */
 	assert_int_equal(a->keys_twice, 1);
 	assert_int_equal(a->keys_refused, 0);
 	/* and the one of before is not kept for ever */
 	world_run(w, 20 * SEC);
 	uint8_t old[32];
-	key_of(2, old);
+	world_key(2, old);
 	assert_null(node_peer_find(a->node, old));
 	world_free(w);
 }
@@ -88,7 +53,7 @@ static void test_new_start_is_ordinary(void **state)
 	world_run(w, SEC);
 	b = world_node(w, 1, "b", 3, NULL);
 	world_run(w, 40 * SEC);
-	assert_true(b->up && has_key(a, "b", 3) && talk(w, a, b));
+	assert_true(b->up && world_has_key(a, "b", 3) && world_talk(w, a, b));
 	assert_int_equal(a->keys_twice + a->keys_refused, 0);
 	world_free(w);
 }
@@ -100,12 +65,12 @@ static void test_memory_outlives_a_start(void **state)
 	struct world *w = remembering(&a, &b);
 	(void)state;
 	world_stop(a);
-	rendezvous_lies(w, "b", 3);
+	world_lies(w, "b", 3);
 	world_node(w, 2, "b", 3, NULL);
 	world_run(w, 5 * SEC);
 	a = world_node(w, 0, "a", 1, NULL);
 	world_run(w, 10 * SEC);
-	assert_true(a->up && has_key(a, "b", 3));
+	assert_true(a->up && world_has_key(a, "b", 3));
 	assert_int_equal(a->keys_twice, 1);
 	world_free(w);
 }
@@ -117,73 +82,13 @@ static void test_address_of_another(void **state)
 	struct world *w = remembering(&a, &b);
 	member_number number = node_lease(b->node)->lease.number;
 	(void)state;
-	key_of(3, w->rows[number].key);
+	world_key(3, w->rows[number].key);
 	snprintf(w->rows[number].id, sizeof(w->rows[number].id), "x");
 	world_rendezvous(w);
 	world_node(w, 2, "x", 3, NULL);
 	world_run(w, 60 * SEC);
-	assert_true(has_key(a, "x", 3));
+	assert_true(world_has_key(a, "x", 3));
 	assert_int_equal(a->keys_twice, 1);
-	world_free(w);
-}
-
-static void test_pinned_key_stays(void **state)
-{
-	struct host *a, *b, *evil;
-	struct world *w;
-	(void)state;
-	w = world_new();
-	w->remembers = w->pins = true;
-	a = world_node(w, 0, "a", 1, NULL);
-	b = world_node(w, 1, "b", 2, NULL);
-	world_run(w, 5 * SEC);
-	rendezvous_lies(w, "b", 3);
-	evil = world_node(w, 2, "b", 3, NULL);
-	world_run(w, 60 * SEC);
-	assert_true(evil->up && has_key(a, "b", 2));
-	assert_true(world_drops(a, DROP_MEMBER_KEY) >= 1);
-	assert_int_equal(a->keys_refused, 1); /* in words once, however often it is told */
-	assert_int_equal(a->keys_twice, 0);
-	/* the old link lives on, and the other's packets are nobody's */
-	assert_true(talk(w, a, b));
-	assert_false(talk(w, evil, a));
-	/* after a start as well: nobody at all then, for its own key the rendezvous does not introduce */
-	w->memory[0].v[0].refused[0] ^= 1; /* which the file does not hold */
-	a = world_node(w, 0, "a", 1, NULL);
-	world_run(w, 10 * SEC);
-	assert_true(a->up);
-	assert_null(world_peer(a, "b"));
-	assert_int_equal(a->keys_refused, 1);
-	/* on purpose */
-	uint8_t key[32], other[32];
-	key_of(3, key);
-	key_of(4, other);
-	assert_int_equal(node_accept_key(a->node, w->now, "c", key), -ENOENT);
-	assert_int_equal(node_accept_key(a->node, w->now, "b", other), -ESTALE);
-	assert_int_equal(node_accept_key(a->node, w->now, "b", key), 0);
-	assert_int_equal(node_accept_key(a->node, w->now, "b", key), -EALREADY);
-	world_run(w, 3 * SEC);
-	assert_true(has_key(a, "b", 3));
-	world_free(w);
-}
-
-/* A key that cannot be remembered cannot be held on to: it is refused, in words. */
-static void test_pinned_and_no_room(void **state)
-{
-	struct world *w = world_new();
-	struct roster_entry e = { .number = 1000 };
-	(void)state;
-	w->remembers = w->pins = true;
-	for (unsigned i = 0; i < MEMORY_MAX; i++, e.number++) {
-		snprintf(e.id, sizeof(e.id), "x%u", i);
-		assert_non_null(memory_put(&w->memory[0], &e, true));
-	}
-	struct host *a = world_node(w, 0, "a", 1, NULL), *b = world_node(w, 1, "b", 2, NULL);
-	world_run(w, 5 * SEC);
-	assert_true(a->up && b->up);
-	assert_null(world_peer(a, "b"));
-	assert_true(a->keys_unkept >= 1 && world_drops(a, DROP_MEMBER_KEY) >= 1);
-	assert_int_equal(a->keys_refused, 0);
 	world_free(w);
 }
 
@@ -205,7 +110,7 @@ static void test_others_vouch(void **state)
 	c = world_node(w, 2, "b", 3, NULL);
 	world_run(w, 10 * SEC);
 	assert_true(c->fatal && !c->up && strstr(c->text, "which member a reaches"));
-	assert_true(has_key(a, "b", 2) && talk(w, a, b));
+	assert_true(world_has_key(a, "b", 2) && world_talk(w, a, b));
 	/* nobody hears it any more: its place is free, and its address with it */
 	struct addr ip = world_ip(b), now;
 	b->unplugged = true;
@@ -219,19 +124,13 @@ static void test_others_vouch(void **state)
 
 /* --- no rendezvous --- */
 
-static void rendezvous_dies(struct world *w)
-{
-	rdv_free(w->rdv);
-	w->rdv = NULL;
-}
-
 static void test_restart_without_rendezvous(void **state)
 {
 	struct host *a, *b;
 	struct world *w = remembering(&a, &b);
 	struct addr ip = world_ip(a), again;
 	(void)state;
-	rendezvous_dies(w);
+	world_rendezvous_dies(w);
 	world_run(w, 5 * SEC);
 	a = world_node(w, 0, "a", 1, NULL);
 	world_run(w, 4 * SEC);
@@ -240,17 +139,17 @@ static void test_restart_without_rendezvous(void **state)
 	assert_true(a->up);
 	again = world_ip(a);
 	assert_true(addr_eq(&ip, &again));
-	assert_true(talk(w, a, b) && talk(w, b, a));
+	assert_true(world_talk(w, a, b) && world_talk(w, b, a));
 	/* minutes later still */
 	world_run(w, 300 * SEC);
-	assert_true(talk(w, a, b) && talk(w, b, a));
+	assert_true(world_talk(w, a, b) && world_talk(w, b, a));
 	/* and it is a member as any other when the rendezvous is back */
 	world_rendezvous(w);
 	world_run(w, 40 * SEC);
 	assert_false(a->refused || a->replaced || a->lease_changed);
 	struct enrol_info e;
 	node_enrol_info(a->node, 0, &e);
-	assert_true(e.registered && talk(w, a, b));
+	assert_true(e.registered && world_talk(w, a, b));
 	world_free(w);
 }
 
@@ -260,13 +159,13 @@ static void test_all_restart_without_rendezvous(void **state)
 	struct host *a, *b;
 	struct world *w = remembering(&a, &b);
 	(void)state;
-	rendezvous_dies(w);
+	world_rendezvous_dies(w);
 	world_stop(b);
 	a = world_node(w, 0, "a", 1, NULL);
 	world_run(w, 3 * SEC);
 	b = world_node(w, 1, "b", 2, NULL);
 	world_run(w, 10 * SEC);
-	assert_true(a->up && b->up && talk(w, a, b));
+	assert_true(a->up && b->up && world_talk(w, a, b));
 	world_free(w);
 }
 
@@ -275,7 +174,7 @@ static void test_alone_without_rendezvous(void **state)
 	struct host *a, *b;
 	struct world *w = remembering(&a, &b);
 	(void)state;
-	rendezvous_dies(w);
+	world_rendezvous_dies(w);
 	world_stop(b);
 	a = world_node(w, 0, "a", 1, NULL);
 	world_run(w, 15 * SEC);
@@ -287,7 +186,7 @@ static void test_alone_without_rendezvous(void **state)
 	assert_true(b->up);
 	/* a tries b's last endpoint with growing pauses */
 	world_run(w, 60 * SEC);
-	assert_true(talk(w, a, b));
+	assert_true(world_talk(w, a, b));
 	world_free(w);
 }
 
@@ -297,7 +196,7 @@ static void test_memory_of_another(void **state)
 	struct host *a, *b;
 	struct world *w = remembering(&a, &b);
 	(void)state;
-	rendezvous_dies(w);
+	world_rendezvous_dies(w);
 	a = world_node(w, 0, "a", 9, NULL);
 	world_run(w, 30 * SEC);
 	assert_false(a->up);
@@ -321,11 +220,11 @@ static void test_taken_meanwhile(void **state)
 	struct host *a, *b;
 	struct world *w = remembering(&a, &b);
 	(void)state;
-	rendezvous_dies(w);
+	world_rendezvous_dies(w);
 	a = world_node(w, 0, "a", 1, NULL);
 	world_run(w, 10 * SEC);
 	assert_true(a->up);
-	rendezvous_lies(w, "a", 5);
+	world_lies(w, "a", 5);
 	world_node(w, 3, "a", 5, NULL);
 	world_run(w, 40 * SEC);
 	assert_true(a->fatal || a->replaced);
@@ -347,7 +246,7 @@ static void test_copied_state(void **state)
 	assert_non_null(strstr(before->text, "copied"));
 	world_stop(before);
 	world_run(w, 30 * SEC);
-	assert_true(talk(w, copy, b) && talk(w, b, copy));
+	assert_true(world_talk(w, copy, b) && world_talk(w, b, copy));
 	world_free(w);
 }
 
@@ -364,13 +263,13 @@ static void test_rendezvous_with_another_prefix(void **state)
 	world_run(w, 120 * SEC);
 	assert_true(a->refused && b->refused && strstr(a->text, "10.78.0.1"));
 	assert_false(a->fatal || b->fatal || a->lease_changed || b->lease_changed);
-	assert_true(talk(w, a, b) && talk(w, b, a));
+	assert_true(world_talk(w, a, b) && world_talk(w, b, a));
 	w->token.prefixes[0] = right;
 	world_rendezvous(w);
 	world_run(w, 60 * SEC);
 	node_enrol_info(a->node, 0, &e);
 	assert_true(e.registered && w->now - e.last_answer <= 21 * SEC);
-	assert_true(talk(w, a, b) && !a->fatal && !b->fatal);
+	assert_true(world_talk(w, a, b) && !a->fatal && !b->fatal);
 	world_free(w);
 }
 
@@ -443,8 +342,6 @@ int main(void)
 		cmocka_unit_test(test_new_start_is_ordinary),
 		cmocka_unit_test(test_memory_outlives_a_start),
 		cmocka_unit_test(test_address_of_another),
-		cmocka_unit_test(test_pinned_key_stays),
-		cmocka_unit_test(test_pinned_and_no_room),
 		cmocka_unit_test(test_others_vouch),
 		cmocka_unit_test(test_restart_without_rendezvous),
 		cmocka_unit_test(test_all_restart_without_rendezvous),

@@ -119,7 +119,9 @@ void world_rendezvous(struct world *w)
 			       .lease_ttl = 86400 * NSEC_PER_SEC,
 			       .prefix4 = w->token.prefixes[0],
 			       .prefix6 = w->token.prefixes[1],
-			       .release = "test" },
+			       .release = "test",
+			       .routes = w->routes,
+			       .nroutes = w->nroutes },
 	};
 	memcpy(cfg.private_key, w->rdv_key, 32);
 	memcpy(cfg.registrar.plain, w->plain, 32);
@@ -132,6 +134,16 @@ void world_rendezvous(struct world *w)
 	for (unsigned i = 0; i < WORLD_LEASES; i++)
 		if (w->rows[i].number)
 			assert_int_equal(rdv_load(w->rdv, &w->rows[i]), 0);
+}
+
+void world_remove(struct world *w, const char *id)
+{
+	const struct lease_record *rec = registrar_lease_of(rdv_registrar(w->rdv), id);
+	struct removed_key k = { .number = rec->number };
+	memcpy(k.key, rec->key, 32);
+	snprintf(k.id, sizeof(k.id), "%s", id);
+	assert_int_equal(admission_remove(&w->admission, &k), 0);
+	rdv_remove(w->rdv, w->now, k.key);
 }
 
 /* --- nodes --- */
@@ -172,6 +184,7 @@ static void node_says(void *ctx, const struct node_note *note)
 	h->lease_changed |= note->event == NODE_LEASE_CHANGED;
 	h->keys_twice += note->event == NODE_KEY_TWICE;
 	h->keys_refused += note->event == NODE_KEY_REFUSED;
+	h->routes_refused += note->event == NODE_ROUTE_REFUSED;
 	h->keys_unkept += note->event == NODE_KEY_UNKEPT;
 	if (note->text)
 		snprintf(h->text, sizeof(h->text), "%s", note->text);
@@ -245,6 +258,46 @@ struct peer *world_peer(const struct host *h, const char *id)
 uint64_t world_drops(const struct host *h, enum drop why)
 {
 	return node_drops(h->node)->n[why];
+}
+
+/* --- what several tests ask --- */
+
+bool world_talk(struct world *w, struct host *a, struct host *b)
+{
+	unsigned before = b->packets;
+	world_send(a, world_ip(a), world_ip(b));
+	world_run(w, 3 * NSEC_PER_SEC);
+	return b->packets == before + 1;
+}
+
+void world_key(uint8_t first, uint8_t pub[static 32])
+{
+	uint8_t priv[32];
+	memset(priv, first, 32);
+	wg_key_clamp(priv);
+	wg_key_public(priv, pub);
+}
+
+void world_lies(struct world *w, const char *id, uint8_t key)
+{
+	for (unsigned i = 0; i < WORLD_LEASES; i++)
+		if (w->rows[i].number && strcmp(w->rows[i].id, id) == 0)
+			world_key(key, w->rows[i].key);
+	world_rendezvous(w);
+}
+
+bool world_has_key(const struct host *h, const char *id, uint8_t key)
+{
+	uint8_t pub[32];
+	struct peer *p = world_peer(h, id);
+	world_key(key, pub);
+	return p && memcmp(peer_key(p), pub, 32) == 0;
+}
+
+void world_rendezvous_dies(struct world *w)
+{
+	rdv_free(w->rdv);
+	w->rdv = NULL;
 }
 
 /* --- all --- */

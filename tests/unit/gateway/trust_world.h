@@ -35,7 +35,7 @@ struct host {
 	bool unplugged; /* nothing gets in or out */
 	/* what it said */
 	bool up, refused, fatal, replaced, lease_changed;
-	unsigned keys_twice, keys_refused, keys_unkept;
+	unsigned keys_twice, keys_refused, routes_refused, keys_unkept;
 	char text[256];
 	unsigned packets; /* that its TUN got */
 	uint8_t last[WORLD_MTU];
@@ -55,7 +55,9 @@ struct world {
 	/* the store: rows, and requests that are answered in the next turn */
 	struct lease_record rows[WORLD_LEASES];
 	uint64_t stored;
-	bool slow_store; /* nothing is committed for now */
+	bool slow_store;	       /* nothing is committed for now */
+	struct member_route routes[2]; /* what the operator put behind members */
+	size_t nroutes;
 	/* what nodes remember from one start to the next, where `remembers` */
 	bool remembers, pins;
 	bool holds; /* nodes that start take the place of a process that was up */
@@ -73,6 +75,8 @@ struct world *world_new(void);
 void world_free(struct world *w);
 /* The rendezvous starts (again), with what its store holds. */
 void world_rendezvous(struct world *w);
+/* The operator removes the key that holds this id. */
+void world_remove(struct world *w, const char *id);
 /* Host `i` (starts again) with this id, the key that `key` stands for, and a PSK it kept or NULL. */
 struct host *world_node(struct world *w, unsigned i, const char *id, uint8_t key,
 			const uint8_t *psk);
@@ -90,5 +94,14 @@ struct addr world_ip(const struct host *h);
 /* The peer that host `h` has for the member of this id; NULL. */
 struct peer *world_peer(const struct host *h, const char *id);
 uint64_t world_drops(const struct host *h, enum drop why);
+/* A packet of `a` reaches `b`. */
+bool world_talk(struct world *w, struct host *a, struct host *b);
+/* The public key that `first` stands for. */
+void world_key(uint8_t first, uint8_t pub[static 32]);
+/* Whom `h` holds for the member of this id has that key. */
+bool world_has_key(const struct host *h, const char *id, uint8_t key);
+/* The rendezvous starts anew and holds that this id is another key's. */
+void world_lies(struct world *w, const char *id, uint8_t key);
+void world_rendezvous_dies(struct world *w);
 
 #endif
