@@ -9,6 +9,7 @@
 #include "gateway/cpu_meter.h"
 #include "gateway/ctl.h"
 #include "gateway/helper.h"
+#include "gateway/keeper.h"
 #include "gateway/loop.h"
 #include "gateway/node.h"
 #include "gateway/state.h"
@@ -76,14 +77,16 @@ struct gw {
 	bool left_closed; /* prefixes, of which the lock file has the names: see gw_net.c */
 	bool told_unlocked;
 	struct memory memory;
-	bool keeping; /* the keeper has not answered yet */
+	enum keeper_file keeping; /* has not answered yet */
+	bool save;		  /* the identity file is to be written, at next_save */
+	nsec next_save;
 	nsec kept_at;
 	uint32_t own_mtu; /* bare: the interface's, as was last seen */
 	bool moved;	  /* the TUN is in another network namespace, of which nothing is heard */
 	bool set_down;	  /* somebody else set the interface down */
 	bool lost;	  /* something of ours, and not yet looked at */
 	nsec restore_at, restored; /* gw_restore.c: when it is due, NSEC_NEVER; the last time */
-	nsec next_housekeeping, next_roster, next_reserve;
+	nsec next_housekeeping, next_roster;
 	/* A bit for each host of the token: asked of the helper, and not answered yet; answered with an address last. */
 	uint32_t resolving, resolved;
 	/* static peers' endpoints that are names, and full tunnels ([IPv4]) */
@@ -165,7 +168,7 @@ void gw_static_full_tunnel_end(struct gw *g, bool v4);
 
 /* gw_state.c: the state directory */
 int gw_state_load(struct gw *g);
-bool gw_state_save(struct gw *g);	    /* the identity file, now */
+void gw_state_save(struct gw *g);	    /* the identity file, soon */
 void gw_state_turn(struct gw *g, nsec now); /* what is due */
 nsec gw_state_deadline(const struct gw *g);
 void gw_state_end(struct gw *g);	   /* a clean end: all of it */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The gateway's state directory: the identity file, which it writes itself, rarely and in a moment; and
- * the members file, which grows with the network and is written by the keeper.
+ * The gateway's state directory: the identity file, and the members file, which grows with the network. Both are written
+ * by the keeper, but for the first and the last time, when no packet waits.
  */
 #include "gateway/gw.h"
 #include "gateway/keeper.h"
@@ -28,7 +28,7 @@ enum { LAST_ANSWER_MS = 2000, KEY_TEXT_LEN = 45 };
 
 /* --- identity --- */
 
-bool gw_state_save(struct gw *g)
+static void note_lease(struct gw *g)
 {
 	struct state *s = &g->cfg->state;
 	const struct node_lease_info *l = node_lease(g->node);
@@ -39,26 +39,81 @@ bool gw_state_save(struct gw *g)
 		memcpy(s->psk, l->psk, 32);
 		s->has_psk = true;
 	}
-	int err = state_save(s);
+}
+
+static bool wrote(const struct gw *g, int err)
+{
 	if (err < 0)
-		log_warn("cannot write the state in %s: %s", s->dir, strerror(-err));
+		log_warn("cannot write the state in %s: %s", g->cfg->state.dir, strerror(-err));
 	return err == 0;
 }
 
-/* What may be sent as TAI64N before the next save is reserved ahead, so a crash repeats none. */
-static void reserve_timestamps(struct gw *g)
+/* The bytes as a file in memory. -1 with errno. */
+static int memory_file(const uint8_t *bytes, size_t len)
 {
-	struct state *s = &g->cfg->state;
-	nsec now = g->loop.now;
-	int64_t before = s->timestamp;
-
-	if (now < g->next_reserve ||
-	    !state_reserve(s, now, now + g->loop.wall_offset, wg_timestamp_last(node_wg(g->node))))
-		return;
-	if (!gw_state_save(g)) { /* nothing is reserved */
-		s->timestamp = before;
-		g->next_reserve = now + SAVE_AGAIN;
+	int fd = memfd_create("keep", MFD_CLOEXEC);
+	for (size_t at = 0; fd >= 0 && at < len;) {
+		ssize_t n = write(fd, bytes + at, len - at);
+		if (n <= 0) {
+			close(fd);
+			return -1;
+		}
+		at += (size_t)n;
 	}
+	return fd;
+}
+
+/* 0, and the keeper will answer; or -errno. */
+static int hand_over(struct gw *g, enum keeper_file what, const uint8_t *bytes, size_t len)
+{
+	struct chan_msg m = { .kind = CHAN_KEEP, .code = (int)what };
+	int fd = len ? memory_file(bytes, len) : -1;
+	if (fd < 0)
+		return len ? -errno : -ENOMEM;
+	int err = chan_send(g->keeper_fd, &m, fd);
+	if (err == 0)
+		g->keeping = what;
+	close(fd);
+	return err;
+}
+
+static int hand_over_identity(struct gw *g)
+{
+	uint8_t bytes[STATE_MAX];
+	int err = hand_over(g, KEEPER_IDENTITY, bytes,
+			    state_encode(&g->cfg->state, bytes, sizeof(bytes)));
+	sodium_memzero(bytes, sizeof(bytes));
+	return err;
+}
+
+static nsec save_due(const struct gw *g)
+{
+	return g->save && !g->keeping ? g->next_save : NSEC_NEVER;
+}
+
+/* The disk may be busy for seconds, which is the keeper's to wait for. Before there is one nothing has been sent yet. */
+static void save_identity(struct gw *g, nsec now)
+{
+	if (now < save_due(g))
+		return;
+	note_lease(g);
+	g->save = !wrote(g, g->keeper_fd >= 0 ? hand_over_identity(g) : state_save(&g->cfg->state));
+	g->next_save = now + SAVE_AGAIN;
+}
+
+void gw_state_save(struct gw *g)
+{
+	g->save = true;
+	g->next_save = g->loop.now;
+	save_identity(g, g->loop.now);
+}
+
+/* What may be sent as TAI64N before the next save is reserved ahead, so a crash repeats none. */
+static void reserve_timestamps(struct gw *g, nsec now)
+{
+	if (state_reserve(&g->cfg->state, now, now + g->loop.wall_offset,
+			  wg_timestamp_last(node_wg(g->node))))
+		gw_state_save(g);
 }
 
 /* --- members --- */
@@ -171,21 +226,6 @@ int gw_state_load(struct gw *g)
 	return err;
 }
 
-/* The bytes as a file in memory, for the keeper. -1 with errno. */
-static int memory_file(const uint8_t *bytes, size_t len)
-{
-	int fd = memfd_create("members", MFD_CLOEXEC);
-	for (size_t at = 0; fd >= 0 && at < len;) {
-		ssize_t n = write(fd, bytes + at, len - at);
-		if (n <= 0) {
-			close(fd);
-			return -1;
-		}
-		at += (size_t)n;
-	}
-	return fd;
-}
-
 static uint8_t *encode(const struct memory *m, size_t *room, size_t *len)
 {
 	*room = memory_room(m);
@@ -210,37 +250,46 @@ static nsec keep_due(const struct gw *g)
 
 static void keep_members(struct gw *g, nsec now)
 {
-	struct chan_msg m = { .kind = CHAN_KEEP };
 	size_t room, len;
 
 	if (now < keep_due(g))
 		return;
 	g->kept_at = now;
 	uint8_t *bytes = encode(&g->memory, &room, &len);
-	int fd = len ? memory_file(bytes, len) : -1;
+	int err = hand_over(g, KEEPER_MEMBERS, bytes, len);
 	wipe_free(bytes, room);
-	if (fd < 0) {
-		log_warn("cannot hand over what is remembered of members: %s", strerror(errno));
-		return;
-	}
-	if (chan_send(g->keeper_fd, &m, fd) == 0) {
-		g->keeping = true;
+	if (err == 0)
 		g->memory.changed = g->memory.keys_changed = false;
-	}
-	close(fd);
+	else if (err != -EPIPE)
+		log_warn("cannot hand over what is remembered of members: %s", strerror(-err));
 }
 
-void gw_state_kept(struct gw *g, int err)
+static void members_unkept(struct gw *g, int err)
 {
 	char path[300];
 
-	if (g->keeping && err < 0) {
-		members_path(g, path);
-		g->memory.changed = g->memory.keys_changed = true;
-		if (err != -EPIPE) /* the keeper ended: the next one does it */
-			log_warn("cannot write %s: %s", path, strerror(-err));
+	members_path(g, path);
+	g->memory.changed = g->memory.keys_changed = true;
+	if (err != -EPIPE)
+		log_warn("cannot write %s: %s", path, strerror(-err));
+}
+
+/* -EPIPE: the keeper ended, and the next one does it. */
+void gw_state_kept(struct gw *g, int err)
+{
+	enum keeper_file what = g->keeping;
+
+	g->keeping = KEEPER_NOTHING;
+	if (err >= 0 || what == KEEPER_NOTHING)
+		return;
+	if (what == KEEPER_MEMBERS) {
+		members_unkept(g, err);
+		return;
 	}
-	g->keeping = false;
+	g->save = true;
+	g->next_save = g->loop.now + (err == -EPIPE ? 0 : SAVE_AGAIN);
+	if (err != -EPIPE)
+		wrote(g, err);
 }
 
 /* Whatever the keeper has under way comes first: it must not put the older one in place of ours. */
@@ -263,7 +312,6 @@ static void save_members(struct gw *g)
 	char path[300];
 	size_t room, len;
 
-	await_keeper(g);
 	if (!g->memory.changed || g->keeping)
 		return;
 	members_path(g, path);
@@ -278,19 +326,22 @@ static void save_members(struct gw *g)
 
 void gw_state_turn(struct gw *g, nsec now)
 {
-	reserve_timestamps(g);
+	reserve_timestamps(g, now);
+	save_identity(g, now);
 	keep_members(g, now);
 }
 
 nsec gw_state_deadline(const struct gw *g)
 {
-	return keep_due(g);
+	return nsec_min(save_due(g), keep_due(g));
 }
 
 void gw_state_end(struct gw *g)
 {
 	state_settle(&g->cfg->state, g->loop.now, wg_timestamp_last(node_wg(g->node)));
-	gw_state_save(g);
+	note_lease(g);
+	await_keeper(g);
+	wrote(g, state_save(&g->cfg->state));
 	if (g->cfg->joining)
 		save_members(g);
 }

@@ -11,9 +11,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int keep(const char *path, int fd)
+static int keep(const char *dir, int code, int fd)
 {
+	static const char *const names[] = {
+		[KEEPER_MEMBERS] = MEMBERS_FILE, [KEEPER_IDENTITY] = IDENTITY_FILE
+	};
+	char path[300];
 	struct stat st;
+	if (code < KEEPER_MEMBERS || code > KEEPER_IDENTITY)
+		return -EINVAL;
+	snprintf(path, sizeof(path), "%s/%s", dir, names[code]);
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	if (st.st_size <= 0 || st.st_size > MEMORY_FILE_MAX)
@@ -28,7 +35,7 @@ static int keep(const char *path, int fd)
 }
 
 /* What the gateway says; false when it is gone. */
-static bool answer(void *path, int chan)
+static bool answer(void *dir, int chan)
 {
 	struct chan_msg m, reply = { .kind = CHAN_KEPT };
 	int fd, got = chan_recv(chan, &m, &fd);
@@ -36,7 +43,7 @@ static bool answer(void *path, int chan)
 	if (got <= 0)
 		return got == 0;
 	if (m.kind == CHAN_KEEP && fd >= 0) {
-		reply.code = keep(path, fd);
+		reply.code = keep(dir, m.code, fd);
 		chan_send(chan, &reply, -1);
 	}
 	if (fd >= 0)
@@ -47,11 +54,11 @@ static bool answer(void *path, int chan)
 _Noreturn void keeper_main(const char *dir, int chan)
 {
 	const char *const writable[] = { dir, NULL };
-	char path[300];
+	char where[256];
 
-	snprintf(path, sizeof(path), "%s/" MEMBERS_FILE, dir);
+	snprintf(where, sizeof(where), "%s", dir);
 	if (sandbox_enter(SANDBOX_KEEPER, writable) < 0)
 		_exit(EXIT_CANNOT);
-	chan_serve(chan, answer, path);
+	chan_serve(chan, answer, where);
 	_exit(0);
 }

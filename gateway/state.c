@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 enum {
-	STATE_MAX = 4096,
 	/* TLV types */
 	STATE_PRIVATE_KEY = 1,
 	STATE_PORT = 2,

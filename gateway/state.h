@@ -57,7 +57,8 @@ MUST_CHECK bool state_reserve(struct state *s, nsec now, int64_t wall, int64_t l
 /* A clean end: what was reserved and not used is given back, once that is saved. */
 void state_settle(struct state *s, nsec now, int64_t last);
 
-/* The bytes of the file; for tests and the fuzzer. 0 where they do not fit. */
+/* The bytes of the file. 0 where they do not fit. */
+enum { STATE_MAX = 4096 };
 size_t state_encode(const struct state *s, uint8_t *out, size_t cap);
 int state_decode(struct state *s, const uint8_t *p, size_t len);
 

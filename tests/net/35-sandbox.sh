@@ -118,16 +118,16 @@ done
 check "the member is up" lab_wait 15 'node_up w1'
 check "the gateway may not connect" dies w1 warren-gateway connect $CONNECT 0 0 0
 check "the shim may not open a file" dies w1 warren-shim openat $OPENAT $AT_FDCWD /etc/passwd $O_RDONLY 0
-check "the helper may not write one" dies w1 warren-helper openat $OPENAT $AT_FDCWD /tmp/x $O_RDWR_CREAT 384
+check "the helper may not write one" dies w1 warren-helper openat $OPENAT $AT_FDCWD /tmp/warren-forbidden $O_RDWR_CREAT 384
 check "the store may not fork" dies rv warren-store fork $FORK
 check_wait 15 "and it is up again" "node_up w1"
 check "elsewhere than in its directories the gateway opens nothing" test \
-	"$("$LIB/inject.py" "$(process_of w1 warren-gateway)" $OPENAT $AT_FDCWD /tmp/x $O_RDWR_CREAT 384)" = $EACCES
+	"$("$LIB/inject.py" "$(process_of w1 warren-gateway)" $OPENAT $AT_FDCWD /tmp/warren-forbidden $O_RDWR_CREAT 384)" = $EACCES
 check "nor the rendezvous" test \
-	"$("$LIB/inject.py" "$(process_of rv warren)" $OPENAT $AT_FDCWD /tmp/x $O_RDWR_CREAT 384)" = $EACCES
+	"$("$LIB/inject.py" "$(process_of rv warren)" $OPENAT $AT_FDCWD /tmp/warren-forbidden $O_RDWR_CREAT 384)" = $EACCES
 check "nor does it read there" test \
 	"$("$LIB/inject.py" "$(process_of rv warren)" $OPENAT $AT_FDCWD /etc/passwd $O_RDONLY 0)" = $EACCES
-check "nothing was made" test ! -e /tmp/x
+check "nothing was made" test ! -e /tmp/warren-forbidden
 check "both live" eval '[ "$(says w1 warren-gateway Seccomp)" = 2 ] && rv_status .network'
 
 # --- no core file, whatever ends them
