@@ -173,10 +173,14 @@ void check_memory(struct check *k)
 void check_state(struct check *k)
 {
 	char dir[256];
+	bool pins = k->app->gw.pin_members && k->app->gw.joining;
 	app_state_dir(k->app, dir);
-	check_dir(&k->report, "state", dir, true, CHECK_WARNING,
-		  "this node's key lasts only as long as it runs; give it a directory of its own "
-		  "with --state");
+	check_dir(
+		&k->report, "state", dir, true, pins ? CHECK_FAILED : CHECK_WARNING,
+		pins ? "with --pin-members the keys of members are kept there: make it writable, "
+		       "or name another with --state"
+		     : "this node's key lasts only as long as it runs; give it a directory of its "
+		       "own with --state");
 	k->gw.cfg->state.port = check_identity(&k->report, dir, &k->gw.cfg->state.has_psk);
 	check_dir(&k->report, "run-dir", k->app->run_dir, false, CHECK_FAILED,
 		  "lock and status socket have to be somewhere: name another --run-dir");

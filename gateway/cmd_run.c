@@ -222,6 +222,12 @@ static int read_state(struct app *a)
 	int err = state_load(&a->gw.state, dir);
 	if (err == -EBADMSG)
 		return usage_error(STATE_DAMAGED "%s", dir, "");
+	/* nothing would be pinned after the next start, and nothing is now that was before */
+	if (err < 0 && a->gw.joining && a->gw.pin_members)
+		return usage_error("the state directory %s cannot be used (%s), and with "
+				   "--pin-members the keys of members are kept there: make it "
+				   "writable, or name another with --state",
+				   dir, strerror(-err));
 	if (err < 0) {
 		log_warn("no state in %s (%s): %s lasts only as long as it runs", dir,
 			 strerror(-err),

@@ -119,6 +119,12 @@ refused "a key that is none" 'key' sh -c "echo nonsense | $WARREN pubkey"
 joining
 refused "no /dev/net/tun" '/dev/net/tun' unshare -m sh -c 'mount -n -t tmpfs none /dev/net && exec "$@"' sh "${JOIN[@]}"
 refused "no NET_ADMIN" 'NET_ADMIN' setpriv --inh-caps=-net_admin --bounding-set=-net_admin "${JOIN[@]}"
+joining WARREN_PIN_MEMBERS=true
+refused "pinned keys in a state that is read-only" 'pin-members.*--state' \
+	unshare -m sh -c 'mount -n -t tmpfs -o ro none /var/lib && exec "$@"' sh "${JOIN[@]}"
+refused "pinned keys on a disk that is full" 'pin-members.*--state' unshare -m sh -c \
+	'mount -n -t tmpfs -o size=4k none /var/lib && head -c 4096 /dev/zero >/var/lib/full; exec "$@"' sh "${JOIN[@]}"
+joining
 refused "an ordinary user" 'NET_ADMIN|state|run' "${AS_NOBODY[@]}" "${JOIN[@]}"
 lab_in victim ip addr add 10.77.5.1/24 dev eth0
 refused "an address range that overlaps the host's" 'prefix' "${JOIN[@]}"

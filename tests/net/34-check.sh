@@ -110,6 +110,8 @@ lab_in a ip tuntap del mode tun name warren0
 # --- files
 says "a state that is read-only" state warning 0 'Read-only' 'state' -- \
 	unshare -m sh -c 'mount -n -t tmpfs -o ro none /var/lib && exec "$@"' sh "${CHECK[@]}"
+says "a state that is read-only, with pinned keys" state failed 1 'Read-only' 'pin-members' -- \
+	unshare -m sh -c 'mount -n -t tmpfs -o ro none /var/lib && exec env WARREN_PIN_MEMBERS=true "$@"' sh "${CHECK[@]}"
 says "a state on a disk that is full" state warning 0 'No space' 'state' -- unshare -m sh -c \
 	'mount -n -t tmpfs -o size=4k none /var/lib && mkdir -p -m 700 /var/lib/warren/lab && head -c 4096 /dev/zero >/var/lib/full; exec "$@"' sh "${CHECK[@]}"
 says "a state that is open to others" state warning 0 'mode 755' 'chmod 700' -- unshare -m sh -c \
