@@ -389,7 +389,7 @@ void members_removed(struct node *n, member_number number)
 {
 	struct peer *p = members_find(n, number);
 	if (n->memory)
-		memory_gone(n->memory, number);
+		memory_removed(n->memory, number);
 	if (!p)
 		return;
 	peer_free(p);

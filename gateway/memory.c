@@ -154,6 +154,12 @@ void memory_gone(struct memory *m, member_number number)
 	}
 }
 
+void memory_removed(struct memory *m, member_number number)
+{
+	memory_gone(m, number);
+	m->keys_changed |= m->changed; /* that it was gone may wait to be written yet */
+}
+
 void memory_reached(struct memory *m, struct remembered *r, const struct endpoint *at)
 {
 	size_t i = 0;

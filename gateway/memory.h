@@ -44,7 +44,10 @@ struct memory {
 	struct arena *arena;  /* of v: the PSKs of our pairs are in it */
 	struct remembered *v; /* by number, then by id */
 	size_t n, cap;
-	/* What the file should have, and that a key or the lease is part of it; the owner takes them back. */
+	/*
+	 * What the file should have, and that a key, a removal or the lease is part of it; the owner takes
+	 * them back.
+	 */
 	bool changed, keys_changed;
 };
 
@@ -65,6 +68,8 @@ void memory_forget(struct memory *m, const struct remembered *r);
 bool memory_accept(struct memory *m, const struct roster_entry *e);
 /* The number is not listed any more. */
 void memory_gone(struct memory *m, member_number number);
+/* Nor is to be again: the next start must not take it for a member, however soon that is. */
+void memory_removed(struct memory *m, member_number number);
 /* The member was reached there. */
 void memory_reached(struct memory *m, struct remembered *r, const struct endpoint *at);
 void memory_lease(struct memory *m, const struct memory_owner *owner, const struct lease *l);

@@ -190,6 +190,51 @@ static void test_alone_without_rendezvous(void **state)
 	world_free(w);
 }
 
+/* What the file has at this moment is what the next start finds: power may be cut at any time. */
+static void power_cut(struct world *w, unsigned i, const uint8_t *file, size_t len)
+{
+	memory_free(&w->memory[i]);
+	assert_int_equal(memory_decode(&w->memory[i], file, len), 0);
+}
+
+/* Is what the node remembers on the disk within seconds, as new keys are? Then the file is as it is now. */
+static bool written_soon(struct memory *m, uint8_t *file, size_t room, size_t *len)
+{
+	if (!m->changed || !m->keys_changed)
+		return false;
+	m->changed = m->keys_changed = false;
+	*len = memory_encode(m, file, room);
+	return *len > 0;
+}
+
+static void test_removal_outlives_a_power_cut(void **state)
+{
+	static uint8_t file[16384];
+	size_t len = 0;
+	(void)state;
+	for (int gone_before = 0; gone_before < 2; gone_before++) {
+		struct host *a, *b;
+		struct world *w = remembering(&a, &b);
+		assert_true(written_soon(&w->memory[0], file, sizeof(file), &len));
+		if (gone_before) { /* which is no hurry */
+			node_release(b->node, w->now);
+			world_run(w, 3 * SEC);
+			assert_true(w->memory[0].changed && !w->memory[0].keys_changed);
+		}
+		world_remove(w, "b");
+		world_run(w, 3 * SEC);
+		written_soon(&w->memory[0], file, sizeof(file), &len);
+		world_rendezvous_dies(w);
+		world_stop(a);
+		power_cut(w, 0, file, len);
+		a = world_node(w, 0, "a", 1, NULL);
+		world_run(w, 30 * SEC);
+		assert_true(a->up);
+		assert_null(world_peer(a, "b"));
+		world_free(w);
+	}
+}
+
 /* Lease and PSKs of another key, of another id, of another network are of no use. */
 static void test_memory_of_another(void **state)
 {
@@ -346,6 +391,7 @@ int main(void)
 		cmocka_unit_test(test_restart_without_rendezvous),
 		cmocka_unit_test(test_all_restart_without_rendezvous),
 		cmocka_unit_test(test_alone_without_rendezvous),
+		cmocka_unit_test(test_removal_outlives_a_power_cut),
 		cmocka_unit_test(test_memory_of_another),
 		cmocka_unit_test(test_taken_meanwhile),
 		cmocka_unit_test(test_copied_state),
