@@ -194,8 +194,14 @@ void enrol_set_trino(struct enrol *e, nsec now, const struct trino_facts *f)
 
 void enrol_release(struct enrol *e, nsec now)
 {
-	if (e->leaving || e->stopped)
+	if (e->leaving)
 		return;
+	/* who was refused or replaced has nothing to give back: it has left already */
+	if (e->stopped) {
+		e->leaving = true;
+		e->events |= EV_RELEASED;
+		return;
+	}
 	if (!e->up || (!e->registered && !e->reg.active)) {
 		enrol_stop(e, EV_RELEASED);
 		return;

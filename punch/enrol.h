@@ -48,7 +48,7 @@ void enrol_set_trino(struct enrol *e, nsec now, const struct trino_facts *f);
 void enrol_connect(struct enrol *e, nsec now, member_number number);
 /* The member of this number, asked about by ENROL_ASKED, has answered us since. */
 void enrol_vouch(struct enrol *e, member_number number);
-/* Gives the lease back; ENROL_RELEASED, or after 2 s without an answer too. */
+/* Gives the lease back; ENROL_RELEASED, or after 2 s without an answer too, and at once where there is none. */
 void enrol_release(struct enrol *e, nsec now);
 
 /* A control payload from the rendezvous. */

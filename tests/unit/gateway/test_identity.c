@@ -276,6 +276,29 @@ static void test_taken_meanwhile(void **state)
 	world_free(w);
 }
 
+/* Its command, or who started it, waits for this: what was refused or replaced leaves at once. */
+static void test_end_of_the_refused(void **state)
+{
+	struct world *w = world_new();
+	struct host *a = world_node(w, 0, "a", 1, NULL), *thief;
+	(void)state;
+	world_run(w, 5 * SEC);
+	thief = world_node(w, 1, "a", 2, NULL);
+	world_run(w, 10 * SEC);
+	assert_true(thief->fatal && !thief->released);
+	node_release(thief->node, w->now);
+	world_run(w, 100 * NSEC_PER_MSEC);
+	assert_true(thief->released);
+	world_lies(w, "a", 2);
+	world_node(w, 1, "a", 2, NULL);
+	world_run(w, 40 * SEC);
+	assert_true(a->replaced && !a->released);
+	node_release(a->node, w->now);
+	world_run(w, 100 * NSEC_PER_MSEC);
+	assert_true(a->released);
+	world_free(w);
+}
+
 /* A state directory that was copied, as with a virtual machine: one of the two goes on. */
 static void test_copied_state(void **state)
 {
@@ -394,6 +417,7 @@ int main(void)
 		cmocka_unit_test(test_removal_outlives_a_power_cut),
 		cmocka_unit_test(test_memory_of_another),
 		cmocka_unit_test(test_taken_meanwhile),
+		cmocka_unit_test(test_end_of_the_refused),
 		cmocka_unit_test(test_copied_state),
 		cmocka_unit_test(test_rendezvous_with_another_prefix),
 		cmocka_unit_test(test_token_for_one_id_is_no_way_back),

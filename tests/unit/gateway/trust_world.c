@@ -182,6 +182,7 @@ static void node_says(void *ctx, const struct node_note *note)
 	h->resolves += note->event == NODE_RESOLVE;
 	h->replaced |= note->event == NODE_REPLACED;
 	h->lease_changed |= note->event == NODE_LEASE_CHANGED;
+	h->released |= note->event == NODE_RELEASED;
 	h->keys_twice += note->event == NODE_KEY_TWICE;
 	h->keys_refused += note->event == NODE_KEY_REFUSED;
 	h->routes_refused += note->event == NODE_ROUTE_REFUSED;

@@ -34,7 +34,7 @@ struct host {
 	char id[WORKER_ID_LEN];
 	bool unplugged; /* nothing gets in or out */
 	/* what it said */
-	bool up, refused, fatal, replaced, lease_changed;
+	bool up, refused, fatal, replaced, lease_changed, released;
 	unsigned keys_twice, keys_refused, routes_refused, keys_unkept;
 	char text[256];
 	unsigned packets; /* that its TUN got */

@@ -402,6 +402,34 @@ static void test_release(void **state)
 	(void)state;
 }
 
+/* Whoever waits for its end does not wait for one that is stopped. */
+static void released_at_once(void)
+{
+	enrol_release(e, now);
+	drain();
+	assert_int_equal(events(ENROL_RELEASED), 1);
+	assert_null(event(ENROL_SEND));
+	enrol_release(e, now);
+	run(100 * SEC);
+	assert_int_equal(nout, 0);
+	teardown(NULL);
+	setup(NULL);
+}
+
+static void test_release_when_stopped(void **state)
+{
+	struct ctl_msg m = { .type = CTL_REPLACED,
+			     .has = CTL_BIT(CTL_REFUSAL),
+			     .text = "replaced" };
+	drain();
+	refuse(CTL_REFUSED_TAKEN, true, "taken");
+	released_at_once();
+	join();
+	assert_int_equal(hear(m), DROP_NONE);
+	released_at_once();
+	(void)state;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -418,6 +446,7 @@ int main(void)
 		TEST(test_challenge),
 		TEST(test_asked_about_another),
 		TEST(test_release),
+		TEST(test_release_when_stopped),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
