@@ -346,6 +346,16 @@ static int print_token(const char *dir)
 	return 0;
 }
 
+/* An answer with a token: of a network with several rendezvous? */
+static bool is_of_several(const char *answer)
+{
+	struct token t;
+	bool several = answer && answer[0] == ADMIN_DONE &&
+		       token_parse(answer + 1, &t, NULL) == TOKEN_OK && t.nmore_keys > 0;
+	token_wipe(&t);
+	return several;
+}
+
 static int print_special_token(const struct config *c)
 {
 	const char *id = config_get(c, SET_FOR, "");
@@ -363,12 +373,17 @@ static int print_special_token(const struct config *c)
 		return EXIT_USAGE;
 	}
 	snprintf(line, sizeof(line), *id ? "token %lld %s" : "token %lld", (long long)expires, id);
-	int status = print(ask(state_dir(c), line));
+	char *text = ask(state_dir(c), line);
+	bool several = is_of_several(text);
+	int status = print(text);
 	if (status == 0 && *id)
 		fprintf(stderr,
 			"worker id %s is kept for tokens like this one from now on (`warren "
-			"rendezvous forget %s` ends that)\n",
-			id, id);
+			"rendezvous forget %s` ends that)%s\n",
+			id, id,
+			several ? " at this rendezvous; at each of the others from when you say "
+				  "the same there, or a node has joined there with such a token"
+				: "");
 	return status;
 }
 

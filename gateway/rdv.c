@@ -275,6 +275,10 @@ static void poll_registrar(struct rdv *r)
 		case REGISTRAR_GONE:
 			gone(r, out.key, out.record.number);
 			break;
+		case REGISTRAR_KEPT:
+			if (r->io.kept)
+				r->io.kept(r->io.ctx, out.record.id, out.full);
+			break;
 		}
 	}
 	sodium_memzero(&out, sizeof(out)); /* grants and pages tell of PSKs */

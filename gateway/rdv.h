@@ -21,6 +21,8 @@ struct rdv_io {
 	void *ctx;
 	void (*udp)(void *ctx, const struct udp_tx *tx, unsigned n);
 	void (*store)(void *ctx, const struct store_request *req);
+	/* REGISTRAR_KEPT. NULL: whoever owns the admission keeps none. */
+	void (*kept)(void *ctx, const char *id, bool full);
 };
 
 struct rdv_config {

@@ -80,12 +80,12 @@ int rdv_admin_load(struct admission *a, const char *dir)
 	return err;
 }
 
-static int save(const struct rdv_admin *a)
+int rdv_admin_save(const struct admission *a, const char *dir)
 {
 	char path[300];
 	size_t len = 0;
-	uint8_t *bytes = admission_encode(a->admission, &len);
-	snprintf(path, sizeof(path), "%s/admission", a->dir);
+	uint8_t *bytes = admission_encode(a, &len);
+	snprintf(path, sizeof(path), "%s/admission", dir);
 	int err = bytes ? file_replace(path, bytes, len) : -ENOMEM;
 	free(bytes);
 	return err;
@@ -153,7 +153,7 @@ static int reserve(struct rdv_admin *a, const char *id)
 	if (!*id || admission_reserved(a->admission, id))
 		return 0;
 	int err = admission_reserve(a->admission, id);
-	if (err == 0 && (err = save(a)) < 0)
+	if (err == 0 && (err = rdv_admin_save(a->admission, a->dir)) < 0)
 		admission_unreserve(a->admission, id);
 	if (err == 0)
 		log_info("worker id %s is kept for tokens made for it", id);
@@ -221,7 +221,7 @@ static char *rotate(struct rdv_admin *a, const char *args)
 	if (end == args || *end || overlap < 0)
 		return answer(ADMIN_REFUSED, "rotate takes seconds");
 	admission_rotate(a->admission, a->wall, overlap);
-	int err = save(a);
+	int err = rdv_admin_save(a->admission, a->dir);
 	if (err < 0) {
 		*a->admission = before;
 		return cannot_write(a, err);
@@ -274,7 +274,7 @@ static char *remove_member(struct rdv_admin *a, const char *who)
 	memcpy(k.id, rec.id, sizeof(k.id));
 	size_t before = a->admission->nremoved;
 	err = admission_remove(a->admission, &k);
-	if (err == 0 && (err = save(a)) < 0)
+	if (err == 0 && (err = rdv_admin_save(a->admission, a->dir)) < 0)
 		a->admission->nremoved = before;
 	if (err == -ENOSPC && before == ADMISSION_MAX_REMOVED)
 		return answer(ADMIN_REFUSED,
@@ -290,7 +290,7 @@ static char *remove_member(struct rdv_admin *a, const char *who)
 static int unreserve(struct rdv_admin *a, const char *id, bool *was)
 {
 	*was = admission_unreserve(a->admission, id);
-	int err = *was ? save(a) : 0;
+	int err = *was ? rdv_admin_save(a->admission, a->dir) : 0;
 	if (err < 0)
 		(void)admission_reserve(a->admission, id);
 	return err;

@@ -45,6 +45,8 @@ void rdv_admin_secrets(const uint8_t private_key[static 32], uint8_t secret[stat
 int rdv_admin_lock(const char *dir);
 /* DIR/admission. 0 where there is none either; -EBADMSG: damaged or of a newer release. */
 int rdv_admin_load(struct admission *a, const char *dir);
+/* 0 or -errno. */
+int rdv_admin_save(const struct admission *a, const char *dir);
 /* DIR/token, from the token's base fields and the admission's epoch. 0; -EINVAL: a field is impossible. */
 int rdv_admin_write_token(struct rdv_admin *a);
 

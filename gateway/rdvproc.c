@@ -29,7 +29,8 @@ struct proc {
 	ev_signal signals[2];
 	nsec next_housekeeping;
 	bool told_unlocked;
-	bool before; /* the identity was in use before this start */
+	bool unsaved; /* the admission is */
+	bool before;  /* the identity was in use before this start */
 	int status;
 	uint8_t *rx_buf[RX_SLOTS];
 };
@@ -50,6 +51,33 @@ static void forget_secrets(void *ctx)
 	sodium_memzero(p->cfg->state.private_key, sizeof(p->cfg->state.private_key));
 	sodium_memzero(p->cfg->state.psk, sizeof(p->cfg->state.psk));
 	sodium_stackzero(LOOP_STACK);
+}
+
+static void save_admission(struct proc *p)
+{
+	const char *dir = p->cfg->state.dir;
+	int err = p->unsaved ? rdv_admin_save(&p->cfg->admission, dir) : 0;
+	p->unsaved = err < 0;
+	if (err < 0)
+		log_seldom(LOG_LEVEL_WARN, LOG_EVERY,
+			   "cannot write %s/admission: %s; trying again every 10 s", dir,
+			   strerror(-err));
+}
+
+static void on_kept(void *ctx, const char *id, bool full)
+{
+	struct proc *p = ctx;
+	if (full) {
+		log_seldom(LOG_LEVEL_WARN, LOG_EVERY,
+			   "a token for %s alone was shown; here other tokens are good for it as "
+			   "well, for %d ids are kept already (`warren rendezvous forget ID` ends "
+			   "that for one)",
+			   id, ADMISSION_MAX_RESERVED);
+		return;
+	}
+	log_info("worker id %s is kept for tokens made for it, one of which was shown", id);
+	p->unsaved = true;
+	save_admission(p);
 }
 
 static void on_store_request(void *ctx, const struct store_request *req)
@@ -224,6 +252,7 @@ static void housekeeping(struct proc *p, nsec now)
 	p->loop.wall_offset = loop_wall_offset();
 	rdv_set_wall(p->rdv, p->loop.wall_offset);
 	proc_tell_unlocked(&p->told_unlocked);
+	save_admission(p);
 	if (state_reserve(s, now, now + p->loop.wall_offset, rdv_timestamp_last(p->rdv)))
 		save_state(p);
 }
@@ -264,7 +293,9 @@ static int make_core(struct proc *p)
 	struct rdv_config *c = &p->cfg->core;
 	int64_t wall = p->loop.now + p->loop.wall_offset;
 
-	c->io = (struct rdv_io){ .ctx = p, .udp = send_udp, .store = on_store_request };
+	c->io = (struct rdv_io){
+		.ctx = p, .udp = send_udp, .store = on_store_request, .kept = on_kept
+	};
 	c->aead = p->cfg->aead;
 	p->before = p->cfg->state.timestamp != 0;
 	c->boot = state_begin(&p->cfg->state, p->loop.now, wall);

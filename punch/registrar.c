@@ -21,9 +21,8 @@
 
 static bool copy_config(struct registrar *r, const struct registrar_config *cfg)
 {
-	static const struct admission untouched;
 	r->cfg = *cfg;
-	r->admission = cfg->admission ? cfg->admission : &untouched;
+	r->admission = cfg->admission ? cfg->admission : &r->none;
 	snprintf(r->release, sizeof(r->release), "%s", cfg->release ? cfg->release : "");
 	r->routes = calloc(cfg->nroutes ? cfg->nroutes : 1, sizeof(*r->routes));
 	if (!r->routes)
@@ -89,6 +88,7 @@ void registrar_free(struct registrar *r)
 	registrar_table_free(r);
 	free(r->intros);
 	free(r->routes);
+	admission_free(&r->none);
 	arena_free(r->arena);
 	sodium_memzero(r, sizeof(*r));
 	free(r);

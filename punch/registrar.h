@@ -21,8 +21,11 @@ struct registrar_config {
 	uint8_t secret
 		[32]; /* of the rendezvous: lease MACs, pair PSKs, members' PSKs derive from it */
 	uint8_t plain[32]; /* admission secret of tokens without a ticket (epoch 0); zeros: none */
-	/* Read at each admission, and not owned: it may change. NULL: never rotated, nobody removed. */
-	const struct admission *admission;
+	/*
+	 * Read at each admission, and not owned: it may change. The registrar itself reserves ids in it (REGISTRAR_KEPT).
+	 * NULL: never rotated, nobody removed.
+	 */
+	struct admission *admission;
 	struct prefix prefix4, prefix6; /* where addresses come from */
 	const struct member_route *routes;
 	size_t nroutes;
@@ -106,6 +109,8 @@ enum registrar_event {
 	 * lives on under another key. A replaced key stays for a while, to be told.
 	 */
 	REGISTRAR_GONE,
+	/* The id `record.id` was reserved, for a token made for it was shown: keep the admission. `full`: there is no room. */
+	REGISTRAR_KEPT,
 };
 
 struct registrar_output {
@@ -113,6 +118,7 @@ struct registrar_output {
 	uint8_t key[32];
 	uint64_t seq;
 	struct lease_record record;
+	bool full;
 	size_t len;
 	uint8_t bytes[CONTROL_SEND_MAX];
 };

@@ -195,6 +195,24 @@ bool registrar_admit(struct registrar *r, nsec now, const uint8_t key[static 32]
 	return true;
 }
 
+/*
+ * The rendezvous do not talk to each other, and the one that made the token is the only one to know that its id
+ * is kept. The ticket tells: from its first use on the id is kept here too.
+ */
+void registrar_keep(struct registrar *r, nsec now, const uint8_t key[static 32],
+		    const struct ctl_msg *m)
+{
+	if (!(m->has & CTL_BIT(CTL_TICKET)) || !m->ticket.only ||
+	    admission_reserved(r->admission, m->id) || ticket_fault(r, now, m) != TICKET_GOOD)
+		return;
+	int err = admission_reserve(r->admission, m->id);
+	struct notice *n = registrar_notice(r, key, REGISTRAR_KEPT);
+	if (!n)
+		return; /* it is kept with the next change of it */
+	n->fatal = err < 0;
+	memcpy(n->text, m->id, sizeof(m->id));
+}
+
 /* --- removed keys --- */
 
 static const char removed_text[] =

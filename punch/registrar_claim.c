@@ -458,6 +458,7 @@ void registrar_claim_register(struct registrar *r, nsec now, const uint8_t key[s
 	}
 	if (!own && !registrar_returns(r, s, key, m) && !registrar_admit(r, now, key, m, plain))
 		return;
+	registrar_keep(r, now, key, m);
 	enum shown shown = registrar_shown(r, now, key, m);
 	if (shown == SHOWN_HOLDS)
 		s = NULL;

@@ -169,7 +169,7 @@ struct intro {
 	struct kind_timer timer;
 };
 
-/* A message to a key that holds no lease, or REGISTRAR_GONE. */
+/* A message to a key that holds no lease; or REGISTRAR_GONE, or REGISTRAR_KEPT with the id as text. */
 struct notice {
 	enum registrar_event event;
 	uint8_t key[32];
@@ -202,8 +202,8 @@ struct registrar_keys {
 struct registrar {
 	struct registrar_config cfg; /* without its two secrets */
 	struct arena *arena;
-	struct registrar_keys *keys; /* in it */
-	const struct admission *admission;
+	struct registrar_keys *keys;	   /* in it */
+	struct admission *admission, none; /* none: where there is none to read */
 	struct member_route *routes;
 	char release[RELEASE_LEN];
 	nsec start;
@@ -300,6 +300,9 @@ bool registrar_at_once(const struct registrar *r, nsec now, const struct slot *s
 /* May it ask for this id? Else it was refused in words. */
 bool registrar_admit(struct registrar *r, nsec now, const uint8_t key[static 32],
 		     const struct ctl_msg *m, bool plain);
+/* Reserves the id where it shows a good ticket for it alone. */
+void registrar_keep(struct registrar *r, nsec now, const uint8_t key[static 32],
+		    const struct ctl_msg *m);
 /* True where the key was removed: it is told so. */
 bool registrar_removed_input(struct registrar *r, nsec now, const uint8_t key[static 32],
 			     const struct ctl_msg *m);

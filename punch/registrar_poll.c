@@ -124,6 +124,13 @@ static bool emit_notice(struct registrar *r, struct registrar_output *out)
 		out->record.number = taken ? 0 : n->number;
 		return true;
 	}
+	if (n->event == REGISTRAR_KEPT) {
+		out->event = REGISTRAR_KEPT;
+		memcpy(out->key, n->key, 32);
+		memcpy(out->record.id, n->text, sizeof(out->record.id));
+		out->full = n->fatal;
+		return true;
+	}
 	struct ctl_msg m = {
 		.type = n->type,
 		.request = n->request,

@@ -143,7 +143,7 @@ static void private_key(unsigned i, uint8_t out[static 32])
 static void rdv_start(unsigned i)
 {
 	struct place *p = &s.rdvs[i];
-	struct rdv_config c = { .io = { p, rdv_udp_out, rdv_store },
+	struct rdv_config c = { .io = { .ctx = p, .udp = rdv_udp_out, .store = rdv_store },
 				.aead = aead_choose(NULL),
 				.boot = (uint64_t)(WALL + s.now + ++s.boots),
 				.registrar = { .max_members = ROWS - 1,

@@ -342,6 +342,77 @@ static void test_store_fails(void **state)
 	assert_null(told(3, CTL_GRANT));
 }
 
+/* --- an id that is kept for a token of its own --- */
+
+static void assert_kept(const char *id, bool full)
+{
+	const struct registrar_output *o = event(REGISTRAR_KEPT);
+	assert_non_null(o);
+	assert_string_equal(o->record.id, id);
+	assert_int_equal(o->full, full);
+}
+
+/* The token was made at the other one. From its first use on it counts here, whatever else the node shows. */
+static void test_kept_by_its_ticket(void **state)
+{
+	(void)state;
+	for (int shows = 0; shows < 2; shows++) {
+		struct lease l = given_by(1, 1, "c1", 0);
+		start_as(2, 2, 0);
+		plain = false;
+		ticket(0, "c1");
+		struct ctl_msg own = next_reg;
+		if (shows) {
+			next_reg.has |= CTL_BIT(CTL_LEASE);
+			next_reg.lease = l;
+		}
+		reg(1, "c1", 1);
+		assert_true(granted(1));
+		assert_kept("c1", false);
+		/* c1 is down, and somebody has the token of the others */
+		say_plain(1, CTL_RELEASE, 2);
+		run(100 * SEC);
+		ticket(0, "");
+		reg(9, "c1", 1);
+		assert_refused(9, CTL_REFUSED_TOKEN, true, "kept for a token of its own");
+		plain = true;
+		reg(9, "c1", 2);
+		assert_refused(9, CTL_REFUSED_TOKEN, true, "kept for a token of its own");
+		plain = false;
+		next_reg = own;
+		reg(2, "c1", 1);
+		assert_null(event(REGISTRAR_KEPT));
+		assert_true(granted(2) || (shows && told(2, CTL_REFUSE)->code == CTL_REFUSED_WAIT));
+	}
+}
+
+static void test_not_kept(void **state)
+{
+	char id[16];
+	(void)state;
+	start_as(2, 2, 0);
+	ticket(0, ""); /* for any id */
+	reg(1, "w1", 1);
+	assert_null(event(REGISTRAR_KEPT));
+	ticket(0, "w2");
+	next_reg.ticket.mac[0] ^= 1;
+	reg(2, "w2", 1);
+	assert_refused(2, CTL_REFUSED_TOKEN, true, "another worker id alone");
+	ticket(WALL - 1, "w3");
+	reg(3, "w3", 1);
+	assert_refused(3, CTL_REFUSED_TOKEN, true, "expired");
+	assert_int_equal(admission.nreserved, 0);
+	/* it is said, and the node is admitted all the same */
+	for (int i = 0; i < ADMISSION_MAX_RESERVED; i++) {
+		snprintf(id, sizeof(id), "k%d", i);
+		assert_int_equal(admission_reserve(&admission, id), 0);
+	}
+	ticket(0, "w4");
+	reg(4, "w4", 1);
+	assert_true(granted(4));
+	assert_kept("w4", true);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -359,6 +430,8 @@ int main(void)
 		TEST(test_replaced_and_back),
 		TEST(test_later_for_the_same_number),
 		TEST(test_store_fails),
+		TEST(test_kept_by_its_ticket),
+		TEST(test_not_kept),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
