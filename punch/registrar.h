@@ -91,7 +91,8 @@ void registrar_alive(struct registrar *r, nsec now, const uint8_t key[static 32]
  */
 void registrar_remove(struct registrar *r, nsec now, const uint8_t key[static 32]);
 /*
- * The lease of an id or a key, or NULL; and frees it. 0: it is being deleted. -ENOENT: there is none; -EBUSY:
+ * The lease of an id or a key, or NULL (of a key also the last one, where it was freed since the start and its
+ * number is nobody's); and frees it. 0: it is being deleted. -ENOENT: there is none; -EBUSY:
  * its holder is online; -EAGAIN: its holder may be, or its row is being written.
  */
 const struct lease_record *registrar_lease_of(const struct registrar *r, const char *id);

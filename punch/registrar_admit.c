@@ -274,11 +274,24 @@ void registrar_mark_removed(struct registrar *r, nsec now, struct slot *s)
 	registrar_roster_changed(r, now, s);
 }
 
+/* The number that was freed of this key's lease, and that nobody has had since. */
+static struct slot *freed_of(const struct registrar *r, const uint8_t key[static 32])
+{
+	for (member_number n = 1; n <= r->top; n++) {
+		struct slot *s = r->slots[n];
+		if (s && s->state == LEASE_FREE && memcmp(s->rec.key, key, 32) == 0)
+			return s;
+	}
+	return NULL;
+}
+
 void registrar_remove(struct registrar *r, nsec now, const uint8_t key[static 32])
 {
-	struct slot *next, *s = registrar_slot_first_of_key(r, key);
+	struct slot *next, *s = registrar_slot_first_of_key(r, key), *freed = freed_of(r, key);
 	registrar_tell_removed(r, now, key);
 	end_claims(r, key);
+	if (freed) /* others may talk to it all the same */
+		registrar_mark_removed(r, now, freed);
 	for (; s; s = next) {
 		next = registrar_slot_next_of_key(s, key);
 		registrar_mark_removed(r, now, s);
@@ -312,6 +325,8 @@ const struct lease_record *registrar_lease_of_key(const struct registrar *r,
 						  const uint8_t key[static 32])
 {
 	const struct slot *s = registrar_slot_find_key(r, key);
+	if (!s)
+		s = freed_of(r, key);
 	return s ? &s->rec : NULL;
 }
 

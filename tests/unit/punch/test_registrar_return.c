@@ -395,6 +395,50 @@ static void test_removed_claimant(void **state)
 	assert_int_equal(registrar_count(r, NULL), 0);
 }
 
+static void get_roster(uint8_t who, const struct ctl_roster *have)
+{
+	struct ctl_msg m = { .type = CTL_ROSTER_GET,
+			     .request = 7,
+			     .has = CTL_BIT(CTL_ROSTER) | CTL_BIT(CTL_RANGE),
+			     .roster = *have,
+			     .upto = UINT32_MAX };
+	assert_int_equal(say(who, &m), DROP_NONE);
+}
+
+/* Its lease was freed, but it still talks to others, who hear that its number is nobody's. */
+static void test_removed_after_forget(void **state)
+{
+	struct ctl_change change;
+	(void)state;
+	reg(1, "c1", 1);
+	run(70 * SEC); /* cut off from here, not from the others */
+	reg(3, "w3", 1);
+	assert_int_equal(registrar_forget(r, now, "c1"), 0);
+	drain();
+	run(SEC);
+	get_roster(3, &(struct ctl_roster){ 0 });
+	struct ctl_roster have = told(3, CTL_ROSTER_PAGE)->roster;
+	const struct lease_record *last = registrar_lease_of_key(r, key(1));
+	assert_non_null(last);
+	assert_int_equal(last->number, 1);
+	remove_key(1, last->number);
+	run(SEC);
+	assert_non_null(told(3, CTL_ROSTER_CHANGED));
+	get_roster(3, &have);
+	struct ctl_changes it = { .body = told(3, CTL_ROSTER_PAGE)->body };
+	bool told_so = false;
+	while (ctl_next_change(&it, &change))
+		told_so |= change.removed && change.entry.number == 1;
+	assert_true(told_so);
+	/* once the number is another's, it is not taken back */
+	reg(4, "w4", 1);
+	run(70 * SEC);
+	assert_int_equal(registrar_forget(r, now, "w4"), 0);
+	drain();
+	reg(5, "w5", 1);
+	assert_null(registrar_lease_of_key(r, key(4)));
+}
+
 /* It asks a hundred times a second, and is told once. */
 static void test_removed_is_told_once_a_second(void **state)
 {
@@ -427,6 +471,7 @@ int main(void)
 		TEST(test_at_once_after_all),
 		TEST(test_removed_during_a_take_over),
 		TEST(test_removed_claimant),
+		TEST(test_removed_after_forget),
 		TEST(test_removed_is_told_once_a_second),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
