@@ -14,7 +14,6 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -48,32 +47,13 @@ static bool wrote(const struct gw *g, int err)
 	return err == 0;
 }
 
-/* The bytes as a file in memory. -1 with errno. */
-static int memory_file(const uint8_t *bytes, size_t len)
-{
-	int fd = memfd_create("keep", MFD_CLOEXEC);
-	for (size_t at = 0; fd >= 0 && at < len;) {
-		ssize_t n = write(fd, bytes + at, len - at);
-		if (n <= 0) {
-			close(fd);
-			return -1;
-		}
-		at += (size_t)n;
-	}
-	return fd;
-}
-
 /* 0, and the keeper will answer; or -errno. */
 static int hand_over(struct gw *g, enum keeper_file what, const uint8_t *bytes, size_t len)
 {
 	struct chan_msg m = { .kind = CHAN_KEEP, .code = (int)what };
-	int fd = len ? memory_file(bytes, len) : -1;
-	if (fd < 0)
-		return len ? -errno : -ENOMEM;
-	int err = chan_send(g->keeper_fd, &m, fd);
+	int err = chan_send_bytes(g->keeper_fd, &m, bytes, len);
 	if (err == 0)
 		g->keeping = what;
-	close(fd);
 	return err;
 }
 

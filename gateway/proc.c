@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -46,6 +47,30 @@ int chan_send(int chan, const struct chan_msg *m, int fd)
 		memcpy(CMSG_DATA(c), &fd, sizeof(int));
 	}
 	return sendmsg(chan, &h, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static int memory_file(const uint8_t *bytes, size_t len)
+{
+	int fd = memfd_create("keep", MFD_CLOEXEC);
+	for (size_t at = 0; fd >= 0 && at < len;) {
+		ssize_t n = write(fd, bytes + at, len - at);
+		if (n <= 0) {
+			close(fd);
+			return -1;
+		}
+		at += (size_t)n;
+	}
+	return fd;
+}
+
+int chan_send_bytes(int chan, const struct chan_msg *m, const uint8_t *bytes, size_t len)
+{
+	int fd = memory_file(bytes, len);
+	if (fd < 0)
+		return -errno;
+	int err = chan_send(chan, m, fd);
+	close(fd);
+	return err;
 }
 
 static int fd_of(struct msghdr *h)

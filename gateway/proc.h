@@ -39,6 +39,8 @@ struct chan_msg {
 int chan_pair(int fds[static 2]); /* SOCK_SEQPACKET, CLOEXEC, non-blocking; 0 or -errno */
 /* `fd` -1: none. 0 or -errno. */
 int chan_send(int chan, const struct chan_msg *m, int fd);
+/* With a file in memory that holds the bytes (memfd_create()). 0 or -errno. */
+int chan_send_bytes(int chan, const struct chan_msg *m, const uint8_t *bytes, size_t len);
 /* 1 with *m and *fd (-1: none), 0 when there is nothing now, -1 at the end of the channel. */
 int chan_recv(int chan, struct chan_msg *m, int *fd);
 /*

@@ -3,6 +3,7 @@
 #include "gateway/ctl.h"
 #include "gateway/loop.h"
 #include "gateway/proc.h"
+#include "gateway/rdv_keeper.h"
 #include "gateway/rdv_store.h"
 #include "gateway/sandbox.h"
 #include "base/log.h"
@@ -25,6 +26,8 @@ struct proc {
 	struct udp_socket udp;
 	struct ctl *ctl;
 	struct rdv_store *store;
+	struct rdv_keeper keeper;
+	bool save; /* the state, with the next housekeeping */
 	ev_io udp_io;
 	ev_signal signals[2];
 	nsec next_housekeeping;
@@ -39,7 +42,7 @@ struct proc {
 
 static void start_udp(struct proc *p);
 
-/* The starter's copies: who starts a database needs no key. */
+/* The starter's copies, and the keeper's: who starts a database needs no key, nor who writes files. */
 static void forget_secrets(void *ctx)
 {
 	struct proc *p = ctx;
@@ -237,10 +240,40 @@ static char *control(void *ctx, const char *line)
 
 /* --- the loop --- */
 
+static int hand_over(struct proc *p)
+{
+	uint8_t bytes[STATE_MAX];
+	int err = rdv_keeper_save(&p->keeper, bytes,
+				  state_encode(&p->cfg->state, bytes, sizeof(bytes)));
+	sodium_memzero(bytes, sizeof(bytes));
+	return err;
+}
+
+static void not_saved(struct proc *p, int err)
+{
+	p->save = true;
+	log_warn("cannot write the state in %s: %s", p->cfg->state.dir, strerror(-err));
+}
+
+static void on_state_kept(void *ctx, int err)
+{
+	struct proc *p = ctx;
+	if (err == -EPIPE) {
+		p->save = true;
+		log_warn("the keeper ended: the state is written without it until the next start");
+	} else if (err < 0) {
+		not_saved(p, err);
+	}
+}
+
 static void save_state(struct proc *p)
 {
-	if (state_save(&p->cfg->state) < 0)
-		log_warn("cannot write the state in %s", p->cfg->state.dir);
+	p->save = p->keeper.busy;
+	if (p->save)
+		return;
+	int err = p->keeper.fd >= 0 ? hand_over(p) : state_save(&p->cfg->state);
+	if (err < 0)
+		not_saved(p, err);
 }
 
 static void housekeeping(struct proc *p, nsec now)
@@ -253,7 +286,7 @@ static void housekeeping(struct proc *p, nsec now)
 	rdv_set_wall(p->rdv, p->loop.wall_offset);
 	proc_tell_unlocked(&p->told_unlocked);
 	save_admission(p);
-	if (state_reserve(s, now, now + p->loop.wall_offset, rdv_timestamp_last(p->rdv)))
+	if (state_reserve(s, now, now + p->loop.wall_offset, rdv_timestamp_last(p->rdv)) || p->save)
 		save_state(p);
 }
 
@@ -305,6 +338,16 @@ static int make_core(struct proc *p)
 	return p->rdv ? 0 : -ENOMEM;
 }
 
+static int start_keeper(struct proc *p)
+{
+	const struct rdv_keeper_config kc = { .dir = p->cfg->state.dir,
+					      .ev = p->loop.ev,
+					      .ctx = p,
+					      .forked = forget_secrets,
+					      .kept = on_state_kept };
+	return rdv_keeper_open(&p->keeper, &kc);
+}
+
 static int set_up(struct proc *p)
 {
 	const char *const writable[] = { p->cfg->state.dir, NULL };
@@ -322,6 +365,12 @@ static int set_up(struct proc *p)
 	snprintf(path, sizeof(path), "%s/control.sock", p->cfg->state.dir);
 	if (err == 0 && (err = ctl_open(&p->ctl, p->loop.ev, path, control, p)) < 0)
 		log_error("cannot serve the control socket %s: %s", path, strerror(-err));
+	if (err == 0)
+		housekeeping(
+			p,
+			p->loop.now); /* before anything is sent its timestamps are on the disk */
+	if (err == 0 && (err = start_keeper(p)) < 0)
+		log_error("cannot start the keeper: %s", strerror(-err));
 	if (err == 0 && (err = start_store(p)) < 0)
 		log_error("cannot start the lease store: %s", strerror(-err));
 	return err ? err : sandbox_enter(SANDBOX_RENDEZVOUS, writable);
@@ -331,6 +380,7 @@ static void tear_down(struct proc *p)
 {
 	ctl_close(p->ctl);
 	rdv_store_close(p->store);
+	rdv_keeper_close(&p->keeper);
 	rdv_free(p->rdv);
 	if (p->udp.fd >= 0)
 		udp_close(&p->udp);
@@ -344,7 +394,7 @@ int rdvproc_run(struct rdvproc_config *cfg)
 	static const int signals[] = { SIGTERM, SIGINT };
 	struct proc p = { .cfg = cfg };
 
-	p.udp.fd = -1;
+	p.udp.fd = p.keeper.fd = p.keeper.chan = -1;
 	proc_keep_private();
 	if (loop_init(&p.loop, &p, turn, deadline) < 0)
 		return EXIT_CANNOT;
@@ -356,6 +406,7 @@ int rdvproc_run(struct rdvproc_config *cfg)
 	}
 	if (set_up(&p) == 0) {
 		loop_run(&p.loop);
+		rdv_keeper_close(&p.keeper);
 		state_settle(&cfg->state, p.loop.now, rdv_timestamp_last(p.rdv));
 		save_state(&p);
 	} else {

@@ -6,6 +6,7 @@
 #include "gateway/landlock.h"
 #include "gateway/loop.h"
 #include "gateway/proc.h"
+#include "gateway/rdv_keeper.h"
 #include "gateway/rdv_store.h"
 #include "gateway/state.h"
 #include "gateway/unix_socket.h"
@@ -65,7 +66,7 @@ static const struct process {
 	[SANDBOX_RENDEZVOUS] = {
 		.name = "rendezvous",
 		.rooms = { base_syscalls, arena_syscalls, loop_syscalls, udp_syscalls, chan_syscalls,
-			   unix_socket_syscalls, state_syscalls, rdv_store_syscalls },
+			   unix_socket_syscalls, state_syscalls, rdv_store_syscalls, rdv_keeper_syscalls },
 		.capability = NO_CAPABILITY,
 		.if_held = NO_CAPABILITY,
 		.descriptors = 256,

@@ -40,7 +40,7 @@ check_wait 20 "a member, a rendezvous and a bare interface" 'node_up w1 && lab_i
 # which NODE PROCESS: `process_of`, as two words; a rendezvous and a bare interface have the program's name
 GATEWAY="w1 warren-gateway" SHIM="w1 warren-shim" HELPER="w1 warren-helper" KEEPER="w1 warren-keeper"
 STORE="rv warren-store" RENDEZVOUS="rv warren" STARTER="rv warren-starter" BARE="bare warren"
-ALL=("$GATEWAY" "$SHIM" "$HELPER" "$KEEPER" "$STORE" "$RENDEZVOUS" "$BARE")
+ALL=("$GATEWAY" "$SHIM" "$HELPER" "$KEEPER" "$STORE" "$RENDEZVOUS" "rv warren-keeper" "$BARE")
 log_of() {
 	case $1 in
 	rv) echo "$LAB_DIR/rv.log" ;;

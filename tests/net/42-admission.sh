@@ -168,6 +168,11 @@ other_range() {
 check "a second one with the same state is refused" says 'another rendezvous runs' "$(other_range)"
 check "and has changed no token" test "$(rv_token)" = "$NEW"
 
+# --- its keeper dies: it goes on, and says so once
+kill -KILL "$(process_of rv warren-keeper)"
+check_wait 5 "a keeper that dies is missed" "grep -q 'the keeper ended' '$LAB_DIR/rv.log'"
+check "and nothing else" reach w1 "$(node_ip w3)"
+
 # --- without a rendezvous that runs
 lab_stop "$RV_PID"
 check "another range than that of the tokens is refused, in words" says 'have addresses of 10.77.0.0/16' "$(other_range)"
