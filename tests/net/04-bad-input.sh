@@ -139,7 +139,10 @@ lab_in victim ip tuntap del mode tun name warren0
 # --- others
 node_start a
 check_wait 20 "a has joined" 'node_up a' "tail -n 3 $LAB_DIR/a.log"
+began=${EPOCHREALTIME/./}
 refused "a taken worker id" '"?a"?' env WARREN_JOIN="$TOKEN" WORKER_ID=a "$WARREN" up
+took=$(((${EPOCHREALTIME/./} - began) / 1000))
+check "told at once, and not when the launcher has waited 5 s: after $took ms" test $took -lt 4000
 check "its holder goes on" node_up a
 second() {
 	lab_exec a timeout 20 env WARREN_JOIN="$TOKEN" WORKER_ID=other "$WARREN" up --state "$LAB_DIR/other-state" "$@" \

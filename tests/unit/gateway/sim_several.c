@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Two or three rendezvous in one token, and whole nodes (nothing is faked but the network and the
- * store). Anybody is cut off from anybody, rendezvous and nodes die and come back, nodes lose their
- * keys, two nodes want one id; then all is whole again. Nodes restart as under a supervisor.
+ * store). Anybody is cut off from anybody, rendezvous and nodes die and come back, a rendezvous with another
+ * prefix, nodes lose their keys, two want one id; then all is whole again. Nodes restart as under a supervisor.
  *
  * At any time   two nodes that are up never have one address, but where a holder was taken for dead by
  *               the rendezvous that its number belongs to: then they are of one id, and it is over
- *               within seconds once everybody reaches everybody.
+ *               within seconds once everybody reaches everybody. Nobody that is up is refused.
  * In the end    each id is up once, everybody is registered everywhere and has a session with everybody.
- *
  *   sim_several [SEED [COUNT]]      VERBOSE=1 tells what happens
  */
 #include <inttypes.h>
@@ -38,17 +37,16 @@ struct place {		 /* a rendezvous */
 	struct lease_record rows[ROWS];
 	uint64_t stored;
 	nsec stored_at, back;
+	bool wrong; /* started with another --prefix */
 };
 
 struct spot {		   /* a node */
 	struct node *node; /* NULL: it is down */
 	char id[WORKER_ID_LEN];
-	uint8_t key;
 	bool up, ending, has_psk;
-	uint8_t psk[32];
+	uint8_t key, psk[32];
 	member_number number;
 	nsec back;
-	const char *why;
 };
 
 static struct {
@@ -140,7 +138,7 @@ static void private_key(unsigned i, uint8_t out[static 32])
 	memset(out, 0x50 + (int)i, 32);
 }
 
-static void rdv_start(unsigned i)
+static void rdv_start(unsigned i, bool wrong)
 {
 	struct place *p = &s.rdvs[i];
 	struct rdv_config c = { .io = { .ctx = p, .udp = rdv_udp_out, .store = rdv_store },
@@ -150,19 +148,22 @@ static void rdv_start(unsigned i)
 					       .number = i + 1,
 					       .of = s.nrdvs,
 					       .lease_ttl = 86400 * SEC,
+					       .admission = &s.admission,
 					       .prefix4 = s.token.prefixes[0],
 					       .prefix6 = s.token.prefixes[1],
 					       .release = "sim" } };
 	private_key(i, c.private_key);
-	c.registrar.admission = &s.admission;
 	memcpy(c.registrar.secret, s.registrar, 32);
+	p->wrong = wrong;
+	c.registrar.prefix4.addr.b[13] += wrong;
+	rdv_free(p->rdv);
 	p->rdv = rdv_new(&c, s.now);
 	p->stored_at = NSEC_NEVER;
 	rdv_set_wall(p->rdv, WALL);
 	for (unsigned k = 0; k < ROWS; k++)
 		if (p->rows[k].number && rdv_load(p->rdv, &p->rows[k]) < 0)
 			failed("a row that contradicts another", i, k);
-	say("rendezvous starts", i, 0);
+	say("rendezvous starts, right or wrong", i, wrong);
 }
 
 /* --- nodes --- */
@@ -187,14 +188,14 @@ static void node_note_out(void *ctx, const struct node_note *note)
 		break;
 	case NODE_REFUSED:
 		say(note->text, (unsigned)(n - s.nodes), note->fatal);
+		if (n->up && note->fatal)
+			failed("one that is up is refused", (unsigned)(n - s.nodes), 0);
 		n->ending |= note->fatal;
-		n->why = "refused";
 		break;
 	case NODE_REPLACED:
 	case NODE_LEASE_CHANGED:
 	case NODE_RELEASED:
 		n->ending = true;
-		n->why = note->event == NODE_REPLACED ? "replaced" : "ends";
 		break;
 	default:
 		break;
@@ -289,7 +290,7 @@ static void turn_node(unsigned i)
 		return;
 	node_tick(n->node, s.now);
 	if (n->ending) {
-		say(n->why, i, n->number);
+		say("node ends", i, n->number);
 		node_kill(i, s.now + 2 * SEC + pick(3000) * MSEC);
 	}
 }
@@ -364,7 +365,7 @@ static void trouble(void)
 		if (s.rdvs[r].rdv)
 			rdv_free(s.rdvs[r].rdv), s.rdvs[r].rdv = NULL;
 		else
-			rdv_start(r);
+			rdv_start(r, pick(3) == 0);
 		break;
 	case 5: /* killed, with or without its state */
 		if (s.nodes[i].node)
@@ -389,8 +390,8 @@ static void make_whole(void)
 	memset(s.cut, 0, sizeof(s.cut));
 	s.loss = 0;
 	for (unsigned i = 0; i < s.nrdvs; i++)
-		if (!s.rdvs[i].rdv)
-			rdv_start(i);
+		if (!s.rdvs[i].rdv || s.rdvs[i].wrong)
+			rdv_start(i, false);
 	s.whole = s.now;
 	say("whole", 0, 0);
 }
@@ -456,7 +457,7 @@ static void set_up(uint64_t seed)
 		s.nodes[i].back = s.now + pick(5000) * MSEC;
 	}
 	for (unsigned i = 0; i < s.nrdvs; i++)
-		rdv_start(i);
+		rdv_start(i, false);
 }
 
 static void tear_down(void)
@@ -469,7 +470,7 @@ static void tear_down(void)
 		free(s.wire[i]);
 }
 
-static void life(uint64_t seed)
+static bool life(uint64_t seed)
 {
 	set_up(seed);
 	for (nsec end = s.now + TROUBLE; s.now < end;) {
@@ -480,6 +481,7 @@ static void life(uint64_t seed)
 	run(PEACE);
 	check_end();
 	tear_down();
+	return s.doubles > 0;
 }
 
 int main(int argc, char **argv)
@@ -490,10 +492,8 @@ int main(int argc, char **argv)
 
 	if (sodium_init() < 0)
 		return 1;
-	for (uint64_t i = 0; i < count; i++) {
-		life(first + i);
-		doubles += s.doubles > 0;
-	}
+	for (uint64_t i = 0; i < count; i++)
+		doubles += life(first + i);
 	printf("%" PRIu64 " lives; in %u of them a holder was taken for dead that was not\n", count,
 	       doubles);
 	return 0;
