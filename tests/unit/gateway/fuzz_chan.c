@@ -6,6 +6,7 @@
  */
 #include "gateway/gw.h"
 #include "gateway/proc.h"
+#include "gw_rest.h"
 #include "base/log.h"
 #include "snapshot.h"
 
@@ -149,54 +150,6 @@ ssize_t __wrap_sendmsg(int fd, const struct msghdr *h, int flags)
 	return __wrap_send(fd, h->msg_iov->iov_base, h->msg_iov->iov_len, flags);
 }
 
-/* --- the rest of the gateway --- */
-
-bool gw_static_answer(struct gw *of, const struct resolve_answer *a)
-{
-	(void)of;
-	(void)a;
-	return false;
-}
-
-const char *gw_net_ip6(const struct gw *of, char out[static ADDR_STRLEN])
-{
-	return addr_str(&node_lease(of->node)->lease.ip6, out);
-}
-
-void gw_state_kept(struct gw *of, int err)
-{
-	(void)of;
-	(void)err;
-}
-
-void gw_static_helper(struct gw *of)
-{
-	(void)of;
-}
-
-void loop_stop(struct loop *l)
-{
-	(void)l;
-}
-
-nsec loop_cpu_used(void)
-{
-	return NSEC_PER_SEC;
-}
-
-static void on_udp(void *ctx, const struct udp_tx *tx, unsigned n)
-{
-	(void)ctx;
-	(void)tx;
-	(void)n;
-}
-
-static void on_note(void *ctx, const struct node_note *note)
-{
-	(void)ctx;
-	(void)note;
-}
-
 /* --- steps --- */
 
 static void arrive(ev_io *w, const uint8_t *p, size_t len, int fd)
@@ -326,7 +279,7 @@ static void step(struct rd *r)
 static void once(void)
 {
 	struct token *t = &cfg.token;
-	struct node_config nc = { .io = { .udp = on_udp, .note = on_note },
+	struct node_config nc = { .io = { .udp = rest_udp, .note = rest_note },
 				  .aead = aead_choose(NULL),
 				  .worker_id = "w1",
 				  .release = WARREN_VERSION,

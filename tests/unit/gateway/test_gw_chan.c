@@ -3,6 +3,7 @@
 #include "gateway/gw.h"
 #include "gateway/helper.h"
 #include "gateway/proc.h"
+#include "gw_rest.h"
 #include "base/log.h"
 
 #include <sodium.h>
@@ -19,59 +20,11 @@ static struct gw_config cfg;
 static int launcher, helper;
 static unsigned warned;
 
-/* --- the rest of the gateway --- */
-
-bool gw_static_answer(struct gw *of, const struct resolve_answer *a)
-{
-	(void)of;
-	return a->id >> 31;
-}
-
-const char *gw_net_ip6(const struct gw *of, char out[static ADDR_STRLEN])
-{
-	(void)of;
-	return strcpy(out, "");
-}
-
-void gw_state_kept(struct gw *of, int err)
-{
-	(void)of;
-	(void)err;
-}
-
-void gw_static_helper(struct gw *of)
-{
-	(void)of;
-}
-
-void loop_stop(struct loop *l)
-{
-	(void)l;
-}
-
-nsec loop_cpu_used(void)
-{
-	return 0;
-}
-
 void __wrap_log_line(struct log_site *site, enum log_level level, const char *fmt, ...);
 void __wrap_log_line(struct log_site *site, enum log_level level, const char *fmt, ...)
 {
 	(void)site;
 	warned += level == LOG_LEVEL_WARN && strstr(fmt, "no address for the rendezvous");
-}
-
-static void on_udp(void *ctx, const struct udp_tx *tx, unsigned n)
-{
-	(void)ctx;
-	(void)tx;
-	(void)n;
-}
-
-static void on_note(void *ctx, const struct node_note *note)
-{
-	(void)ctx;
-	(void)note;
 }
 
 /* --- the world --- */
@@ -95,7 +48,7 @@ static int setup(void **state)
 		snprintf(cfg.token.rendezvous[i].host, sizeof(cfg.token.rendezvous[i].host), "%s",
 			 hosts[i]);
 	}
-	struct node_config nc = { .io = { .udp = on_udp, .note = on_note },
+	struct node_config nc = { .io = { .udp = rest_udp, .note = rest_note },
 				  .aead = cfg.aead,
 				  .worker_id = "w1",
 				  .release = WARREN_VERSION,

@@ -2,6 +2,7 @@
 /* When the gateway's own state is written, and by whom: its loop, which packets wait for, does not wait for the disk. */
 #include "gateway/gw.h"
 #include "gateway/proc.h"
+#include "gw_rest.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -36,19 +37,6 @@ void __wrap_log_line(struct log_site *site, enum log_level level, const char *fm
 	warned += level == LOG_LEVEL_WARN && strstr(fmt, "cannot write the state") != NULL;
 }
 
-static void on_udp(void *ctx, const struct udp_tx *tx, unsigned n)
-{
-	(void)ctx;
-	(void)tx;
-	(void)n;
-}
-
-static void on_note(void *ctx, const struct node_note *note)
-{
-	(void)ctx;
-	(void)note;
-}
-
 static void turn(nsec after)
 {
 	g.loop.now += after;
@@ -65,7 +53,7 @@ static void keeper_comes(void)
 
 static int setup(void **state)
 {
-	struct node_config nc = { .io = { .udp = on_udp, .note = on_note },
+	struct node_config nc = { .io = { .udp = rest_udp, .note = rest_note },
 				  .aead = aead_choose(NULL),
 				  .worker_id = "w1",
 				  .private_key = { 8 },
