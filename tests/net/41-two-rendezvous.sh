@@ -143,7 +143,10 @@ state() { echo "state${1#rv}"; }
 rendezvous $first "$(state $first)" --number "${first#rv}/2"
 check_wait 45 "all are registered with both again" 'registered 2' seen
 die $second KILL
+plain=$TOKEN
+TOKEN=$(lab_exec $first "${AS_NOBODY[@]}" "$WARREN" token --for n6 --state "$LAB_DIR/$(state $first)")
 start n6
+TOKEN=$plain
 check_wait 10 "a node joins while $second is dead" all_up "tail -n 3 $LAB_DIR/n6.log"
 check_wait 15 "and everybody talks to everybody" every_pair every_pair
 check "nobody's address has changed" keeps "$before"
@@ -151,6 +154,11 @@ check "and all are different" test "$(printf '%s\n' "${IP[@]}" | sort -u | wc -l
 
 rendezvous $second "$(state $second)" --number "${second#rv}/2"
 check_wait 45 "all are registered with both once more" 'registered 2' seen
+kept() { # HOST: for tokens of their own
+	lab_exec "$1" "${AS_NOBODY[@]}" "$WARREN" status --state "$LAB_DIR/$(state "$1")" --json | jq -c .admission.reserved
+}
+check "n6 is kept for its token where that was made" test "$(kept $first)" = '["n6"]'
+check "and at the other, to which n6 has shown it" test "$(kept $second)" = '["n6"]'
 before=$(addresses)
 die rv1 TERM
 AT[rv1]=203.0.113.12
