@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A TCP transfer whose two ends tell the SHA-256 of what they sent and received.
 
-  transfer.py receive PORT                          prints "BYTES SHA256" of one connection
-  transfer.py send HOST PORT BYTES [BYTES-PER-S]    the same of what it sent; paced where a rate is given
+  transfer.py receive PORT                              prints "BYTES SHA256" of one connection
+  transfer.py send HOST PORT BYTES [BYTES-PER-S [S]]    the same of what it sent; paced where a rate is given; begun again
+                                                        for S seconds where it finds no route
 
 The bytes are pseudo-random and cheap to make, and no 64 KiB block is like another.
 """
+import errno
 import hashlib
 import socket
 import sys
@@ -25,10 +27,21 @@ def receive(port):
     return total, digest
 
 
-def send(host, port, size, rate):
+def connect(host, port, patience):
+    began = time.monotonic()
+    while True:
+        try:
+            return socket.create_connection((host, port), timeout=60)
+        except OSError as e:
+            if e.errno != errno.EHOSTUNREACH or time.monotonic() - began >= patience:
+                raise
+            time.sleep(0.05)
+
+
+def send(host, port, size, rate, patience):
     base = hashlib.shake_256(b"warren").digest(BLOCK)
-    digest, sent, began = hashlib.sha256(), 0, time.monotonic()
-    with socket.create_connection((host, port), timeout=60) as conn:
+    with connect(host, port, patience) as conn:
+        digest, sent, began = hashlib.sha256(), 0, time.monotonic()
         conn.settimeout(60)
         while sent < size:
             block = (sent.to_bytes(8, "big") + base)[:min(BLOCK, size - sent)]
@@ -45,8 +58,8 @@ def main(argv):
     if argv[0] == "receive":
         total, digest = receive(int(argv[1]))
     else:
-        rate = float(argv[4]) if len(argv) > 4 else 0
-        total, digest = send(argv[1], int(argv[2]), int(argv[3]), rate)
+        rate, patience = (float(argv[i]) if len(argv) > i else 0 for i in (4, 5))
+        total, digest = send(argv[1], int(argv[2]), int(argv[3]), rate, patience)
     print(total, digest.hexdigest())
 
 

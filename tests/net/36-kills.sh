@@ -116,11 +116,12 @@ requests() {
 	done
 }
 
+# A connection lives through all of it; a new one finds no route while there is no gateway.
 moving() {
 	local n=0
 	until [ $n -gt 0 ] && [ -e "$LAB_DIR/done" ]; do
 		n=$((n + 1))
-		transfer w1 c1 "$C1" 1073741824 "${RATE:-16000000}" || return 1
+		transfer w1 c1 "$C1" 1073741824 "${RATE:-16000000}" 10 || return 1
 	done
 }
 
