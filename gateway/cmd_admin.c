@@ -121,20 +121,14 @@ static int take_lock(struct offline *o)
 
 static int read_token(struct offline *o)
 {
-	char path[300];
-	snprintf(path, sizeof(path), "%s/token", o->state.dir);
-	char *text = file_read(path, TOKEN_TEXT_MAX);
-	enum token_error err = text ? token_parse(text, &o->token, NULL) : TOKEN_NOT_A_TOKEN;
-	if (!text)
-		log_usage("cannot read %s: %s (has `warren rendezvous --state` been started "
+	int err = rdv_admin_read_token(o->state.dir, &o->token);
+	if (err < 0)
+		log_usage("cannot read %s/token: %s (has `warren rendezvous --state` been started "
 			  "with this directory?)",
-			  path, strerror(errno));
-	else if (err != TOKEN_OK)
-		log_usage("%s: %s", path, token_error_text(err));
-	if (text)
-		sodium_memzero(text, strlen(text));
-	free(text);
-	return err == TOKEN_OK ? 0 : -EINVAL;
+			  o->state.dir, strerror(-err));
+	else if (err)
+		log_usage("%s/token: %s", o->state.dir, token_error_text((enum token_error)err));
+	return err ? -EINVAL : 0;
 }
 
 static int offline_open(struct offline *o, const char *dir)

@@ -228,23 +228,18 @@ static void derive_secrets(struct rdvproc_config *rc)
 /* Members hold the range of their tokens against each renewal. */
 static bool same_range(const struct rdvproc_config *rc)
 {
-	char path[300], now[PREFIX_STRLEN], before[PREFIX_STRLEN];
+	char now[PREFIX_STRLEN], before[PREFIX_STRLEN];
 	struct token t;
-	snprintf(path, sizeof(path), "%s/token", rc->state.dir);
-	char *text = file_read(path, TOKEN_TEXT_MAX);
-	bool other = text && token_parse(text, &t, NULL) == TOKEN_OK &&
+	bool other = rdv_admin_read_token(rc->state.dir, &t) == 0 &&
 		     !prefix_eq(&t.prefixes[0], &rc->token.prefixes[0]);
 
 	if (other)
 		log_usage("--prefix %s: the members of this network have addresses of %s and "
-			  "refuse others. "
-			  "Say that one; or move %s away, and give each member the new token",
+			  "refuse others. Say that one; or move %s/token away, and give each "
+			  "member the new token",
 			  prefix_str(&rc->token.prefixes[0], now),
-			  prefix_str(&t.prefixes[0], before), path);
-	if (text)
-		sodium_memzero(text, strlen(text));
-	sodium_memzero(&t, sizeof(t));
-	free(text);
+			  prefix_str(&t.prefixes[0], before), rc->state.dir);
+	token_wipe(&t);
 	return !other;
 }
 

@@ -146,16 +146,14 @@ static void on_helper(struct ev_loop *ev, ev_io *w, int revents)
 static void on_keeper(struct ev_loop *ev, ev_io *w, int revents)
 {
 	struct gw *g = w->data;
-	struct chan_msg m;
-	int fd, got = chan_recv(w->fd, &m, &fd);
+	int err;
 	(void)ev;
 	(void)revents;
-	if (got > 0 && fd >= 0)
-		close(fd);
-	if (got < 0)
+	if (!chan_kept(w->fd, &err))
+		return;
+	if (err == -EPIPE)
 		drop_fd(g, &g->keeper_io, &g->keeper_fd);
-	if (got)
-		gw_state_kept(g, got > 0 ? m.code : -EPIPE);
+	gw_state_kept(g, err);
 }
 
 static void on_keeper_fd(struct gw *g, int fd)

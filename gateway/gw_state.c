@@ -276,15 +276,10 @@ void gw_state_kept(struct gw *g, int err)
 static void await_keeper(struct gw *g)
 {
 	struct pollfd p = { .fd = g->keeper_fd, .events = POLLIN };
-	struct chan_msg m;
-	int fd = -1;
+	int err;
 
-	if (!g->keeping || poll(&p, 1, LAST_ANSWER_MS) <= 0)
-		return;
-	int got = chan_recv(g->keeper_fd, &m, &fd);
-	if (fd >= 0)
-		close(fd);
-	gw_state_kept(g, got > 0 ? m.code : -EPIPE);
+	if (g->keeping && poll(&p, 1, LAST_ANSWER_MS) > 0 && chan_kept(g->keeper_fd, &err))
+		gw_state_kept(g, err);
 }
 
 static void save_members(struct gw *g)

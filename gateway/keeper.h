@@ -8,9 +8,8 @@
 
 #include "base/base.h"
 
-/* The files' names in the state directory. */
+/* Beside IDENTITY_FILE in the state directory. */
 #define MEMBERS_FILE "members"
-#define IDENTITY_FILE "identity"
 
 enum keeper_file { KEEPER_NOTHING, KEEPER_MEMBERS, KEEPER_IDENTITY };
 

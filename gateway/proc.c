@@ -9,6 +9,7 @@
 #include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -107,6 +108,17 @@ int chan_recv(int chan, struct chan_msg *m, int *fd)
 	return 1;
 }
 
+bool chan_kept(int chan, int *err)
+{
+	struct chan_msg m;
+	int fd, got = chan_recv(chan, &m, &fd);
+
+	if (got > 0 && fd >= 0)
+		close(fd);
+	*err = got > 0 ? m.code : -EPIPE;
+	return got < 0 || (got > 0 && m.kind == CHAN_KEPT);
+}
+
 void chan_serve(int chan, bool (*answer)(void *ctx, int fd), void *ctx)
 {
 	struct pollfd p[2] = { { .fd = chan, .events = POLLIN }, { .fd = -1, .events = POLLIN } };
@@ -156,6 +168,18 @@ void proc_child(int keep)
 	if (keep > 3)
 		syscall(SYS_close_range, 3u, (unsigned)keep - 1, 0u);
 	syscall(SYS_close_range, keep < 3 ? 3u : (unsigned)keep + 1, ~0u, 0u);
+}
+
+void proc_child_named(int keep, const char *name)
+{
+	char title[16]; /* as much as the kernel takes */
+	proc_child(keep);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	snprintf(title, sizeof(title), "warren-%s", name);
+	prctl(PR_SET_NAME, title);
+	log_process(name);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGTERM, SIG_IGN);
 }
 
 int proc_drop_capabilities(int cap, int if_held)

@@ -43,6 +43,8 @@ int chan_send(int chan, const struct chan_msg *m, int fd);
 int chan_send_bytes(int chan, const struct chan_msg *m, const uint8_t *bytes, size_t len);
 /* 1 with *m and *fd (-1: none), 0 when there is nothing now, -1 at the end of the channel. */
 int chan_recv(int chan, struct chan_msg *m, int *fd);
+/* A keeper's answer: 0, or the -errno that writing ended with; -EPIPE: it is gone. False: there is none now. */
+bool chan_kept(int chan, int *err);
 /*
  * Serves the gateway's channel, which comes over the launcher's `chan`, and again with each gateway that is
  * started anew. `answer` takes one message of `fd`, and says false when the gateway is gone. Returns when
@@ -58,6 +60,8 @@ extern const struct syscall_rule chan_syscalls[];
 pid_t proc_fork(void);
 /* In a fresh child: default signals, and no descriptor but 0, 1, 2 and `keep`. */
 void proc_child(int keep);
+/* The same, of one that ends with its parent, or when its channel does, and not by a signal that all get: warren-NAME. */
+void proc_child_named(int keep, const char *name);
 /*
  * Keeps the capability `cap` alone, and `if_held` where we have it (CAP_* numbers, -1: none); no new
  * privileges. 0 or -errno.

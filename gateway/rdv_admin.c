@@ -91,6 +91,19 @@ int rdv_admin_save(const struct admission *a, const char *dir)
 	return err;
 }
 
+int rdv_admin_read_token(const char *dir, struct token *t)
+{
+	char path[300];
+	snprintf(path, sizeof(path), "%s/token", dir);
+	char *text = file_read(path, TOKEN_TEXT_MAX);
+	if (!text)
+		return -errno;
+	int err = (int)token_parse(text, t, NULL);
+	sodium_memzero(text, strlen(text));
+	free(text);
+	return err;
+}
+
 int rdv_admin_write_token(struct rdv_admin *a)
 {
 	char text[TOKEN_TEXT_MAX + 1], path[300];

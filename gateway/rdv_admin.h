@@ -47,6 +47,8 @@ int rdv_admin_lock(const char *dir);
 int rdv_admin_load(struct admission *a, const char *dir);
 /* 0 or -errno. */
 int rdv_admin_save(const struct admission *a, const char *dir);
+/* DIR/token, as it was written last. 0; -errno where it cannot be read; or the enum token_error. */
+int rdv_admin_read_token(const char *dir, struct token *t);
 /* DIR/token, from the token's base fields and the admission's epoch. 0; -EINVAL: a field is impossible. */
 int rdv_admin_write_token(struct rdv_admin *a);
 

@@ -2,11 +2,8 @@
 #include "gateway/rdv_keeper.h"
 #include "gateway/keeper.h"
 #include "gateway/proc.h"
-#include "base/log.h"
 
 #include <errno.h>
-#include <signal.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,13 +15,7 @@ const struct syscall_rule rdv_keeper_syscalls[] = {
 
 static _Noreturn void body(const struct rdv_keeper_config *cfg, int chan)
 {
-	proc_child(chan);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	prctl(PR_SET_NAME, "warren-keeper");
-	log_process("keeper");
-	/* it ends with its channel, after the last write */
-	signal(SIGINT, SIG_IGN);
-	signal(SIGTERM, SIG_IGN);
+	proc_child_named(chan, "keeper"); /* it ends after the last write */
 	cfg->forked(cfg->ctx);
 	keeper_main(cfg->dir, chan);
 }
@@ -39,19 +30,16 @@ static void gone(struct rdv_keeper *k)
 static void on_answer(struct ev_loop *ev, ev_io *w, int revents)
 {
 	struct rdv_keeper *k = w->data;
-	struct chan_msg m;
-	int fd, got = chan_recv(w->fd, &m, &fd);
+	int err;
 
 	(void)ev;
 	(void)revents;
-	if (got > 0 && fd >= 0)
-		close(fd);
-	if (got == 0 || (got > 0 && m.kind != CHAN_KEPT))
+	if (!chan_kept(w->fd, &err))
 		return;
-	if (got < 0)
+	if (err == -EPIPE)
 		gone(k);
 	k->busy = false;
-	k->cfg.kept(k->cfg.ctx, got > 0 ? m.code : -EPIPE);
+	k->cfg.kept(k->cfg.ctx, err);
 }
 
 /* The keeper takes its channel over another, as from a launcher; here there is never a second one. */

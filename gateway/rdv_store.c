@@ -10,7 +10,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -46,13 +45,7 @@ static _Noreturn void store_main(const char *dir, int fd)
 	const char *const writable[] = { dir, NULL };
 	char path[300], err[200];
 
-	proc_child(fd);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	prctl(PR_SET_NAME, "warren-store");
-	log_process("store");
-	/* it ends with its channel, after the last commit */
-	signal(SIGINT, SIG_IGN);
-	signal(SIGTERM, SIG_IGN);
+	proc_child_named(fd, "store"); /* it ends after the last commit */
 	int flags = fcntl(fd, F_GETFL);
 	fcntl(fd, F_SETFL, flags & ~O_NONBLOCK); /* it may wait: that is what it is for */
 	if (sandbox_enter(SANDBOX_STORE, writable) < 0)
@@ -106,12 +99,7 @@ static _Noreturn void starter_main(const struct rdv_store_config *cfg, int chan)
 	const char *const writable[] = { cfg->dir, NULL };
 	struct pollfd gone = { .fd = chan, .events = POLLIN };
 
-	proc_child(chan);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	prctl(PR_SET_NAME, "warren-starter");
-	log_process("starter");
-	signal(SIGINT, SIG_IGN);
-	signal(SIGTERM, SIG_IGN);
+	proc_child_named(chan, "starter");
 	cfg->forked(cfg->ctx);
 	if (sandbox_enter(SANDBOX_STARTER, writable) < 0)
 		_exit(EXIT_CANNOT);

@@ -27,13 +27,12 @@ struct proc {
 	struct ctl *ctl;
 	struct rdv_store *store;
 	struct rdv_keeper keeper;
-	bool save; /* the state, with the next housekeeping */
 	ev_io udp_io;
 	ev_signal signals[2];
 	nsec next_housekeeping;
 	bool told_unlocked;
-	bool unsaved; /* the admission is */
-	bool before;  /* the identity was in use before this start */
+	bool admission_unsaved, state_unsaved; /* the next housekeeping tries again */
+	bool before;			       /* the identity was in use before this start */
 	int status;
 	uint8_t *rx_buf[RX_SLOTS];
 };
@@ -59,8 +58,8 @@ static void forget_secrets(void *ctx)
 static void save_admission(struct proc *p)
 {
 	const char *dir = p->cfg->state.dir;
-	int err = p->unsaved ? rdv_admin_save(&p->cfg->admission, dir) : 0;
-	p->unsaved = err < 0;
+	int err = p->admission_unsaved ? rdv_admin_save(&p->cfg->admission, dir) : 0;
+	p->admission_unsaved = err < 0;
 	if (err < 0)
 		log_seldom(LOG_LEVEL_WARN, LOG_EVERY,
 			   "cannot write %s/admission: %s; trying again every 10 s", dir,
@@ -79,7 +78,7 @@ static void on_kept(void *ctx, const char *id, bool full)
 		return;
 	}
 	log_info("worker id %s is kept for tokens made for it, one of which was shown", id);
-	p->unsaved = true;
+	p->admission_unsaved = true;
 	save_admission(p);
 }
 
@@ -251,7 +250,7 @@ static int hand_over(struct proc *p)
 
 static void not_saved(struct proc *p, int err)
 {
-	p->save = true;
+	p->state_unsaved = true;
 	log_warn("cannot write the state in %s: %s", p->cfg->state.dir, strerror(-err));
 }
 
@@ -259,7 +258,7 @@ static void on_state_kept(void *ctx, int err)
 {
 	struct proc *p = ctx;
 	if (err == -EPIPE) {
-		p->save = true;
+		p->state_unsaved = true;
 		log_warn("the keeper ended: the state is written without it until the next start");
 	} else if (err < 0) {
 		not_saved(p, err);
@@ -268,8 +267,8 @@ static void on_state_kept(void *ctx, int err)
 
 static void save_state(struct proc *p)
 {
-	p->save = p->keeper.busy;
-	if (p->save)
+	p->state_unsaved = p->keeper.busy;
+	if (p->state_unsaved)
 		return;
 	int err = p->keeper.fd >= 0 ? hand_over(p) : state_save(&p->cfg->state);
 	if (err < 0)
@@ -286,7 +285,8 @@ static void housekeeping(struct proc *p, nsec now)
 	rdv_set_wall(p->rdv, p->loop.wall_offset);
 	proc_tell_unlocked(&p->told_unlocked);
 	save_admission(p);
-	if (state_reserve(s, now, now + p->loop.wall_offset, rdv_timestamp_last(p->rdv)) || p->save)
+	if (state_reserve(s, now, now + p->loop.wall_offset, rdv_timestamp_last(p->rdv)) ||
+	    p->state_unsaved)
 		save_state(p);
 }
 
@@ -365,10 +365,9 @@ static int set_up(struct proc *p)
 	snprintf(path, sizeof(path), "%s/control.sock", p->cfg->state.dir);
 	if (err == 0 && (err = ctl_open(&p->ctl, p->loop.ev, path, control, p)) < 0)
 		log_error("cannot serve the control socket %s: %s", path, strerror(-err));
+	/* before anything is sent its timestamps are on the disk */
 	if (err == 0)
-		housekeeping(
-			p,
-			p->loop.now); /* before anything is sent its timestamps are on the disk */
+		housekeeping(p, p->loop.now);
 	if (err == 0 && (err = start_keeper(p)) < 0)
 		log_error("cannot start the keeper: %s", strerror(-err));
 	if (err == 0 && (err = start_store(p)) < 0)

@@ -183,7 +183,7 @@ int file_replace(const char *path, const void *bytes, size_t len)
 
 static void state_path(const struct state *s, char out[static 300])
 {
-	snprintf(out, 300, "%s/identity", s->dir);
+	snprintf(out, 300, "%s/" IDENTITY_FILE, s->dir);
 }
 
 int state_save(const struct state *s)

@@ -11,6 +11,8 @@
 #include "base/syscalls.h"
 #include "punch/member.h"
 
+#define IDENTITY_FILE "identity"
+
 struct state {
 	char dir[256];
 	bool ephemeral; /* the directory could not be used: nothing outlives this start */
