@@ -15,7 +15,10 @@ enum {
 	PER_SHADOW = 8,
 	SHADOWED = PER_SHADOW * PAGE,
 	STATICS = 4,
-	LOOK_AT = 16,
+	LOOK_AT = 64, /* to end a world takes about as long as an input */
+	FILLED = 4096,
+	LARGE = 256 << 10,
+	LARGES = 64,
 	GONE = 4096
 };
 #define ROOM ((size_t)512 << 20)
@@ -41,11 +44,15 @@ static size_t n_statics;
  * What ASan knows of eight bytes stands in one, their shadow. The snapshot's changes where a block is given back and
  * nowhere else: so much of it is put back, and the kernel need not watch it.
  */
-static struct gone {
+static struct area {
 	uint8_t *p;
 	size_t len;
 } gone[GONE];
 static size_t n_gone;
+
+/* What this input was given of LARGE bytes and more: most of it is never written to, which the kernel knows. */
+static struct area larges[LARGES];
+static size_t n_larges;
 
 void *__real_malloc(size_t n);
 void *__real_calloc(size_t n, size_t each);
@@ -87,6 +94,8 @@ static void *take(size_t n, size_t align)
 	ASAN_UNPOISON_MEMORY_REGION(p, n);
 	used = at + len;
 	live++;
+	if (len >= LARGE && n_larges < LARGES)
+		larges[n_larges++] = (struct area){ p, len };
 	return p;
 }
 
@@ -98,7 +107,7 @@ static void give_back(uint8_t *p, size_t len)
 		return;
 	if (n_gone == GONE)
 		abort();
-	gone[n_gone++] = (struct gone){ p, len };
+	gone[n_gone++] = (struct area){ p, len };
 }
 
 static size_t length(void *p)
@@ -114,7 +123,8 @@ void *__wrap_malloc(size_t n)
 	void *p = on ? take(n, ALIGN) : __real_malloc(n);
 	if (!on)
 		return p;
-	return memset(p, 0xa5, n); /* as it might be */
+	memset(p, 0xa5, n < FILLED ? n : FILLED); /* as it might be */
+	return p;
 }
 
 void *__wrap_calloc(size_t n, size_t each)
@@ -249,6 +259,7 @@ void snapshot_take(void)
 	for (size_t i = 0; i < n_statics; i++)
 		image_take(statics[i].p, statics[i].len);
 	used = kept;
+	n_larges = 0;
 	kept_live = live;
 	taken = true;
 }
@@ -258,9 +269,26 @@ bool snapshot_taken(void)
 	return taken;
 }
 
+/* What came since the snapshot is zeros again. */
+static void clear_new(void)
+{
+	uint8_t *from = base + kept;
+	for (size_t i = 0; i < n_larges; i++) {
+		size_t head = (PAGE - (uintptr_t)larges[i].p % PAGE) % PAGE;
+		uint8_t *pages = larges[i].p + head;
+		size_t len = (larges[i].len - head) / PAGE * PAGE;
+		image_clear(from, (size_t)(pages - from));
+		if (__real_madvise(pages, len, MADV_DONTNEED))
+			abort();
+		from = pages + len;
+	}
+	image_clear(from, (size_t)(base + used - from));
+	n_larges = 0;
+}
+
 void snapshot_restore(void)
 {
-	image_clear(base + kept, used - kept); /* what came since */
+	clear_new();
 	ASAN_POISON_MEMORY_REGION(base + kept, used - kept);
 	restore_shadow();
 	image_restore();
