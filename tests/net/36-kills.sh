@@ -51,8 +51,12 @@ picture() {
 	find "/proc/${NODE_PID[$1]}/task/${NODE_PID[$1]}" -name children -exec cat {} + | wc -w
 }
 
+# namespaces: those of this script's warrens (others on the machine may come and go)
 namespaces() {
-	find /proc/[0-9]*/ns -name net -printf '%l\n' 2>/dev/null | sort -u | wc -l
+	local exe
+	for exe in /proc/[0-9]*/exe; do
+		[ "$(readlink "$exe")" != "$WARREN" ] || find "${exe%/exe}/ns" -printf '%l\n'
+	done 2>/dev/null | sort -u | wc -l
 }
 
 # pictures FILE: of both, once they are as before, and within 20 s
