@@ -77,7 +77,7 @@ static void check_guard(struct check *k)
 	const struct addr example = addr_v4((const uint8_t[]){ 192, 0, 2, 1 }); /* RFC 5737 */
 	const struct prefix host = prefix_host(&example);
 	struct guard *guard = NULL;
-	int err = guard_open(&guard, PROBE_INTERFACE);
+	int err = guard_open(&guard, PROBE_INTERFACE, k->gw.tun.ifindex);
 
 	if (err == 0)
 		err = guard_address(guard, &host);

@@ -85,6 +85,7 @@ struct gw {
 	bool moved;	  /* the TUN is in another network namespace, of which nothing is heard */
 	bool set_down;	  /* somebody else set the interface down */
 	bool lost;	  /* something of ours, and not yet looked at */
+	bool incomplete;  /* the kernel did not take all of it again */
 	nsec restore_at, restored; /* gw_restore.c: when it is due, NSEC_NEVER; the last time */
 	nsec next_housekeeping, next_roster;
 	/* A bit for each host of the token: asked of the helper, and not answered yet; answered with an address last. */
@@ -149,6 +150,8 @@ void gw_net_candidates(struct gw *g);
 /* Our interface, wherever it is; false where it cannot be asked for. */
 bool gw_net_link(struct gw *g, struct kernel_link *link);
 
+/* The TUN is of no use any more: another is made by the next gateway process. */
+void gw_interface_gone(struct gw *g, const char *why);
 /* gw_restore.c: what somebody else did to what is ours */
 void gw_restore_see(struct gw *g, const struct kernel_undone *u);
 void gw_restore_turn(struct gw *g, nsec now);

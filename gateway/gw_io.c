@@ -54,9 +54,9 @@ static void note_read(struct gw *g, bool found)
 		g->read_credit -= g->read_credit < READ_PRICE ? g->read_credit : READ_PRICE;
 }
 
-static void interface_gone(struct gw *g, int err)
+void gw_interface_gone(struct gw *g, const char *why)
 {
-	log_error("interface %s is gone (%s): was it deleted? %s", g->tun.name, strerror(err),
+	log_error("interface %s is gone: %s. %s", g->tun.name, why,
 		  g->cfg->bare ? "Ending" : "Starting anew");
 	loop_stop(&g->loop);
 }
@@ -73,7 +73,7 @@ static void read_tun(struct gw *g, bool ready)
 			break;
 		}
 		if (n < 0) {
-			interface_gone(g, (int)-n);
+			gw_interface_gone(g, n == -EBADFD ? "was it deleted?" : strerror((int)-n));
 			return;
 		}
 		note_read(g, n > 0);

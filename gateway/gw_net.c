@@ -173,7 +173,7 @@ int gw_net_open(struct gw *g)
 		log_error("cannot talk to the kernel's routing: %s", strerror(-err));
 		return err;
 	}
-	if (!g->cfg->bare && (err = guard_open(&g->guard, g->tun.name)) < 0)
+	if (!g->cfg->bare && (err = guard_open(&g->guard, g->tun.name, g->tun.ifindex)) < 0)
 		gw_net_no_guard(err);
 	err = 0;
 	if (g->cfg->joining) {

@@ -3,7 +3,9 @@
  * Other programs clean up what they did not make: a network manager that starts again removes foreign
  * routes, a script flushes addresses. What is ours on this host is set again as soon as the kernel tells
  * of it. An interface that somebody set down stays down, since that is how people stop one; when it is up
- * again it gets back what the kernel took from it.
+ * again it gets back what the kernel took from it. What the kernel does not take now (IPv6 that somebody
+ * switched off) is tried with whatever else changes on this host. One that was moved to another network
+ * namespace is no use to this one, and another is made in its place.
  *
  * A bare interface, its addresses and its routes are its owner's.
  */
@@ -21,6 +23,10 @@ static bool link_is_up(struct gw *g, bool *again)
 
 	if (!gw_net_link(g, &link))
 		return false;
+	if (g->moved && g->cfg->joining) {
+		gw_interface_gone(g, "it was moved to another network namespace");
+		return false;
+	}
 	g->set_down = !link.up;
 	*again = was_down && link.up;
 	if (!link.up && !was_down)
@@ -32,9 +38,17 @@ static bool link_is_up(struct gw *g, bool *again)
 	return link.up;
 }
 
-static void restore(struct gw *g)
+static void restore(struct gw *g, bool up)
 {
-	kernel_restore(g->kernel);
+	bool all = kernel_restore(g->kernel);
+
+	if (!all && up && !g->incomplete)
+		log_warn("not all addresses of %s can be set now (is IPv6 switched off?): trying "
+			 "again when this host's network changes",
+			 g->tun.name);
+	if (all && g->incomplete)
+		log_info("%s has all its addresses again", g->tun.name);
+	g->incomplete = !all;
 	for (struct peer *p = NULL; (p = node_peer_next(g->node, p));)
 		gw_net_mtu(g, p);
 }
@@ -47,13 +61,14 @@ static void look(struct gw *g, bool lost)
 		log_seldom(LOG_LEVEL_WARN, LOG_EVERY,
 			   "another program removed addresses or routes of %s: setting them again",
 			   g->tun.name);
-	if (lost || again)
-		restore(g); /* while it is down that is the unreachable routes alone */
+	/* while it is down that is the unreachable routes alone */
+	if (lost || again || (g->incomplete && kernel_restore(g->kernel)))
+		restore(g, up);
 }
 
 void gw_restore_see(struct gw *g, const struct kernel_undone *u)
 {
-	if (g->cfg->bare || !(u->lost || u->link))
+	if (g->cfg->bare || !(u->lost || u->link || g->incomplete))
 		return;
 	g->lost |= u->lost;
 	g->restore_at = nsec_min(g->restore_at, nsec_max(g->loop.now, g->restored + RESTORE_GAP));

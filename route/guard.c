@@ -13,7 +13,7 @@
  *		chain prerouting {
  *			type filter hook prerouting priority raw; policy accept;
  *			iif "lo" accept
- *			iifname "IFNAME" accept
+ *			iif INTERFACE accept
  *			ip daddr ADDRESS counter drop
  *			ip6 daddr ADDRESS counter drop
  *			udp dport PORT meta mark set MARK	(a full tunnel alone)
@@ -56,7 +56,7 @@ struct guard {
 	struct nl_sock *sk;
 	uint32_t seq;
 	bool owned; /* the table goes with the socket */
-	char ifname[IFNAMSIZ];
+	uint32_t ifindex;
 	char table[sizeof(TABLE_PREFIX) + IFNAMSIZ];
 	struct addr hosts[GUARD_MAX_ADDRESSES];
 	size_t nhosts;
@@ -295,10 +295,11 @@ static void rule_end(struct wr *w, struct rule r, uint32_t verdict)
 	message_end(w, r.message);
 }
 
-static void rule_accept(struct guard *g, struct wr *w, uint32_t key, const void *p, size_t n)
+/* By its number, which it keeps when somebody gives it another name. */
+static void rule_accept(struct guard *g, struct wr *w, const uint32_t *ifindex)
 {
 	struct rule r = rule_begin(g, w);
-	expr_meta(w, key, p, n);
+	expr_meta(w, NFT_META_IIF, ifindex, sizeof(*ifindex));
 	rule_end(w, r, NF_ACCEPT);
 }
 
@@ -328,8 +329,8 @@ static void rules_put(struct guard *g, struct wr *w)
 {
 	const uint32_t loopback = LOOPBACK_INDEX;
 
-	rule_accept(g, w, NFT_META_IIF, &loopback, sizeof(loopback));
-	rule_accept(g, w, NFT_META_IIFNAME, g->ifname, sizeof(g->ifname));
+	rule_accept(g, w, &loopback);
+	rule_accept(g, w, &g->ifindex);
 	for (size_t i = 0; i < g->nhosts; i++)
 		rule_host(g, w, &g->hosts[i]);
 	if (g->port)
@@ -413,7 +414,7 @@ static int table_open(struct guard *g)
 	return err;
 }
 
-int guard_open(struct guard **out, const char *ifname)
+int guard_open(struct guard **out, const char *ifname, unsigned ifindex)
 {
 	size_t len = strlen(ifname);
 
@@ -423,7 +424,7 @@ int guard_open(struct guard **out, const char *ifname)
 	struct guard *g = calloc(1, sizeof(*g));
 	if (!g)
 		return -ENOMEM;
-	memcpy(g->ifname, ifname, len); /* the rest is zeros, as the kernel compares all of it */
+	g->ifindex = ifindex;
 	snprintf(g->table, sizeof(g->table), TABLE_PREFIX "%s", ifname);
 	g->sk = nl_socket_alloc();
 	int err = g->sk ? table_open(g) : -ENOMEM;

@@ -29,8 +29,8 @@ enum { GUARD_MAX_ADDRESSES = 16 };
 
 struct guard; /* one netlink socket, and with it the table */
 
-/* `ifname` of our TUN. 0 or -errno, and then *out is NULL. */
-int guard_open(struct guard **out, const char *ifname);
+/* Name and number of our TUN. 0 or -errno, and then *out is NULL. */
+int guard_open(struct guard **out, const char *ifname, unsigned ifindex);
 /*
  * Guards one address (/32 or /128) more, for good; before the interface has it, so that it is never
  * open. 0 too where it is guarded already; -ENOSPC after GUARD_MAX_ADDRESSES.

@@ -155,22 +155,33 @@ static void remove_address(void *ctx, const struct prefix *p, void *owner)
 	(void)address_send(ctx, RTM_DELADDR, 0, p, bits_of(owner));
 }
 
+struct again {
+	struct kernel_routes *k;
+	bool all; /* so far */
+};
+
 static void address_again(void *ctx, const struct prefix *p, void *owner)
 {
-	(void)address_send(ctx, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, p, bits_of(owner));
+	struct again *a = ctx;
+	int err = address_send(a->k, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, p, bits_of(owner));
+	a->all &= err == 0;
 }
 
 static void unreachable_again(void *ctx, const struct prefix *p, void *owner)
 {
 	struct route_spec s = route_unreachable(p);
+	struct again *a = ctx;
 	(void)owner;
-	(void)route_send(ctx, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &s);
+	int err = route_send(a->k, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &s);
+	a->all &= err == 0 || err == -EEXIST;
 }
 
-void kernel_restore(struct kernel_routes *k)
+bool kernel_restore(struct kernel_routes *k)
 {
-	route_table_each(k->unreachables, NULL, unreachable_again, k);
-	route_table_each(k->addresses, NULL, address_again, k);
+	struct again a = { .k = k, .all = true };
+	route_table_each(k->unreachables, NULL, unreachable_again, &a);
+	route_table_each(k->addresses, NULL, address_again, &a);
+	return a.all;
 }
 
 static bool stays(const struct kernel_routes *k, const void *owner)

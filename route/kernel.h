@@ -140,9 +140,10 @@ bool kernel_monitor_drain(int fd, unsigned skip_ifindex, const struct kernel_rou
 			  struct kernel_undone *u);
 /*
  * The unreachable routes and the addresses that were set are set again, where somebody else removed them. Routes
- * are to be set again by whoever knows their MTU.
+ * are to be set again by whoever knows their MTU. False where the kernel does not take all of it now: an
+ * interface that is down, IPv6 that is switched off.
  */
-void kernel_restore(struct kernel_routes *k);
+bool kernel_restore(struct kernel_routes *k);
 
 /* Of what is open: no socket is made later. guard.h is of this room, too. */
 extern const struct syscall_rule route_syscalls[];

@@ -3,7 +3,9 @@
 # timeout: 120
 #
 # Other programs undo what is ours: addresses and routes that are flushed are there again, an interface that
-# is set down stays down and has all of it when it is up again; a connection inside lives through that.
+# is set down stays down and has all of it when it is up again; so has one from which IPv6 was taken, or that
+# got another name. A connection inside lives through that. In place of an interface that was moved to another
+# network namespace there is a new one.
 cd "$(dirname "$0")/.." || exit 1
 . lib/lab.sh
 . lib/check.sh
@@ -55,6 +57,16 @@ check "and stays down" sh -c "ip -n ${LAB}a -o link show warren0 | grep -q 'stat
 check "the network's addresses are closed off meanwhile" sh -c "ip -n ${LAB}a route get $B 2>&1 | grep -qi 'unreachable\|no route'"
 lab_in a ip link set warren0 up
 check_wait 5 "up again it has all of it" as_before as_before
+lab_in a sysctl -qw net.ipv6.conf.all.disable_ipv6=1
+check_wait 5 "IPv6 that is switched off is told of" "grep -q 'not all addresses of warren0 can be set now' $LAB_DIR/a.log"
+lab_in a sysctl -qw net.ipv6.conf.all.disable_ipv6=0
+check_wait 5 "switched on again, all of it is back" as_before as_before
+if lab_in a ip link set warren0 name other0 2>/dev/null; then
+	check_wait 5 "by another name it carries as before" "reach a $B && reach b $A"
+	lab_in a ip link set other0 name warren0
+else
+	skip "by another name it carries as before" "this kernel renames no interface that is up"
+fi
 if wait $moving; then
 	ok "60 MB arrived with the right hash through all that"
 else
@@ -62,6 +74,10 @@ else
 fi
 check_wait 10 "b reaches a as well" "reach b $A"
 check "what was undone is told of, once in ten seconds" sh -c "grep -c 'another program removed' $LAB_DIR/a.log | grep -qE '^[1-9]$'"
+lab_ns other
+lab_in a ip link set warren0 netns "${LAB}other"
+check_wait 10 "in place of one that was moved away there is another" "reach a $B && reach b $A && as_before"
+check "which is told of" grep -q 'interface warren0 is gone: it was moved' "$LAB_DIR/a.log"
 kill "${NODE_PID[a]}"
 wait "${NODE_PID[a]}"
 check "a clean end leaves nothing" test -z "$(lab_in a ip route show proto 119)"

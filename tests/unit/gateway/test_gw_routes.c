@@ -139,6 +139,12 @@ void loop_stop(struct loop *l)
 	(void)l;
 }
 
+void gw_interface_gone(struct gw *of, const char *why)
+{
+	(void)of;
+	(void)why;
+}
+
 void gw_io_socket(struct gw *of, const struct udp_socket *s)
 {
 	(void)of;

@@ -286,14 +286,14 @@ static void ask_monitor(void)
 	struct kernel_undone u = { 0 };
 	(void)kernel_monitor_drain(0, IFINDEX, k, &u);
 	if (u.lost)
-		kernel_restore(k);
+		(void)kernel_restore(k);
 }
 
 static void ask_guard(void)
 {
 	struct guard *g;
 	struct prefix host = prefix("10.77.0.2/32");
-	if (guard_open(&g, "warren0") < 0)
+	if (guard_open(&g, "warren0", IFINDEX) < 0)
 		return;
 	(void)guard_address(g, &host);
 	(void)guard_mark(g, 51820, 1);

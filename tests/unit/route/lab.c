@@ -86,6 +86,18 @@ void lab_link_set(const char *name, bool up, unsigned mtu)
 	nl_socket_free(sk);
 }
 
+void lab_link_rename(const char *name, const char *to)
+{
+	struct nl_sock *sk = open_socket();
+	struct rtnl_link *old, *change = rtnl_link_alloc();
+	must(rtnl_link_get_kernel(sk, 0, name, &old), name);
+	rtnl_link_set_name(change, to);
+	must(rtnl_link_change(sk, old, change, 0), "rename");
+	rtnl_link_put(old);
+	rtnl_link_put(change);
+	nl_socket_free(sk);
+}
+
 unsigned lab_tun(const char *name, int *fd)
 {
 	struct ifreq ifr = { .ifr_flags = IFF_TUN | IFF_NO_PI };

@@ -19,6 +19,7 @@ unsigned lab_tun(const char *name, int *fd);
 /* A pair of interfaces, both up; the index of the first. */
 unsigned lab_veth(const char *name, const char *peer);
 void lab_link_set(const char *name, bool up, unsigned mtu);
+void lab_link_rename(const char *name, const char *to); /* one that is down */
 void lab_address(unsigned ifindex, const char *cidr);
 void lab_address_gone(unsigned ifindex, const char *cidr);
 

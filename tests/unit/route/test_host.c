@@ -318,7 +318,7 @@ static void monitor_sees_what_is_undone(void **ignored)
 	lab_address_gone(tun, "10.77.0.2/32"); /* and the kernel removes the route along */
 	assert_false(kernel_monitor_drain(fd, tun, k, &u));
 	assert_true(u.lost && !u.link);
-	kernel_restore(k);
+	assert_true(kernel_restore(k));
 	assert_true(lab_has_address(tun, "10.77.0.2", NULL, NULL));
 	assert_int_equal(lab_routes("10.77.0.3/32", NULL), 0);
 	assert_int_equal(kernel_route_set(k, &r4, NULL, 1400, 0), 0);
@@ -330,7 +330,7 @@ static void monitor_sees_what_is_undone(void **ignored)
 					    .protocol = ROUTE_PROTOCOL });
 	assert_false(kernel_monitor_drain(fd, tun, k, &u));
 	assert_true(u.lost);
-	kernel_restore(k);
+	assert_true(kernel_restore(k));
 	assert_int_equal(lab_routes("10.77.0.0/16", NULL), 1);
 	u = (struct kernel_undone){ 0 };
 	lab_link_set("warren0", false, 0);
