@@ -31,7 +31,7 @@ void rdv_admin_secrets(const uint8_t private_key[static 32], uint8_t secret[stat
 static int read_all(const char *path, uint8_t **out, size_t *len)
 {
 	struct stat st;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
 		return -errno;
 	int err = fstat(fd, &st) < 0 ? -errno : st.st_size > FILE_MAX ? -EBADMSG : 0;

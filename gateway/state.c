@@ -212,7 +212,8 @@ static int read_identity(struct state *s)
 	uint8_t bytes[STATE_MAX];
 	char path[300];
 	state_path(s, path);
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	/* who finds a pipe of this name does not wait for its other end */
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return -errno;
 	ssize_t n = read(fd, bytes, sizeof(bytes));

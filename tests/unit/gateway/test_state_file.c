@@ -282,6 +282,18 @@ static void test_damage_is_not_absence(void **state)
 	}
 }
 
+/* Nor is waited for who might write to it. */
+static void test_a_pipe_of_its_name(void **state)
+{
+	struct state s;
+	(void)state;
+	unlink(identity);
+	assert_int_equal(mkfifo(identity, 0600), 0);
+	alarm(5);
+	assert_int_equal(state_load(&s, dir), -EBADMSG);
+	alarm(0);
+}
+
 static void test_no_such_folder(void **state)
 {
 	struct state s;
@@ -395,6 +407,7 @@ int main(void)
 		IN_FOLDER(test_first_start_makes_a_key),
 		IN_FOLDER(test_saved_is_loaded),
 		IN_FOLDER(test_damage_is_not_absence),
+		IN_FOLDER(test_a_pipe_of_its_name),
 		IN_FOLDER(test_no_such_folder),
 		IN_FOLDER(test_no_symbolic_link),
 		IN_FOLDER(test_save_that_dies),
