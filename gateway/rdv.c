@@ -178,6 +178,11 @@ void rdv_incomplete(struct rdv *r, nsec now)
 	registrar_incomplete(r->registrar, now);
 }
 
+void rdv_rewrite(struct rdv *r, nsec now)
+{
+	registrar_rewrite(r->registrar, now);
+}
+
 void rdv_stored(struct rdv *r, nsec now, uint64_t seq, bool failed)
 {
 	registrar_stored(r->registrar, now, seq, failed);
@@ -469,12 +474,7 @@ nsec rdv_deadline(const struct rdv *r)
 	return r->clients ? nsec_min(at, r->next_sweep) : at;
 }
 
-const struct drops *rdv_drops(const struct rdv *r)
-{
-	return &r->drops;
-}
-
-struct drops *rdv_drops_edit(struct rdv *r)
+struct drops *rdv_drops(struct rdv *r)
 {
 	return &r->drops;
 }

@@ -38,6 +38,7 @@ void rdv_free(struct rdv *r);
 
 int rdv_load(struct rdv *r, const struct lease_record *rec); /* before the first rdv_udp() */
 void rdv_incomplete(struct rdv *r, nsec now);		     /* registrar_incomplete() */
+void rdv_rewrite(struct rdv *r, nsec now);		     /* registrar_rewrite() */
 void rdv_stored(struct rdv *r, nsec now, uint64_t seq, bool failed);
 void rdv_udp(struct rdv *r, nsec now, const struct udp_rx *rx, unsigned count);
 void rdv_tick(struct rdv *r, nsec now);
@@ -47,8 +48,7 @@ void rdv_set_wall(struct rdv *r, nsec offset);
 void rdv_remove(struct rdv *r, nsec now, const uint8_t key[static 32]);
 int rdv_forget(struct rdv *r, nsec now, const char *id); /* registrar_forget() */
 
-const struct drops *rdv_drops(const struct rdv *r);
-struct drops *rdv_drops_edit(struct rdv *r);
+struct drops *rdv_drops(struct rdv *r);
 const struct registrar *rdv_registrar(const struct rdv *r);
 const struct relay_server *rdv_relay(const struct rdv *r);
 int64_t rdv_timestamp_last(const struct rdv *r); /* TAI64N: at least the floor */

@@ -41,7 +41,7 @@ static json_t *admission_json(const struct admission *a)
 			 (json_int_t)a->previous_until, "reserved", reserved, "removed", removed);
 }
 
-char *rdv_status(const struct rdv *rdv, const struct rdvproc_config *cfg, nsec now)
+char *rdv_status(struct rdv *rdv, const struct rdvproc_config *cfg, nsec now)
 {
 	struct registrar_member_info m[MEMBERS_AT_ONCE];
 	struct relay_counts total = relay_server_total(rdv_relay(rdv));

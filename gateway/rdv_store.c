@@ -154,9 +154,7 @@ bool rdv_store_put(struct rdv_store *s, const struct store_request *req)
 
 static void on_reply(struct rdv_store *s, const struct store_reply *r)
 {
-	bool loading = r->kind == STORE_LOADED || r->kind == STORE_READY;
-
-	if (loading && s->loaded)
+	if (r->kind == STORE_LOADED && s->loaded)
 		return; /* of a store that was started again: all that is known */
 	if (r->kind == STORE_READY)
 		s->loaded = true;

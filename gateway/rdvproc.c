@@ -33,6 +33,7 @@ struct proc {
 	bool told_unlocked;
 	bool admission_unsaved, state_unsaved; /* the next housekeeping tries again */
 	bool before;			       /* the identity was in use before this start */
+	bool loaded;			       /* the store has told all that it holds */
 	int status;
 	uint8_t *rx_buf[RX_SLOTS];
 };
@@ -112,6 +113,11 @@ static void on_store_reply(void *ctx, const struct store_reply *r)
 			log_warn("a lease in the database contradicts another: left out");
 		break;
 	case STORE_READY:
+		if (p->loaded) {
+			rdv_rewrite(p->rdv, p->loop.now);
+			break;
+		}
+		p->loaded = true;
 		check_whole(p, r);
 		start_udp(p);
 		break;
@@ -156,7 +162,7 @@ static void send_udp(void *ctx, const struct udp_tx *tx, unsigned n)
 {
 	struct proc *p = ctx;
 	for (unsigned lost = udp_send(&p->udp, tx, n); lost; lost--)
-		drop_count(rdv_drops_edit(p->rdv), DROP_UDP_SEND);
+		drop_count(rdv_drops(p->rdv), DROP_UDP_SEND);
 }
 
 static void on_udp(struct ev_loop *ev, ev_io *w, int revents)

@@ -23,7 +23,7 @@ struct rdvproc_config {
 };
 
 /* JSON (malloc); NULL without memory. docs/status.md */
-char *rdv_status(const struct rdv *rdv, const struct rdvproc_config *cfg, nsec now);
+char *rdv_status(struct rdv *rdv, const struct rdvproc_config *cfg, nsec now);
 /* Runs until SIGTERM or SIGINT; the exit status. */
 int rdvproc_run(struct rdvproc_config *cfg);
 

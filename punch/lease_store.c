@@ -360,6 +360,13 @@ size_t lease_store_left_out(const struct lease_store *s)
 	return s->left_out;
 }
 
+bool lease_store_moved(struct lease_store *s)
+{
+	int moved = 0;
+	return sqlite3_file_control(s->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK &&
+	       moved;
+}
+
 /* --- writing --- */
 
 static int step_once(sqlite3_stmt *st)

@@ -20,6 +20,8 @@ int lease_store_each(struct lease_store *s, int (*each)(void *ctx, const struct 
 /* Had it to be made? And how many rows did lease_store_each() leave out? */
 bool lease_store_begun(const struct lease_store *s);
 size_t lease_store_left_out(const struct lease_store *s);
+/* Is another file, or none, where it was opened? What is written now would be found by nobody. */
+bool lease_store_moved(struct lease_store *s);
 /* Within one transaction that lease_store_commit() ends. 0, or -ENOSPC, -EIO. */
 int lease_store_put(struct lease_store *s, const struct lease_record *rec);
 int lease_store_delete(struct lease_store *s, member_number number);
@@ -28,7 +30,8 @@ int lease_store_commit(struct lease_store *s);
 /*
  * The helper's loop: requests from `fd` (SOCK_SEQPACKET, struct store_request), group commit of at
  * most 10 ms, replies (struct store_reply). First it sends every row as a reply of kind LOADED, then
- * READY. Returns when the other end is closed.
+ * READY. Returns 0 when the other end is closed; -ESTALE, with nothing of the batch committed, when the file
+ * is not there any more.
  */
 enum store_kind { STORE_PUT, STORE_DELETE, STORE_LOADED, STORE_READY, STORE_DONE, STORE_FAILED };
 

@@ -159,6 +159,11 @@ int lease_store_serve(struct lease_store *s, int fd)
 			return 0; /* closed */
 		if (n == 0)
 			continue;
+		if (lease_store_moved(s)) {
+			log_warn("the database of leases was removed or replaced by another "
+				 "program: it is written anew");
+			return -ESTALE;
+		}
 		if (apply_all(s, batch, (size_t)n) == 0)
 			rc = reply(fd, STORE_DONE, batch[n - 1].seq, NULL);
 		else

@@ -54,6 +54,8 @@ int registrar_load(struct registrar *r, const struct lease_record *rec);
  */
 #define REGISTRAR_RETURN_FOR (30 * NSEC_PER_SEC)
 void registrar_incomplete(struct registrar *r, nsec now);
+/* A store that was started anew may have found another file: it gets all leases once more. */
+void registrar_rewrite(struct registrar *r, nsec now);
 /* Nanoseconds since 1970 = now + offset: for `granted`, `seen` and the dates of tokens alone. */
 void registrar_set_wall(struct registrar *r, nsec offset);
 

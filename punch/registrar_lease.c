@@ -112,6 +112,17 @@ void registrar_lease_stored(struct registrar *r, nsec now, struct slot *s, bool 
 		registrar_lease_free_removed(r, now, s);
 }
 
+void registrar_rewrite(struct registrar *r, nsec now)
+{
+	for (member_number n = 1; n <= r->top; n++) {
+		struct slot *s = r->slots[n];
+		if (!s || s->state != LEASE_HELD || s->op != OP_NONE)
+			continue; /* none, or on its way to the store */
+		s->seen_next = s->rec.seen;
+		registrar_store(r, now, s, OP_PUT_SEEN);
+	}
+}
+
 /* --- leases that are missing --- */
 
 /*

@@ -105,6 +105,22 @@ static void test_store_is_slow(void **state)
 
 /* --- identity --- */
 
+/* The store found another file: who is not here to show its lease keeps it all the same. */
+static void test_store_begins_anew(void **state)
+{
+	(void)state;
+	reg(1, "c1", 1);
+	reg(2, "w1", 1);
+	memset(rows, 0, sizeof(rows));
+	registrar_rewrite(r, now);
+	run(SEC);
+	restart();
+	reg(9, "new", 1);
+	assert_int_equal(granted(9), 3);
+	reg(2, "w1", 1);
+	assert_int_equal(granted(2), 2);
+}
+
 static void test_living_holder(void **state)
 {
 	reg(1, "w1", 1);
@@ -452,6 +468,7 @@ int main(void)
 		TEST(test_store_fails),
 		TEST(test_store_answers_in_groups),
 		TEST(test_store_is_slow),
+		TEST(test_store_begins_anew),
 		TEST(test_living_holder),
 		TEST(test_any_sign_of_life_counts),
 		TEST(test_holder_that_others_hear),

@@ -162,6 +162,33 @@ static void test_what_is_missing(void **state)
 	assert_true(serve_end());
 }
 
+/* Nothing is said to be kept in a file that nobody will find. */
+static void test_removed_under_it(void **state)
+{
+	struct store_reply r;
+	int status = 0;
+	(void)state;
+	serve_start();
+	assert_int_equal(hear_rows(), 0);
+	ask_put(1, 1);
+	assert_true(hear(&r, 10000) && r.kind == STORE_DONE);
+	assert_int_equal(unlink(store_path), 0);
+	ask_put(2, 2);
+	assert_false(hear(&r, 10000));
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(WEXITSTATUS(status), 4);
+	close(fd);
+	serve_start();
+	assert_int_equal(hear_rows(), 0);
+	ask_put(2, 2);
+	assert_true(hear(&r, 10000) && r.kind == STORE_DONE);
+	assert_true(serve_end());
+	serve_start();
+	assert_int_equal(hear_rows(), 1);
+	assert_true(store_has(2, "w2"));
+	assert_true(serve_end());
+}
+
 static void test_strange_peer(void **state)
 {
 	serve_start();
@@ -294,8 +321,8 @@ static void test_full_disk(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_serve),   TEST(test_what_is_missing), TEST(test_strange_peer),
-		TEST(test_sigkill), TEST(test_full_disk),
+		TEST(test_serve),	 TEST(test_what_is_missing), TEST(test_removed_under_it),
+		TEST(test_strange_peer), TEST(test_sigkill),	     TEST(test_full_disk),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
