@@ -104,10 +104,12 @@ static void tun(struct rd *r)
 		memcpy(ip + 12, what & 2 ? liar.b + 12 : ip + 12, 4);
 		memcpy(ip + 16, liar.b + 12, 4);
 	}
+	s.made_up = ip;
 	if (s.hosts[VICTIM].node) {
 		/* the liar checks nothing: whatever it gets is not our business here */
 		node_tun(s.hosts[VICTIM].node, s.now, &h, ip, len);
 	}
+	s.made_up = NULL;
 	free(ip);
 }
 

@@ -112,6 +112,8 @@ struct sim {
 	uint64_t udp_came, tcp_came, direct_came;
 	bool silent_tun;   /* a packet out of a TUN is a failure now */
 	unsigned deaf_tun; /* the host of this index + 1 takes anything; 0: none */
+	/* a made-up packet that a TUN gives just now: an ICMP error about it may come out; NULL: none */
+	const uint8_t *made_up;
 };
 
 /* --- sim_world.c --- */

@@ -291,10 +291,23 @@ static struct sim_host *sender_of(struct sim_host *h, const uint8_t *ip)
 	return right ? s : NULL;
 }
 
+/* ICMP and ICMPv6 errors (RFC 792, 4443): to whom it says it is from, and with its first bytes. */
+static bool about_made_up(const struct sim *s, const uint8_t *ip, uint32_t len)
+{
+	bool v6 = ip[0] >> 4 == 6;
+	uint32_t quoted = v6 ? 48 : 28, dst = v6 ? 24 : 16, src = v6 ? 8 : 12;
+	if (!s->made_up || len <= quoted || ip[v6 ? 6 : 9] != (v6 ? 58 : 1))
+		return false;
+	return memcmp(ip + dst, s->made_up + src, dst - src) == 0 &&
+	       memcmp(ip + quoted, s->made_up, len - quoted) == 0;
+}
+
 static void packet_came(struct sim_host *h, const struct vnet_hdr *v, const uint8_t *ip,
 			uint32_t len)
 {
 	struct sim_host *from = len >= 28 ? sender_of(h, ip) : NULL;
+	if (!from && about_made_up(h->sim, ip, len))
+		return;
 	if (!from) {
 		sim_fail(h->sim, "%s got what is not for it, or of nobody", h->id);
 		return;
