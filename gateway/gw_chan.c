@@ -344,6 +344,8 @@ static void on_chan(struct ev_loop *ev, ev_io *w, int revents)
 			on_shim_fd(g, fd);
 		else if (fd >= 0)
 			close(fd);
+		if (m.kind == CHAN_ALIVE)
+			chan_alive(w->fd);
 		if (m.kind == CHAN_STOP && !g->releasing) {
 			g->releasing = true;
 			node_release(g->node, g->loop.now);

@@ -27,12 +27,18 @@ static const char *const child_names[] = { "gateway", "shim", "helper", "keeper"
 #define STOP_TIME (5 * NSEC_PER_SEC)
 #define COMMAND_STOP_TIME (30 * NSEC_PER_SEC)
 #define AT_ONCE (15 * NSEC_PER_SEC)
+/*
+ * Gateway and shim have nothing to wait for. One that leaves so many questions in a row without an answer hangs.
+ * Questions are counted, and not seconds: after a pause of the whole machine there is one more.
+ */
+#define ASK_EVERY (5 * NSEC_PER_SEC)
+enum { UNANSWERED_MOST = 6 };
 
 struct child {
 	pid_t pid; /* 0: not running */
 	int chan;
 	nsec started, restart_at, back_off;
-	unsigned restarts;
+	unsigned restarts, unanswered;
 	ev_io io;
 };
 
@@ -52,7 +58,7 @@ struct launcher {
 	nsec command_since;
 	char ip[ADDR_STRLEN]; /* that the command was started with */
 	enum phase phase;
-	nsec phase_until;
+	nsec phase_until, next_ask;
 	int status;
 	ev_signal signals[8];
 };
@@ -136,6 +142,7 @@ static void start_child(struct launcher *l, enum child_kind k)
 		return;
 	}
 	c->chan = fds[0];
+	c->unanswered = 0;
 	c->started = l->loop.now;
 	ev_io_init(&c->io, on_channel, c->chan, EV_READ);
 	c->io.data = l;
@@ -251,6 +258,7 @@ static void on_channel(struct ev_loop *ev, ev_io *w, int revents)
 
 	(void)revents;
 	while ((got = chan_recv(w->fd, &m, &fd)) > 0) {
+		container_of(w, struct child, io)->unanswered = 0;
 		if (fd >= 0)
 			close(fd); /* nobody sends us one */
 		on_message(l, &m);
@@ -347,10 +355,38 @@ static bool all_ended(const struct launcher *l)
 	return true;
 }
 
+static void end_late(struct launcher *l, enum child_kind k)
+{
+	if (!l->child[k].pid)
+		return;
+	log_warn("the %s did not end in time: killing it", child_names[k]);
+	kill(l->child[k].pid, SIGKILL);
+}
+
+static void ask_whether_alive(struct launcher *l, enum child_kind k)
+{
+	struct child *c = &l->child[k];
+
+	if (!c->pid || c->unanswered > UNANSWERED_MOST)
+		return;
+	if (c->unanswered++ < UNANSWERED_MOST) {
+		chan_alive(c->chan);
+		return;
+	}
+	log_error("the %s hangs: no answer from it for %lld s; killing it", child_names[k],
+		  (long long)(UNANSWERED_MOST * ASK_EVERY / NSEC_PER_SEC));
+	kill(c->pid, SIGKILL);
+}
+
 static void turn(void *ctx, nsec now)
 {
 	struct launcher *l = ctx;
 
+	if (now >= l->next_ask && l->phase < PHASE_RELEASING) {
+		l->next_ask = now + ASK_EVERY;
+		ask_whether_alive(l, CHILD_GATEWAY);
+		ask_whether_alive(l, CHILD_SHIM);
+	}
 	for (enum child_kind k = 0; k < CHILD_COUNT; k++)
 		if (l->phase < PHASE_RELEASING && wanted(l, k) && !l->child[k].pid &&
 		    now >= l->child[k].restart_at)
@@ -360,8 +396,7 @@ static void turn(void *ctx, nsec now)
 			kill(l->command, SIGKILL);
 		else if (l->phase == PHASE_ENDING)
 			for (enum child_kind k = 0; k < CHILD_COUNT; k++)
-				if (l->child[k].pid)
-					kill(l->child[k].pid, SIGKILL);
+				end_late(l, k);
 		if (l->phase == PHASE_RELEASING)
 			end_all(l);
 		l->phase_until = now + STOP_TIME;
@@ -374,6 +409,8 @@ static nsec deadline(void *ctx)
 {
 	struct launcher *l = ctx;
 	nsec at = l->phase == PHASE_RUNNING ? NSEC_NEVER : l->phase_until;
+	if (l->phase < PHASE_RELEASING)
+		at = nsec_min(at, l->next_ask);
 	for (enum child_kind k = 0; k < CHILD_COUNT; k++)
 		if (l->phase < PHASE_RELEASING && wanted(l, k) && !l->child[k].pid)
 			at = nsec_min(at, l->child[k].restart_at);

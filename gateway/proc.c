@@ -108,6 +108,12 @@ int chan_recv(int chan, struct chan_msg *m, int *fd)
 	return 1;
 }
 
+void chan_alive(int chan)
+{
+	struct chan_msg m = { .kind = CHAN_ALIVE };
+	chan_send(chan, &m, -1);
+}
+
 bool chan_kept(int chan, int *err)
 {
 	struct chan_msg m;

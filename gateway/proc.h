@@ -25,6 +25,8 @@ enum chan_kind {
 	CHAN_CANNOT, /* code: could not start, and ends. Fatal if it never worked before */
 	/* gateway → launcher */
 	CHAN_RELEASED,
+	/* launcher → gateway, shim, and back: does the loop turn? */
+	CHAN_ALIVE,
 	/* gateway → keeper, with a descriptor: write what is in it. Keeper → gateway, code: 0 or -errno */
 	CHAN_KEEP,
 	CHAN_KEPT,
@@ -45,6 +47,7 @@ int chan_send_bytes(int chan, const struct chan_msg *m, const uint8_t *bytes, si
 int chan_recv(int chan, struct chan_msg *m, int *fd);
 /* A keeper's answer: 0, or the -errno that writing ended with; -EPIPE: it is gone. False: there is none now. */
 bool chan_kept(int chan, int *err);
+void chan_alive(int chan); /* asks or answers */
 /*
  * Serves the gateway's channel, which comes over the launcher's `chan`, and again with each gateway that is
  * started anew. `answer` takes one message of `fd`, and says false when the gateway is gone. Returns when

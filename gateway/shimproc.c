@@ -24,9 +24,12 @@ static void on_chan(struct ev_loop *ev, ev_io *w, int revents)
 	int fd, got;
 
 	(void)revents;
-	while ((got = chan_recv(w->fd, &m, &fd)) > 0)
+	while ((got = chan_recv(w->fd, &m, &fd)) > 0) {
+		if (m.kind == CHAN_ALIVE)
+			chan_alive(w->fd);
 		if (fd >= 0)
 			shim_set_feed(p->shim, fd);
+	}
 	if (got < 0)
 		ev_break(ev, EVBREAK_ALL);
 }

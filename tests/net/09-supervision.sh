@@ -4,7 +4,7 @@
 #
 # The launcher as supervisor and as PID 1: whatever is killed is back within a second, a transfer and
 # an HTTP answer under way notice nothing; what a command is given and what it is not; in which order
-# things end, and with which status.
+# things end, and with which status. Who hangs is killed.
 # shellcheck disable=SC2016 # commands are written for other shells to expand
 cd "$(dirname "$0")/.." || exit 1
 . lib/lab.sh
