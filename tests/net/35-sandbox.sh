@@ -54,15 +54,17 @@ log_of() {
 says() {
 	sed -n "s/^$3:[[:space:]]*//p" "/proc/$(process_of "$1" "$2")/status"
 }
+confined() {
+	[ "$(says "$1" "$2" Seccomp) $(says "$1" "$2" NoNewPrivs)" = "2 1" ]
+}
 NONE=0000000000000000
 for p in "${ALL[@]}"; do
-	# shellcheck disable=SC2086 # two words
-	check "$p: a filter, no new privileges" test "$(says $p Seccomp) $(says $p NoNewPrivs)" = "2 1"
+	check_wait 5 "$p: a filter, no new privileges" "confined $p"
 	case $p in
 	"$GATEWAY" | "$BARE") caps=0000000000001400 ;; # CAP_NET_ADMIN, CAP_NET_BIND_SERVICE
 	*) caps=$NONE ;;
 	esac
-	# shellcheck disable=SC2086
+	# shellcheck disable=SC2086 # two words
 	check "$p: its capabilities" test "$(says $p CapEff) $(says $p CapPrm) $(says $p CapInh) $(says $p CapAmb)" = \
 		"$caps $caps $NONE $NONE"
 	# shellcheck disable=SC2086
@@ -80,11 +82,11 @@ check "the starter has no capability and no new privileges" test \
 
 # --- what it may not
 
-# again NODE PROCESS OLD: another one is there
+# again NODE PROCESS OLD: another one is there, and confined: it has its name some moments before that
 again() {
 	local now
 	now=$(process_of "$1" "$2")
-	[ -n "$now" ] && [ "$now" != "$3" ]
+	[ -n "$now" ] && [ "$now" != "$3" ] && confined "$1" "$2"
 }
 
 # dies NODE PROCESS CALL NUMBER [ARGUMENT…]
