@@ -29,7 +29,11 @@ descriptors() {
 }
 
 ask() {
-	lab_exec w1 curl -sf -m "${2:-10}" "http://localhost:8080/v1/query/$1"
+	lab_exec w1 curl -sfN -m "${2:-10}" "http://localhost:8080/v1/query/$1"
+}
+
+logged() {
+	grep -q "$1" "$LAB_DIR/w1.log"
 }
 
 # kill_part NODE NAME SIGNAL: another one is there within a second
@@ -56,7 +60,8 @@ moving=$!
 ask 12 60 >"$LAB_DIR/answer" &
 asking=$!
 # what is connected lives on; a new connection in the second without a gateway is refused, as it must be
-lab_wait 10 "lab_in w1 ss -Htn state established dst $C1 | grep -q ." || echo "the transfer has not begun"
+lab_wait 10 "lab_in w1 ss -Htn state established dst $C1 | grep -q . && [ -s '$LAB_DIR/answer' ]" ||
+	echo "the transfer or the answer has not begun"
 for sig in KILL SEGV ABRT; do
 	sleep 0.$((RANDOM % 10))
 	check "SIG$sig: w1's gateway is back within 1 s" kill_part w1 gateway $sig
@@ -155,29 +160,31 @@ kill -KILL "${NODE_PID[w1]}"
 check_wait 3 "nothing outlives the launcher" '[ -z "$(ip netns pids "${LAB}w1")" ]' "ps -o pid,args \$(ip netns pids ${LAB}w1)"
 
 # --- the order of an end: the command first, and it has the network until its end ---
-node_start w1 -- sh -c "trap 'sleep 1; curl -sf -m 2 http://$C1:8081/v1/info && echo had-network; exit 5' TERM; while :; do sleep 0.1; done"
-check_wait 10 "w1 with a slow command" "node_up w1 && reach c1 $W1"
+node_start w1 -- sh -c "trap 'echo is-ending; while [ ! -e $LAB_DIR/end ]; do sleep 0.1; done
+	curl -sf -m 5 http://$C1:8081/v1/info && echo had-network; exit 5' TERM; echo has-trap; while :; do sleep 0.1; done"
+check_wait 10 "w1 with a slow command" "node_up w1 && reach c1 $W1 && logged has-trap"
 kill -TERM "${NODE_PID[w1]}"
-sleep 0.3
+check_wait 2 "it is told to end" 'logged is-ending'
 check "while it ends the gateway works" reach c1 "$W1"
+touch "$LAB_DIR/end"
 wait "${NODE_PID[w1]}"
 check "its status" test $? = 5
-check "it had the network to its end" grep -q had-network "$LAB_DIR/w1.log"
+check "it had the network to its end" logged had-network
 check_wait 3 "then the member is away" '[ "$(rv_status ".members[] | select(.id == \"w1\") | .online")" = false ]'
 
 # every signal that Trino may want
-node_start w1 -- sh -c 'trap "echo got-hup" HUP; trap "echo got-quit" QUIT; trap "echo got-usr1" USR1; while :; do sleep 0.1; done'
-check_wait 10 "w1 with traps" "node_up w1"
+node_start w1 -- sh -c 'trap "echo got-HUP" HUP; trap "echo got-QUIT" QUIT; trap "echo got-USR1" USR1; echo has-traps; while :; do sleep 0.1; done'
+check_wait 10 "w1 with traps" "node_up w1 && logged has-traps"
 for sig in HUP QUIT USR1; do
 	kill -$sig "${NODE_PID[w1]}"
-	check_wait 2 "SIG$sig reaches the command" "grep -qi got-$sig $LAB_DIR/w1.log"
+	check_wait 2 "SIG$sig reaches the command" "logged got-$sig"
 done
 lab_stop "${NODE_PID[w1]}" KILL
 
 # a stop while it joins: no command ever ran, so that is no success, and it is soon
 kill -STOP "$RV_PID"
 node_start w1 -- sleep 1000
-sleep 1
+lab_wait 10 '[ "$(status w1 .state)" = joining ]'
 began=$EPOCHSECONDS
 lab_stop "${NODE_PID[w1]}" TERM
 check "stopped while joining: 143" test $? = 143

@@ -28,8 +28,14 @@ contained() {
 	lab_spawn w1 "$LAB_DIR/w1.log" env WARREN_JOIN="$TOKEN" WORKER_ID=w1 \
 		unshare --pid --fork --mount-proc --ipc "$WARREN" run -- "$@"
 	CONTAINER=$LAB_PID
-	lab_wait 5 'PID1=$(cat "/proc/$CONTAINER/task/$CONTAINER/children") && [ -n "$PID1" ]'
+	lab_wait 5 launcher_is_there
+}
+
+# Before it is unshare's process CONTAINER is a shell's, whose children are others.
+launcher_is_there() {
+	PID1=$(cat "/proc/$CONTAINER/task/$CONTAINER/children")
 	PID1=${PID1% }
+	[ "$(cat "/proc/$PID1/comm")" = warren ]
 }
 
 # check_ended NAME STATUS
@@ -96,9 +102,9 @@ check_wait 3 "with it everything ends" nobody_left
 check "and the range stays closed" grep -q 10.77.0.0/16 <(lab_in w1 ip route show type unreachable)
 
 # --- a command that does not heed SIGTERM
-STUBBORN='trap "echo unheeded" TERM; while :; do sleep 0.1; done'
+STUBBORN='trap "echo unheeded" TERM; echo has-trap; while :; do sleep 0.1; done'
 contained sh -c "$STUBBORN"
-check_wait 20 "a stubborn command runs" "node_up w1 && reach w1 $C1"
+check_wait 20 "a stubborn command runs" "node_up w1 && reach w1 $C1 && logged has-trap"
 kill -TERM "$PID1"
 check_wait 3 "it does not heed SIGTERM" 'logged unheeded'
 sleep 2
