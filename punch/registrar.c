@@ -122,6 +122,7 @@ int registrar_load(struct registrar *r, const struct lease_record *rec)
 	s->rec = *rec;
 	s->state = LEASE_HELD;
 	s->loaded = true;
+	s->age = nsec_max(registrar_wall(r, r->start) - rec->seen, 0);
 	s->removed = admission_removed(r->admission, rec->key);
 	registrar_slot_index(r, s);
 	registrar_lease_free_removed(r, r->start, s); /* a crash was quicker than the store */

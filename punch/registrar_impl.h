@@ -140,6 +140,7 @@ struct slot {
 	bool removed;	/* its key was: the number is nobody's, and the others are told so */
 	bool announced; /* REGISTRAR_MEMBER was given for this key */
 	nsec heard;
+	int64_t age;	  /* of a row: seconds unseen when it was loaded */
 	uint32_t request; /* of the last REGISTER or RELEASE */
 	struct facts facts;
 	uint64_t changed;	/* roster version of its last change; 0: none since the start */

@@ -144,14 +144,15 @@ bool registrar_number_unsure(const struct registrar *r, nsec now)
 /* Seconds since its holder was last seen; 0 while that is now or cannot be told yet. */
 static int64_t unseen(const struct registrar *r, nsec now, const struct slot *s)
 {
-	int64_t wall = registrar_wall(r, now), seen = s->rec.seen;
+	int64_t by_clock, by_uptime;
 	if (s->state != LEASE_HELD || s->online || s->op != OP_NONE || s->claim || !r->settled)
 		return 0;
 	if (s->heard)
-		seen = wall - (now - s->heard) / NSEC_PER_SEC;
-	else
-		seen += SEEN_EVERY; /* the row may be that much behind */
-	return wall > seen ? wall - seen : 0;
+		return (now - s->heard) / NSEC_PER_SEC;
+	/* the row may be SEEN_EVERY behind; and a clock that jumps ahead makes nobody older */
+	by_clock = registrar_wall(r, now) - s->rec.seen - SEEN_EVERY;
+	by_uptime = s->age + (now - r->start) / NSEC_PER_SEC - SEEN_EVERY;
+	return nsec_max(nsec_min(by_clock, by_uptime), 0);
 }
 
 void registrar_lease_free(struct registrar *r, nsec now, struct slot *s)

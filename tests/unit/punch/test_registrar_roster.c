@@ -58,6 +58,34 @@ static void test_lease_ttl(void **state)
 	(void)state;
 }
 
+/* Somebody sets the year 2030 and mends that an hour later, or starts with it: nobody who is away loses an address. */
+static void test_a_clock_that_is_ahead(void **state)
+{
+	const nsec right = 1700000000 * SEC, year = 365 * 24 * HOUR * SEC;
+	(void)state;
+	reg(1, "w1", 1);
+	run(60 * SEC);
+	restart();
+	registrar_set_wall(r, right + 6 * year);
+	run(HOUR * SEC);
+	assert_null(event(REGISTRAR_FORGET));
+	registrar_set_wall(r, right);
+	run(29 * 24 * HOUR * SEC);
+	assert_int_equal(registrar_count(r, NULL), 1);
+	run(2 * 24 * HOUR * SEC);
+	assert_int_equal(registrar_count(r, NULL), 0);
+	/* at the start: as long as it is mended before the leases are looked at */
+	reg(1, "w1", 2);
+	registrar_free(r);
+	r = registrar_new(&cfg, now);
+	registrar_set_wall(r, right + 6 * year);
+	assert_int_equal(registrar_load(r, &rows[1]), 0);
+	run(60 * SEC);
+	registrar_set_wall(r, right);
+	run(24 * HOUR * SEC);
+	assert_int_equal(registrar_count(r, NULL), 1);
+}
+
 static void test_seen_is_written_hourly(void **state)
 {
 	unsigned writes = 0;
@@ -421,6 +449,7 @@ int main(void)
 		TEST(test_range_full),
 		TEST(test_no_more_members),
 		TEST(test_lease_ttl),
+		TEST(test_a_clock_that_is_ahead),
 		TEST(test_seen_is_written_hourly),
 		TEST(test_lease_shown),
 		TEST(test_load),
