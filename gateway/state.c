@@ -34,6 +34,11 @@ enum {
 #define COUNT_EVERY 256
 #define COUNT_RESERVE (120 * NSEC_PER_MSEC)
 #define COUNT_LEFT (60 * NSEC_PER_MSEC)
+/*
+ * Where no reserve can be saved (a full disk) each start finds the same one. What the clock has moved since that
+ * was made, by this, keeps them apart: one that lived for a second may have sent 200 initiations.
+ */
+#define START_EVERY 64
 
 const struct syscall_rule state_syscalls[] = {
 	CALL_IF(openat, ARG_IS(0, AT_FDCWD)),
@@ -252,7 +257,10 @@ int state_load(struct state *s, const char *dir)
 
 uint64_t state_begin(struct state *s, nsec now, int64_t wall)
 {
-	s->boot = wall > s->timestamp ? wall : s->timestamp + 1;
+	int64_t moved = wall - s->timestamp + RESERVE;
+	int64_t next = s->timestamp + 1 + (moved > 0 ? moved / START_EVERY : 0);
+
+	s->boot = wall > next ? wall : next;
 	s->began = now;
 	return (uint64_t)s->boot;
 }

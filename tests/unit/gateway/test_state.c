@@ -126,6 +126,24 @@ static void test_no_clock_makes_it_repeat(void **state)
 	}
 }
 
+/* The disk is full, and one start after the other finds what the first one has reserved. */
+static void test_nothing_can_be_saved(void **state)
+{
+	struct starts s = { .wall = WALL };
+	(void)state;
+	start(&s);
+	for (unsigned i = 0; i < 100; i++) {
+		unsigned lived = 1 + i % 20; /* tenths of a second */
+		s.greatest += (int64_t)lived * 20 * 65536;
+		s.now += lived * 100 * NSEC_PER_MSEC; /* and is killed */
+		s.state = s.disk;
+		s.last = (int64_t)state_begin(&s.state, s.now, clock_of(&s));
+		assert_true(s.last > s.greatest);
+		s.greatest = s.last;
+	}
+	assert_true(s.last == clock_of(&s));
+}
+
 static void test_reserve_is_saved_in_time(void **state)
 {
 	struct starts s = { .wall = WALL };
@@ -167,6 +185,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_starts_do_not_add_up),
 		cmocka_unit_test(test_no_clock_makes_it_repeat),
+		cmocka_unit_test(test_nothing_can_be_saved),
 		cmocka_unit_test(test_reserve_is_saved_in_time),
 		cmocka_unit_test(test_file_comes_back),
 	};
