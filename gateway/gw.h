@@ -24,6 +24,8 @@ enum {
 	GW_TURN_BYTES = 1 << 20, /* at most so much from one side before the other has its turn */
 	GW_MAX_PEERS = WGCONF_MAX_PEERS, /* costs memory as they come */
 	GW_MAX_ENDPOINTS = 8,
+	GW_RUN_PACKETS =
+		UDP_GSO_MAX_BYTES / (1500 - 28), /* in one message on an underlay of 1500 */
 	GW_BARE_MTU = 1420, /* of a bare interface, until its owner says another */
 	SHIM_LINE_MAX = 64 << 10,
 };
@@ -81,6 +83,7 @@ struct gw {
 	bool save;		  /* the identity file is to be written, at next_save */
 	nsec next_save;
 	nsec kept_at;
+	bool forwards;	  /* TCP of other hosts leaves through the TUN */
 	uint32_t own_mtu; /* bare: the interface's, as was last seen */
 	bool moved;	  /* the TUN is in another network namespace, of which nothing is heard */
 	bool set_down;	  /* somebody else set the interface down */
@@ -145,6 +148,8 @@ struct local_way gw_net_local_way(void *ctx, const struct addr *remote); /* for 
 bool gw_net_leads(void *ctx, const struct path *path);			 /* the same */
 /* A bare interface: what its owner has made of it. Called now and then where that is told to nobody. */
 void gw_net_follow(struct gw *g);
+/* A packet of another host's TCP came out of the TUN; told once. */
+void gw_net_forwards(struct gw *g);
 void gw_net_candidates(struct gw *g);
 
 /* Our interface, wherever it is; false where it cannot be asked for. */

@@ -4,6 +4,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <netinet/ip.h>
 #include <stdlib.h>
 
 enum {
@@ -61,6 +62,15 @@ void gw_interface_gone(struct gw *g, const char *why)
 	loop_stop(&g->loop);
 }
 
+/* The kernel counts a hop, of the 64 that it gives its own packets. */
+static bool is_forwarded_tcp(const uint8_t *ip, size_t len)
+{
+	bool v6 = ip[0] >> 4 == 6;
+	if (len < (v6 ? 40 : 20) || ip[v6 ? 6 : 9] != IPPROTO_TCP)
+		return false;
+	return ip[v6 ? 7 : 8] != IPDEFTTL;
+}
+
 static void read_tun(struct gw *g, bool ready)
 {
 	size_t bytes = 0;
@@ -84,6 +94,8 @@ static void read_tun(struct gw *g, bool ready)
 		/* its owner has just raised its MTU, elsewhere */
 		if (g->moved && g->vnet.gso_type == VNET_GSO_NONE && (size_t)n > g->own_mtu)
 			gw_net_follow(g);
+		if (!g->forwards && is_forwarded_tcp(g->tun_buf, (size_t)n))
+			gw_net_forwards(g);
 		node_tun(g->node, g->loop.now, &g->vnet, g->tun_buf, (size_t)n);
 		bytes += (size_t)n;
 	}

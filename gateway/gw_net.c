@@ -166,6 +166,25 @@ static int bring_up(struct gw *g)
 			    : kernel_link_up(g->kernel, tun_mtu(g));
 }
 
+/*
+ * A super-packet that fits one run leaves as one message and arrives as one; two segments more would be a
+ * second message, a second write at the other end and an acknowledgement of their own. Those of forwarded
+ * connections are as large as the network card makes them, and must not be cut for that.
+ */
+static void fit_runs(struct gw *g)
+{
+	int err = kernel_link_segments(g->kernel, g->forwards ? UINT16_MAX : GW_RUN_PACKETS);
+	if (err < 0)
+		log_debug("the kernel's super-packets stay as they are: %s", strerror(-err));
+}
+
+void gw_net_forwards(struct gw *g)
+{
+	log_debug("this host forwards TCP into %s", g->tun.name);
+	g->forwards = true;
+	fit_runs(g);
+}
+
 int gw_net_open(struct gw *g)
 {
 	int err = kernel_routes_new(&g->kernel, g->tun.ifindex);
@@ -182,6 +201,7 @@ int gw_net_open(struct gw *g)
 	}
 	if (err == 0 && (err = bring_up(g)) < 0)
 		log_error("cannot bring interface %s up: %s", g->tun.name, strerror(-err));
+	fit_runs(g);
 	g->monitor_fd = kernel_monitor_open(g->tun.ifindex);
 	if (g->monitor_fd >= 0) {
 		ev_io_init(&g->monitor_io, on_monitor, g->monitor_fd, EV_READ);

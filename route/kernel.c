@@ -31,7 +31,7 @@ int kernel_routes_new(struct kernel_routes **out, unsigned ifindex)
 
 /* The link. */
 
-static int link_change(struct kernel_routes *k, unsigned flags, uint32_t mtu)
+static int link_change(struct kernel_routes *k, unsigned flags, int attr, uint32_t value)
 {
 	if (!k->ifindex)
 		return -ENODEV;
@@ -39,7 +39,7 @@ static int link_change(struct kernel_routes *k, unsigned flags, uint32_t mtu)
 			       .ifi_flags = flags,
 			       .ifi_change = flags };
 	struct nl_msg *m = rtnl_request(RTM_NEWLINK, 0, &h, sizeof(h));
-	if (m && nla_put_u32(m, IFLA_MTU, mtu) < 0) {
+	if (m && nla_put_u32(m, attr, value) < 0) {
 		nlmsg_free(m);
 		m = NULL;
 	}
@@ -66,12 +66,17 @@ static void link_no_auto_address(struct kernel_routes *k)
 int kernel_link_up(struct kernel_routes *k, uint32_t mtu)
 {
 	link_no_auto_address(k);
-	return link_change(k, IFF_UP, mtu);
+	return link_change(k, IFF_UP, IFLA_MTU, mtu);
 }
 
 int kernel_link_mtu(struct kernel_routes *k, uint32_t mtu)
 {
-	return link_change(k, 0, mtu);
+	return link_change(k, 0, IFLA_MTU, mtu);
+}
+
+int kernel_link_segments(struct kernel_routes *k, uint16_t most)
+{
+	return link_change(k, 0, IFLA_GSO_MAX_SEGS, most);
 }
 
 /* Addresses. */

@@ -32,6 +32,11 @@ void kernel_routes_free(struct kernel_routes *k);
  */
 int kernel_link_up(struct kernel_routes *k, uint32_t mtu);
 int kernel_link_mtu(struct kernel_routes *k, uint32_t mtu);
+/*
+ * The most segments in a super-packet (IFLA_GSO_MAX_SEGS) that the kernel hands to the device; UINT16_MAX: any. Its
+ * own TCP makes none with more, from the next connection on; one that it forwards is cut into single packets. 0 or -errno.
+ */
+int kernel_link_segments(struct kernel_routes *k, uint16_t most);
 int kernel_address_add(struct kernel_routes *k, const struct prefix *p);
 int kernel_address_network(struct kernel_routes *k, const struct prefix *p, uint8_t bits);
 int kernel_address_remove(struct kernel_routes *k, const struct prefix *p);

@@ -69,6 +69,12 @@ for n in a b; do
 	check "bulk TCP on $n: one call for $((BULK / ALL)) bytes: $SAID" test $((BULK / ALL)) -ge $EACH
 done
 
+# on a path of 1500 bytes a super-packet is one message, and not one and a rest
+biggest() {
+	lab_in "$1" ip -d link show warren0 | sed -n 's/.*gso_max_segs \([0-9]*\).*/\1/p'
+}
+for n in a b; do check "super-packets fit one message on $n: $(biggest $n) segments" test "$(biggest $n)" = 44; done
+
 # used NODE: CPU time of its gateway in seconds, as the kernel has it
 used() {
 	sed 's/.*) //' "/proc/${GATEWAY[$1]}/stat" | awk -v hz="$(getconf CLK_TCK)" '{ print ($12 + $13) / hz }'

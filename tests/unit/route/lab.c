@@ -300,6 +300,18 @@ bool lab_has_address(unsigned ifindex, const char *addr, unsigned *bits, unsigne
 	return found;
 }
 
+unsigned lab_link_segments(unsigned ifindex)
+{
+	struct nl_sock *sk = open_socket();
+	struct rtnl_link *l;
+	uint32_t most = 0;
+	must(rtnl_link_get_kernel(sk, (int)ifindex, NULL, &l), "link");
+	must(rtnl_link_get_gso_max_segs(l, &most), "gso_max_segs");
+	rtnl_link_put(l);
+	nl_socket_free(sk);
+	return most;
+}
+
 unsigned lab_link_mtu(unsigned ifindex, bool *up)
 {
 	struct nl_sock *sk = open_socket();

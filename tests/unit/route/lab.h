@@ -47,5 +47,6 @@ size_t lab_routes_of(uint8_t protocol); /* all of a protocol */
 /* An address of an interface: its prefix length and flags (IFA_F_*); false: none such. */
 bool lab_has_address(unsigned ifindex, const char *addr, unsigned *bits, unsigned *flags);
 unsigned lab_link_mtu(unsigned ifindex, bool *up);
+unsigned lab_link_segments(unsigned ifindex); /* gso_max_segs */
 
 #endif

@@ -76,6 +76,12 @@ static void link_up_and_mtu(void **ignored)
 	assert_int_equal(lab_link_mtu(b.tun, &up), 8920);
 	assert_true(up);
 	assert_int_equal(kernel_link_mtu(b.k, 1000000), -EINVAL);
+	assert_int_equal(kernel_link_segments(b.k, 44), 0);
+	assert_int_equal(lab_link_segments(b.tun), 44);
+	assert_int_equal(kernel_link_segments(b.k, UINT16_MAX), 0);
+	assert_int_equal(lab_link_segments(b.tun), UINT16_MAX);
+	assert_int_equal(lab_link_mtu(b.tun, &up), 8920);
+	assert_true(up);
 }
 
 static void nothing_without_a_device(void **ignored)
@@ -86,6 +92,7 @@ static void nothing_without_a_device(void **ignored)
 	assert_int_equal(kernel_routes_new(&k, 0), 0);
 	assert_int_equal(kernel_link_up(k, 1420), -ENODEV);
 	assert_int_equal(kernel_link_mtu(k, 1420), -ENODEV);
+	assert_int_equal(kernel_link_segments(k, 44), -ENODEV);
 	assert_int_equal(kernel_address_add(k, &p), -ENODEV);
 	assert_int_equal(kernel_route_set(k, &p, NULL, 0, 0), -ENODEV);
 	assert_int_equal(kernel_unreachable_set(k, &p), 0); /* needs none */
