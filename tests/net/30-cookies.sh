@@ -55,15 +55,20 @@ shaken() {
 # cookie_from LOADED TO ADDRESS RATE: TO has no session with LOADED, which is flooded, and makes one
 cookie_from() {
 	local flood cookies
-	knows "$2" "$1" "$3"
-	lab_spawn f "$LAB_DIR/flood" python3 "$PWD/lib/wg_flood.py" unknown "${AT[$1]}" $PORT "$4" 30 "$(wg_pub "$1")" "$LAB_DIR/s.pcap"
+	lab_spawn f "$LAB_DIR/flood" python3 "$PWD/lib/wg_flood.py" unknown "${AT[$1]}" $PORT "$4" 90 "$(wg_pub "$1")" "$LAB_DIR/s.pcap"
 	flood=$LAB_PID
 	lab_wait 10 "grep -q ready '$LAB_DIR/flood'" || lab_die "no flood: $(cat "$LAB_DIR/flood")"
 	lab_capture "$2" eth0 "$LAB_DIR/$2.pcap" udp src port $PORT and src host "${AT[$1]}" and 'udp[8:4] = 0x03000000'
 	cookies=$LAB_PID
-	sleep 0.5 # until it is a load
-	check_wait 20 "$2 gets in at $1, which is under load" "reach $2 $3 && shaken $2 $1" "wg_of $2 show"
-	check_wait 3 "with a cookie that $1 demanded" "holds $2" "cat $LAB_DIR/flood"
+	# a flood that the machine holds up for a moment is no load in it
+	for _ in 1 2 3; do
+		sleep 0.5
+		knows "$2" "$1" "$3"
+		lab_wait 20 "reach $2 $3 && shaken $2 $1" || break
+		lab_wait 2 "holds $2" && break
+	done
+	check "$2 gets in at $1, which is under load" shaken "$2" "$1"
+	check "with a cookie that $1 demanded" holds "$2"
 	lab_stop "$cookies"
 	lab_stop "$flood"
 }
