@@ -51,6 +51,10 @@ def send(host, port, size, rate, patience):
             ahead = sent / rate - (time.monotonic() - began) if rate else 0
             if ahead > 0:
                 time.sleep(ahead)
+        # what the kernel still holds may take long on a lossy path: until the other end has all of it
+        conn.shutdown(socket.SHUT_WR)
+        conn.settimeout(120)
+        conn.recv(1)
     return sent, digest
 
 
