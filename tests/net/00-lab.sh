@@ -32,7 +32,7 @@ mapping() {
 # stranger NODE: what a socket that has spoken to s1 alone hears after s2 has sent to its mapping
 stranger() {
 	local out=$LAB_DIR/$1.hear
-	lab_spawn "$1" "$out" python3 "$PROBE" hear 5000 203.0.113.11 9000 1
+	lab_spawn "$1" "$out" python3 "$PROBE" hear 5000 203.0.113.11 9000 20
 	lab_wait 5 "[ -s '$out' ]" || return 1
 	lab_exec s1 python3 "$PROBE" ask 9001 203.0.113.12 9000 >/dev/null
 	lab_exec s1 python3 - "$(head -1 "$out")" <<-'PY'
@@ -41,7 +41,8 @@ stranger() {
 		s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 		s.sendto(f"via {host} {port}".encode(), ("203.0.113.12", 9000))
 	PY
-	wait "$LAB_PID"
+	lab_wait 1 "grep -q unasked '$out'"
+	lab_stop "$LAB_PID"
 	tail -n +2 "$out"
 }
 

@@ -46,6 +46,7 @@ sent() {
 }
 
 count_handshakes &
+counting=$!
 transfer a b "$B" 1073741824 50000000 >"$LAB_DIR/transfer" 2>&1 &
 moving=$!
 check_wait 30 "a third over the relay" '[ "$(sent)" -gt 300000000 ]' 'peer_of_a path'
@@ -63,6 +64,7 @@ else
 	not_ok "1 GiB arrived with the right hash" "$(cat "$LAB_DIR/transfer")"
 fi
 touch "$LAB_DIR/done"
+wait $counting
 check "through two rekeys at least: $(cat "$LAB_DIR/handshakes")" test "$(cat "$LAB_DIR/handshakes")" -ge 2
 check "and the other way, unpaced, over the relay" transfer b a "$A" 67108864
 finish

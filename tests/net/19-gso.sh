@@ -52,7 +52,8 @@ check "the log says so" said
 lab_exec a "$WARREN" status >"$LAB_DIR/text"
 check "so does the status: $(grep singly "$LAB_DIR/text")" \
 	grep -q '^ *direct to 203.0.113.22:.*: datagrams go singly, batches of them get lost$' "$LAB_DIR/text"
-check "which shows each path with its MTU" grep -Eq "^ +or +relay +$RV_ADDR:[0-9]+ .* 1500$" "$LAB_DIR/text"
+check_wait 20 "which shows each path with its MTU" \
+	"lab_exec a $WARREN status | grep -Eq '^ +or +relay +$RV_ADDR:[0-9]+ .* 1500\$'"
 check "the MTU was not blamed" test "$(in_use a b mtu)" = 1500
 check "the other direction goes on in batches" test "$(in_use b a batches)" = true
 check "other peers, too" test "$(in_use a c batches)" = true

@@ -115,7 +115,7 @@ lab_exec c sh -c 'for i in $(seq 1500); do echo "GET /v1/info/$i HTTP/1.1\r\nHos
 c_talks() {
 	reach c "$(node_ip b)" && [ "$(lab_exec c curl -s -m 5 -o /dev/null -w '%{http_code}' http://localhost:8080/warren/status)" = 200 ]
 }
-check "its shim and its tunnel go on" c_talks
+check_wait 10 "its shim and its tunnel go on" c_talks
 kill "$SLEEPER"
 
 # The ends, too

@@ -199,7 +199,9 @@ says "one of two rendezvous is not there" rendezvous warning 0 '203.0.113.10:779
 
 # --- beside a gateway that runs
 node_start a TRINO_MODE=true WARREN_PORT=51820
-check_wait 20 "where all was well, a gateway comes up" 'node_up a' "tail -n 3 $LAB_DIR/a.log"
+# which writes its members file some seconds later
+check_wait 20 "where all was well, a gateway comes up" \
+	'node_up a && [ -s "$LAB_DIR/node/a/lib/warren/$NETWORK/members" ]' "tail -n 3 $LAB_DIR/a.log"
 PID=${NODE_PID[a]}
 says "beside it nothing is wrong" gateway ok 0 'a gateway runs on interface warren0' '' -- "${CHECK[@]}" --port 51820
 check "and it goes on" node_up a

@@ -102,23 +102,24 @@ check "and the one before has ended with 75, in words" sh -c "[ $rc = 75 ] && gr
 lab_stop "$X_PID"
 
 # --- tokens that expire
-SHORT=$(rv_command token --expires 4s)
+BEGAN=$SECONDS
+SHORT=$(rv_command token --expires 8s)
 check "a token with an end admits before it" x_joins e1 "$SHORT"
-sleep 4
+lab_wait 12 "[ \$SECONDS -gt $((BEGAN + 9)) ]"
 check "and not after it, in words" x_says e2 "$SHORT" 'join token has expired'
 check "nor when its text says a later date" x_says e2 "$(lib/token_edit.py "$SHORT" expires 4000000000)" 'not of this rendezvous'
 
 # --- a rotation
-OLD=$TOKEN
-OUT=$(rv_command rendezvous rotate --overlap 6s)
+OLD=$TOKEN BEGAN=$SECONDS
+OUT=$(rv_command rendezvous rotate --overlap 10s)
 check "a rotation with an overlap" says 'admit new nodes until' "$OUT"
 NEW=$(rv_token)
 check "prints another token" test "$NEW" != "$OLD"
 check "the old one is good for a while" x_joins r1 "$OLD"
 check "the new one as well" x_joins r2 "$NEW"
-sleep 6
+lab_wait 14 "[ \$SECONDS -gt $((BEGAN + 11)) ]"
 check "then the old one is not, in words" x_waits "$OLD" 'does not know this join token'
-check "members have not noticed" reach w1 "$(node_ip w2)"
+check_wait 5 "members have not noticed" 'reach w1 "$(node_ip w2)"'
 TOKEN=$NEW
 
 # --- a member that is removed, which does not hear the rendezvous
@@ -131,7 +132,7 @@ OUT=$(rv_command rendezvous remove w2)
 check "remove says that the token is to be rotated" says 'warren rendezvous rotate' "$OUT"
 check_wait 30 "nothing of w2 is taken any more" '! reach w2 $W1'
 check "though w2 still believes that it is in" node_up w2
-check "w1 has dropped it" test -z "$(path_of w1 w2)"
+check_wait 10 "w1 has dropped it" '[ -z "$(path_of w1 w2)" ]'
 lab_unblock_direct w2 rv
 check_wait 60 "w2 hears of it and ends in words" "grep -q 'out of the network.*removed' '$LAB_DIR/w2.log'" "tail -n 3 $LAB_DIR/w2.log"
 wait "${NODE_PID[w2]}"
