@@ -202,7 +202,7 @@ start_cluster() {
 	say "The same configuration files on every node; the environment does the rest:"
 	{ cat "$LAB_DIR/w1/etc/node.properties" && head -n 2 "$LAB_DIR/w1/etc/config.properties"; } | indent
 	say "Waiting for three active nodes, asked at w1's own localhost:8080 …"
-	wait_for 180 "three active Trino nodes" '[ "$(trino_active w1)" = 3 ]'
+	wait_for 300 "three active Trino nodes" '[ "$(trino_active w1)" = 3 ]'
 	trino_sql w1 "$TRINO_NODES" | tee "$LAB_DIR/nodes" | indent
 	for site in "${SITES[@]}"; do
 		grep -q "^$site,http://${IP[$site]}:8081," "$LAB_DIR/nodes" ||

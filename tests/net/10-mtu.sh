@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# timeout: 260
+# timeout: 500
 #
 # Each path's MTU is found exactly, for each direction by itself, whether routers say something or
 # not; it becomes the MTU of the kernel's routes; and what is larger passes all the same.

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# timeout: 200
+# timeout: 350
 #
 # wireguard-go, the stock program, answers no probe and puts nothing together: what warren sends to
 # it may be cut by routers (no DF), is no larger than this host's own MTU allows, and an operator can

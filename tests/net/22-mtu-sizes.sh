@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# timeout: 300
+# timeout: 600
 #
 # Sizes that no list of usual ones has: three pairs of hosts, one for each way in which a middle treats
 # what is too large, step through them together, in both directions and in one. Through all of it lives

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# timeout: 300
+# timeout: 450
 #
 # Paths of wires of 9000 bytes that take less, but more than 1500: exact where routers say so, near and
 # never above it where they do not. Then UDP payloads of each size from 1 to 9000 bytes: with 28 bytes of

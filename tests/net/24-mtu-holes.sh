@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# timeout: 300
+# timeout: 400
 # alone: it measures how long a hole lasts
 #
 # A router in the middle begins to drop everything above some size, silently, while data flows: one

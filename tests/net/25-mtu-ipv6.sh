@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# timeout: 300
+# timeout: 400
 #
 # IPv6 outside: no router cuts anything, and 1280 bytes pass everywhere. Sizes at that floor and above it,
 # in both directions and in one, with IPv4 and IPv6 inside. Then forged Packet Too Big and Fragmentation

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# timeout: 180
+# timeout: 250
 #
 # Memory of live processes: every secret that is known (and what else looks like a key) is in arenas, which are
 # locked and in no core file, and nowhere else: no heap, no stack, no buffer that was not wiped, no environment.
