@@ -44,6 +44,6 @@ trino_active() {
 # trino_query_info NODE SOURCE FILTER: a value of what the coordinator says of the query that was sent
 # with --source SOURCE, by a jq filter; asked at that node's own localhost:8080.
 trino_query_info() {
-	lab_exec "$1" curl -s -m 5 -H 'X-Trino-User: warren' http://localhost:8080/v1/query |
+	lab_exec "$1" curl -s -m 30 -H 'X-Trino-User: warren' http://localhost:8080/v1/query |
 		jq -r --arg source "$2" ".[] | select(.session.source == \$source) | $3"
 }

@@ -30,8 +30,8 @@ check_wait 30 "both have joined" 'node_up c1 && node_up w1' "tail -qn 2 $LAB_DIR
 shim() {
 	lab_exec "$1" curl -s -m 5 -o "$LAB_DIR/body" -w '%{http_code}' "${@:2}"
 }
-check "before Trino is up, /v1/info says starting" sh -c \
-	"ip netns exec ${LAB}w1 curl -s -m 5 http://localhost:8080/v1/info | grep -q '\"starting\":true'"
+check_wait 10 "before Trino is up, /v1/info says starting" \
+	"lab_in w1 curl -s -m 5 http://localhost:8080/v1/info | grep -q '\"starting\":true'"
 check_wait 240 "the coordinator is found without being named" \
 	'[ "$(shim w1 -H "X-Trino-User: warren" http://localhost:8080/v1/query)" = 200 ]' "cat $LAB_DIR/body"
 check_wait 60 "w1's own Trino is up" \
@@ -58,6 +58,7 @@ check "/v1/info is the local Trino's" grep -q '"coordinator":false' <(lab_exec w
 lab_stop "$RV_PID" KILL
 check "a query without the rendezvous" test "$(trino_sql w1 'SELECT count(*) FROM tpch.tiny.lineitem')" = 60175
 rv_start
+check_wait 45 "both are known to it again" '[ "$(rv_status "[.members[] | select(.online)] | length")" = 2 ]'
 
 # The coordinator's gateway ends: a clear 503, and back again
 lab_stop "${NODE_PID[c1]}"
