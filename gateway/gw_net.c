@@ -359,9 +359,13 @@ static void set_route(struct gw *g, struct peer *p, const struct prefix *prefix,
 		mtu = PMTU_MIN_V6;
 	int err = kernel_route_set(g->kernel, prefix, member ? (v4 ? &l->ip : &l->ip6) : NULL, mtu,
 				   mss_to_offer(g, p, prefix));
-	if (err < 0 && v4 && !again)
-		log_warn("no route to %s: %s", prefix_str(prefix, text),
-			 err == -EEXIST ? "this host has one of its own" : strerror(-err));
+	if (err == -EEXIST)
+		log_seldom(LOG_LEVEL_WARN, LOG_EVERY,
+			   "no route to %s: this host has one of its own, by which packets leave "
+			   "outside of the tunnel: remove it",
+			   prefix_str(prefix, text));
+	else if (err < 0 && v4 && !again)
+		log_warn("no route to %s: %s", prefix_str(prefix, text), strerror(-err));
 }
 
 void gw_net_route(struct gw *g, struct peer *p, const struct prefix *prefix, bool add)

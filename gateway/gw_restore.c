@@ -59,7 +59,8 @@ static void look(struct gw *g, bool lost)
 
 	if (lost && up && !again)
 		log_seldom(LOG_LEVEL_WARN, LOG_EVERY,
-			   "another program removed addresses or routes of %s: setting them again",
+			   "another program removed or replaced addresses or routes of %s: setting "
+			   "them again",
 			   g->tun.name);
 	/* while it is down that is the unreachable routes alone */
 	if (lost || again || (g->incomplete && kernel_restore(g->kernel)))

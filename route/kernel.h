@@ -137,7 +137,7 @@ bool kernel_link_elsewhere(struct kernel_routes *k, int netns, const char *name,
  * With `k` (or NULL) it also says what else may have been done to what is ours.
  */
 struct kernel_undone {
-	bool lost; /* an address or a route that was set and not removed */
+	bool lost; /* an address or a route that was set and not removed: it may be another's now */
 	bool link; /* the interface: it may be down, or up again */
 };
 int kernel_monitor_open(unsigned skip_ifindex);

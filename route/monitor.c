@@ -53,14 +53,27 @@ static bool counts(struct nlmsghdr *h, unsigned skip)
 	return false;
 }
 
-/* Our own removals are off our list before the kernel tells of them. */
+/*
+ * One of ours that is gone, another one in its place, or that one gone as well. Our own removals are off our list
+ * before the kernel tells of them.
+ */
+static bool route_is_lost(const struct kernel_routes *k, bool gone, const struct rtnl_route *r)
+{
+	bool ours = r->protocol == ROUTE_PROTOCOL;
+	if (r->cloned || (ours && !gone))
+		return false;
+	if (ours && r->type == RTN_UNREACHABLE)
+		return route_table_exact(k->unreachables, &r->dst);
+	return route_table_exact(k->routes, &r->dst) &&
+	       r->table == route_through_tun(k, &r->dst).table;
+}
+
 static bool is_lost(struct nlmsghdr *h, const struct kernel_routes *k)
 {
 	struct rtnl_route r;
 	struct rtnl_address a;
-	if (h->nlmsg_type == RTM_DELROUTE && rtnl_route_of(h, &r) && r.protocol == ROUTE_PROTOCOL)
-		return route_table_exact(r.type == RTN_UNREACHABLE ? k->unreachables : k->routes,
-					 &r.dst);
+	if (rtnl_route_of(h, &r))
+		return route_is_lost(k, h->nlmsg_type == RTM_DELROUTE, &r);
 	if (h->nlmsg_type != RTM_DELADDR || !rtnl_address_of(h, &a) || a.ifindex != k->ifindex)
 		return false;
 	struct prefix p = prefix_host(&a.addr);

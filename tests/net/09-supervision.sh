@@ -17,10 +17,17 @@ warren_need
 lab_public_host rv $RV_ADDR
 lab_site c1 portrestricted 203.0.113.21
 lab_site w1 portrestricted 203.0.113.22
+lab_site h1 portrestricted 203.0.113.23
 rv_start
 node_start c1 TRINO_MODE=true -- python3 "$PWD/lib/slow_http.py" 8081
 node_start w1 TRINO_MODE=true TRINO_COORDINATOR_ID=c1 -- sleep 1000
-check_wait 20 "both have joined" 'node_up c1 && node_up w1' "tail -qn 3 $LAB_DIR/[cw]1.log" || finish
+node_start h1 TRINO_MODE=true TRINO_COORDINATOR_ID=c1 -- sleep 1000
+check_wait 20 "all have joined" 'node_up c1 && node_up w1 && node_up h1 && [ -n "$(process_of h1 warren-shim)" ]' \
+	"tail -qn 3 $LAB_DIR/[cwh]1.log" || finish
+# looked at after all else: it takes half a minute
+HUNG="$(process_of h1 warren-gateway) $(process_of h1 warren-shim)"
+# shellcheck disable=SC2086 # two
+kill -STOP $HUNG
 C1=$(node_ip c1) W1=$(node_ip w1)
 check_wait 20 "they talk directly" "reach w1 $C1 && [ \"\$(path_of w1 c1)\" = direct ]" || finish
 
@@ -201,4 +208,9 @@ lab_exec w1 timeout 60 env WARREN_JOIN="$TOKEN" WORKER_ID=w1 unshare -pf --mount
 	'for i in 1 2 3 4 5; do sh -c "sleep 0.2 & exit 0"; done; sleep 1; echo "zombies: $(ps -eo stat= | grep -c ^Z)"; exit 3' >"$LAB_DIR/pid1" 2>&1
 check "as PID 1: the status" test $? = 3
 check "orphans are reaped" grep -q '^zombies: 0' "$LAB_DIR/pid1"
+
+# --- processes that hang ---
+check_wait 40 "a gateway that hangs is killed, and another is there" "node_up h1 && reach h1 $C1" "tail -n 3 $LAB_DIR/h1.log"
+check_wait 5 "both are told of" "grep -q 'the shim hangs' $LAB_DIR/h1.log && grep -q 'the gateway hangs' $LAB_DIR/h1.log"
+check "and those that hung are gone" sh -c "! kill -0 ${HUNG% *} && ! kill -0 ${HUNG#* }"
 finish

@@ -51,6 +51,9 @@ undo "routes by the interface" ip route flush dev warren0
 undo "all routes of ours" ip route flush proto 119
 undo "those of IPv6" ip -6 route flush proto 119
 undo "the one that keeps packets for nobody here" ip route del unreachable 10.77.0.0/16 metric 2147483647
+lab_in a ip route replace "$B" via 192.168.1.1 dev eth0
+check_wait 5 "a member's route that is replaced is told of" "grep -q 'no route to $B/32: this host has one of its own' $LAB_DIR/a.log"
+undo "when that one is gone ours is there" ip route del "$B" via 192.168.1.1 dev eth0
 lab_in a ip link set warren0 down
 check_wait 5 "an interface that is set down is told of" "grep -q 'interface warren0 was set down' $LAB_DIR/a.log"
 check "and stays down" sh -c "ip -n ${LAB}a -o link show warren0 | grep -q 'state DOWN'"

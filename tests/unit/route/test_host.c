@@ -332,6 +332,21 @@ static void monitor_sees_what_is_undone(void **ignored)
 	assert_true(u.lost);
 	assert_true(kernel_restore(k));
 	assert_int_equal(lab_routes("10.77.0.0/16", NULL), 1);
+	/* another's in the place of ours, and that one gone */
+	struct lab_route other = { .dst = "10.77.0.3/32", .oif = 1, .metric = 7 };
+	u = (struct kernel_undone){ 0 };
+	lab_route(&other);
+	(void)kernel_monitor_drain(fd, tun, k, &u);
+	assert_true(u.lost);
+	u = (struct kernel_undone){ 0 };
+	lab_route_gone(&other);
+	(void)kernel_monitor_drain(fd, tun, k, &u);
+	assert_true(u.lost);
+	u = (struct kernel_undone){ 0 };
+	other.dst = "10.77.0.4/32"; /* where there is none of ours */
+	lab_route(&other);
+	(void)kernel_monitor_drain(fd, tun, k, &u);
+	assert_false(u.lost);
 	u = (struct kernel_undone){ 0 };
 	lab_link_set("warren0", false, 0);
 	assert_false(kernel_monitor_drain(fd, tun, k, &u));
