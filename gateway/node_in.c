@@ -43,8 +43,8 @@ static bool is_for_me(const struct node *n, const struct peer *p, const struct a
 }
 
 /* Cryptokey routing of what came in; DROP_NONE with *out when it may go to the TUN. */
-static enum drop inner_admit(struct node *n, struct peer *p, uint8_t *ip, size_t len, bool partial,
-			     struct gro_packet *out)
+static enum drop inner_admit(struct node *n, struct peer *p, const struct arrival *a, uint8_t *ip,
+			     size_t len, bool partial, struct gro_packet *out)
 {
 	struct vnet_hdr ignored;
 	struct inner in;
@@ -56,6 +56,8 @@ static enum drop inner_admit(struct node *n, struct peer *p, uint8_t *ip, size_t
 		return DROP_NOT_FOR_ME;
 	if (partial && !partial_vnet(ip, in.len, &ignored))
 		return DROP_INNER_MALFORMED;
+	if (a->congested)
+		ecn_congested(ip);
 	*out = (struct gro_packet){ .ip = ip, .len = (uint32_t)in.len, .partial = partial };
 	return DROP_NONE;
 }
@@ -119,10 +121,10 @@ static void roam(struct peer *p, nsec now, const struct arrival *a)
 }
 
 /* An inner packet of `len` bytes, padding included, to the list of those that go to the TUN. */
-static enum drop inner(struct node *n, struct peer *p, uint8_t *ip, size_t len, bool partial,
-		       size_t *ninner)
+static enum drop inner(struct node *n, struct peer *p, const struct arrival *a, uint8_t *ip,
+		       size_t len, bool partial, size_t *ninner)
 {
-	enum drop why = inner_admit(n, p, ip, len, partial, &n->inner[*ninner]);
+	enum drop why = inner_admit(n, p, a, ip, len, partial, &n->inner[*ninner]);
 	*ninner += why == DROP_NONE;
 	return why;
 }
@@ -131,15 +133,15 @@ static enum drop inner(struct node *n, struct peer *p, uint8_t *ip, size_t len, 
  * The bit that says so is no part of the packet. Whoever has the session may say hello at any time, so
  * a static peer that has not said it gains nothing: it knows us from before our restart.
  */
-static enum drop inner_partial(struct node *n, struct peer *p, nsec now, uint8_t *ip, size_t len,
-			       size_t *ninner)
+static enum drop inner_partial(struct node *n, struct peer *p, nsec now, const struct arrival *a,
+			       uint8_t *ip, size_t len, size_t *ninner)
 {
 	if (p->kind == PEER_RENDEZVOUS)
 		return DROP_FRAME_UNEXPECTED;
 	if (!p->warren)
 		mtu_ask(p, now);
 	ip[0] &= (uint8_t)~FRAME_PARTIAL_BIT;
-	return inner(n, p, ip, len, true, ninner);
+	return inner(n, p, a, ip, len, true, ninner);
 }
 
 /* What is the peer's data: an inner packet, or a fragment of one. */
@@ -175,15 +177,15 @@ static void opened(struct node *n, nsec now, const struct wg_packet *pkt, const 
 	if (frame_is_data(text[0]))
 		count_data(p, now, a, pkt->len);
 	if (text[0] < FRAME_FIRST)
-		why = inner(n, p, text, pkt->len, false, ninner);
+		why = inner(n, p, a, text, pkt->len, false, ninner);
 	else if (frame_is_partial(text[0]))
-		why = inner_partial(n, p, now, text, pkt->len, ninner);
+		why = inner_partial(n, p, now, a, text, pkt->len, ninner);
 	else
 		why = frame_input(n, p, now, a->relayed, text, pkt->len, &whole);
 	if (p->kind == PEER_RENDEZVOUS)
 		sodium_memzero(text, pkt->len); /* PSKs came with it */
 	if (whole.iov_base)
-		why = inner(n, p, whole.iov_base, whole.iov_len, false, ninner);
+		why = inner(n, p, a, whole.iov_base, whole.iov_len, false, ninner);
 	if (why != DROP_NONE)
 		node_drop(n, p, why);
 }
@@ -341,6 +343,7 @@ void node_udp(struct node *n, nsec now, const struct udp_rx *rx, unsigned count)
 		struct arrival a = { .from = rx[i].from,
 				     .local = rx[i].local,
 				     .ifindex = rx[i].ifindex,
+				     .congested = (rx[i].tos & ECN_MASK) == ECN_CE,
 				     .inside = n->tun_ifindex && rx[i].ifindex == n->tun_ifindex };
 		if (n->down) {
 			node_drop(n, NULL, DROP_LINK_DOWN);

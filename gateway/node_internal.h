@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "base/heap.h"
 #include "punch/bucket.h"
+#include "tun/ecn.h"
 #include "tun/fragment.h"
 
 enum {
@@ -95,6 +96,7 @@ struct run {
 	uint32_t stride, used; /* bytes of each datagram; bytes in all */
 	uint32_t count;
 	bool closed; /* a shorter one was added: nothing more fits */
+	uint8_t ecn;
 	uint32_t len[RUN_SEGMENTS], padded[RUN_SEGMENTS];
 	uint8_t *buf; /* RUN_BYTES */
 };
@@ -105,7 +107,8 @@ struct arrival {
 	struct addr local;
 	uint32_t ifindex;
 	bool relayed;
-	bool inside; /* it came out of our own tunnel */
+	bool inside;	/* it came out of our own tunnel */
+	bool congested; /* a router has marked it */
 };
 
 /* One rendezvous of the token. */

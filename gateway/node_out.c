@@ -92,6 +92,7 @@ static bool seal_run(struct run *r, nsec now, struct udp_tx *tx)
 			link_relay_header(p->link, &r->path.remote, r->buf + i * r->stride,
 					  pkts[i].len);
 		*tx = tx_of(p, &r->path, r->buf, r->used, r->stride);
+		tx->tos = r->ecn;
 		tx->single = !mtu_batches(p);
 		tx->may_fragment |= beyond_fragments(r);
 		p->stats.tx_bytes += r->used;
@@ -121,10 +122,19 @@ void out_flush_runs(struct node *n, nsec now)
 		n->io.udp(n->io.ctx, tx, count);
 }
 
-/* Fits the run one more datagram of `size` bytes? A shorter one does, as the last. */
-static bool run_takes(const struct run *r, const struct path *path, uint32_t size)
+/*
+ * What a datagram with that inner packet says of ECN: nothing where a mark would not get through, as a
+ * relay makes a datagram of its own.
+ */
+static uint8_t ecn_by(const struct path *path, const uint8_t *ip)
 {
-	return !r->closed && r->count < RUN_SEGMENTS && size <= r->stride &&
+	return path->relay ? ECN_NONE : ecn_outside(ip);
+}
+
+/* Fits the run one more datagram of `size` bytes? A shorter one does, as the last. */
+static bool run_takes(const struct run *r, const struct path *path, uint8_t ecn, uint32_t size)
+{
+	return !r->closed && r->count < RUN_SEGMENTS && size <= r->stride && r->ecn == ecn &&
 	       r->used + size <= RUN_BYTES && same_path(&r->path, path);
 }
 
@@ -139,10 +149,10 @@ static struct run *last_run(struct node *n, const struct peer *p)
 
 /* The peer's open run if it takes the size, else a fresh one of that stride. */
 static struct run *run_for(struct node *n, struct peer *p, nsec now, const struct path *path,
-			   uint32_t size)
+			   uint8_t ecn, uint32_t size)
 {
 	struct run *r = last_run(n, p);
-	if (r && run_takes(r, path, size))
+	if (r && run_takes(r, path, ecn, size))
 		return r;
 	if (n->nruns == MAX_RUNS)
 		out_flush_runs(n, now);
@@ -153,6 +163,7 @@ static struct run *run_for(struct node *n, struct peer *p, nsec now, const struc
 	r->stride = size;
 	r->used = r->count = 0;
 	r->closed = false;
+	r->ecn = ecn;
 	return r;
 }
 
@@ -183,7 +194,7 @@ static void out_segments(struct node *n, struct peer *p, nsec now, const struct 
 		bool last = at + 1 == plan->segments;
 		uint32_t seg = last ? plan->last_len : plan->seg_len;
 		uint32_t size = around + wg_padded(seg, room);
-		struct run *r = run_for(n, p, now, path, size);
+		struct run *r = run_for(n, p, now, path, ecn_by(path, ip), size);
 		/* as many equal ones as the run holds; the last of the plan comes by itself */
 		uint32_t fit = (RUN_BYTES - r->used) / size, left = plan->segments - 1 - at;
 		uint32_t count = RUN_SEGMENTS - r->count < fit ? RUN_SEGMENTS - r->count : fit;
@@ -202,7 +213,7 @@ static void out_whole(struct node *n, struct peer *p, nsec now, const struct pat
 		      const uint8_t *ip, uint32_t len, uint32_t room)
 {
 	uint32_t padded = wg_padded(len, room), size = around_text(path) + padded;
-	struct run *r = run_for(n, p, now, path, size);
+	struct run *r = run_for(n, p, now, path, ecn_by(path, ip), size);
 	memcpy(r->buf + r->used + r->head, ip, len);
 	run_add(r, len, padded, size);
 }
@@ -218,7 +229,8 @@ static enum drop out_cut(struct node *n, struct peer *p, nsec now, const struct 
 	uint32_t padded = wg_padded(FRAGMENT_HEADER_LEN + plan.part, room);
 	uint32_t size = around_text(path) + padded, id = p->fragment_id++;
 	for (uint32_t i = 0; i < plan.count; i++) {
-		struct run *r = run_for(n, p, now, path, size);
+		/* a mark of one of them would have to last until all are there */
+		struct run *r = run_for(n, p, now, path, ECN_NONE, size);
 		uint32_t frame = fragment_write(&plan, i, id, ip, r->buf + r->used + r->head);
 		run_add(r, frame, padded, size);
 	}

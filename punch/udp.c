@@ -36,9 +36,11 @@ const struct syscall_rule udp_syscalls[] = {
 	CALL_OPTION(SOL_SOCKET, SO_RCVBUFFORCE),
 	CALL_OPTION(IPPROTO_IP, IP_PKTINFO),
 	CALL_OPTION(IPPROTO_IP, IP_RECVERR),
+	CALL_OPTION(IPPROTO_IP, IP_RECVTOS),
 	CALL_OPTION(IPPROTO_IPV6, IPV6_V6ONLY),
 	CALL_OPTION(IPPROTO_IPV6, IPV6_RECVPKTINFO),
 	CALL_OPTION(IPPROTO_IPV6, IPV6_RECVERR),
+	CALL_OPTION(IPPROTO_IPV6, IPV6_RECVTCLASS),
 	CALLS_END,
 };
 
@@ -100,6 +102,14 @@ static void want_errors(const struct udp_socket *s)
 	set_int(s->fd, IPPROTO_IP, IP_RECVERR, 1);
 	if (s->v6)
 		set_int(s->fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
+}
+
+/* Where the kernel refuses, marks of congestion are lost. */
+static void want_marks(const struct udp_socket *s)
+{
+	set_int(s->fd, IPPROTO_IP, IP_RECVTOS, 1);
+	if (s->v6)
+		set_int(s->fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
 }
 
 /*
@@ -176,6 +186,7 @@ int udp_open(struct udp_socket *s, const struct addr *bind_addr, uint16_t port)
 		return err;
 	}
 	want_errors(s);
+	want_marks(s);
 	widen_buffers(s);
 	udp_set_offload(s, true, true);
 	return 0;
@@ -189,6 +200,15 @@ void udp_close(struct udp_socket *s)
 }
 
 /* --- receiving --- */
+
+/* A byte in IPv4, an int in IPv6. */
+static uint8_t read_tos(const struct cmsghdr *c)
+{
+	int tos = *CMSG_DATA(c);
+	if (c->cmsg_level == IPPROTO_IPV6)
+		memcpy(&tos, CMSG_DATA(c), sizeof(tos));
+	return (uint8_t)tos;
+}
 
 static void read_control(struct msghdr *msg, struct udp_rx *rx)
 {
@@ -208,6 +228,9 @@ static void read_control(struct msghdr *msg, struct udp_rx *rx)
 			memcpy(&info, CMSG_DATA(c), sizeof(info));
 			rx->local = addr_v4((const uint8_t *)&info.ipi_addr);
 			rx->ifindex = (uint32_t)info.ipi_ifindex;
+		} else if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS) ||
+			   (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS)) {
+			rx->tos = read_tos(c);
 		}
 	}
 }
@@ -218,6 +241,7 @@ static void read_message(struct udp_socket *s, struct mmsghdr *m, struct udp_rx 
 	rx->len = rx->seg = m->msg_len;
 	rx->local = addr_any;
 	rx->ifindex = 0;
+	rx->tos = 0;
 	rx->truncated = msg->msg_flags & MSG_TRUNC;
 	if (!endpoint_from_sockaddr(msg->msg_name, &rx->from))
 		rx->from = (struct endpoint){ 0 };

@@ -45,6 +45,7 @@ struct udp_rx {
 	struct endpoint from;
 	struct addr local; /* the address it came to, */
 	uint32_t ifindex;  /* and the interface */
+	uint8_t tos;	   /* DS field and ECN */
 	bool truncated;	   /* to be dropped as DROP_UDP_TRUNCATED */
 };
 
@@ -58,7 +59,7 @@ struct udp_tx {
 	struct endpoint to;
 	struct addr local; /* source address; :: leaves it to the kernel */
 	uint32_t ifindex;  /* 0: any */
-	uint8_t tos;	   /* DS field; 0 usually, 0x88 for handshakes */
+	uint8_t tos;	   /* DS field and ECN; 0x88 for handshakes */
 	bool may_fragment; /* outer DF clear: to stock peers, which answer no probe */
 	bool single;	   /* no segmentation offload: batches are lost on this path */
 };
