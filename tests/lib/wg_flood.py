@@ -12,7 +12,7 @@ KEY      the public key of the gateway, in base64
 CAPTURE  a pcap file (Ethernet) whose first frame ends in an initiation
 
 Stops after SECONDS or by SIGTERM, and prints how many were sent, in how many seconds, and how many answers
-came. All messages are made before the first is sent. Only the standard library is used.
+came. All messages are made before the first is sent.
 """
 import base64
 import os
@@ -21,26 +21,21 @@ import socket
 import struct
 import sys
 import time
-from hashlib import blake2s
+
+from wg_noise import block, extended, label_key, mac, with_macs
 
 INITIATION, MACS, COOKIE = 148, 32, 64
 MESSAGES = 4096
 TURN = 0.001  # seconds
 
 
-def label_key(label, pub):
-    return blake2s(label + pub).digest()
-
-
-def with_index(message, index, mac1_key):
+def with_index(message, index, pub):
     """The index is no part of what the initiator's keys seal, so any number of messages comes of one."""
-    m = message[:4] + struct.pack("<I", index) + message[8:INITIATION - MACS]
-    return m + blake2s(m, key=mac1_key, digest_size=16).digest() + bytes(16)
+    return with_macs(message[:4] + struct.pack("<I", index) + message[8:INITIATION - MACS], pub)
 
 
 def with_mac2(message, cookie):
-    m = message[:-16]
-    return m + blake2s(m, key=cookie, digest_size=16).digest()
+    return message[:-16] + mac(cookie, message[:-16])
 
 
 def captured(path):
@@ -59,37 +54,13 @@ def prepare(kind, pub, path):
     message = captured(path)
     if kind == "replay":
         return [message]
-    key = label_key(b"mac1----", pub)
-    return [with_index(message, i, key) for i in range(MESSAGES)]
+    return [with_index(message, i, pub) for i in range(MESSAGES)]
 
 
-# --- a cookie: sixteen bytes under XChaCha20 (draft-irtf-cfrg-xchacha); whether it is a right one will show ---
-
-def quarter(s, a, b, c, d):
-    for x, y, z, bits in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
-        s[x] = (s[x] + s[y]) & 0xFFFFFFFF
-        s[z] ^= s[x]
-        s[z] = (s[z] << bits | s[z] >> (32 - bits)) & 0xFFFFFFFF
-
-
-def twenty_rounds(key, last16):
-    begin = list(struct.unpack("<16I", b"expand 32-byte k" + key + last16))
-    s = begin[:]
-    for _ in range(10):
-        for i in range(4):
-            quarter(s, i, 4 + i, 8 + i, 12 + i)
-        for i in range(4):
-            quarter(s, i, 4 + (i + 1) % 4, 8 + (i + 2) % 4, 12 + (i + 3) % 4)
-    return begin, s
-
-
-def cookie_in(reply, pub):
-    nonce, sealed = reply[8:32], reply[32:48]
-    _, s = twenty_rounds(label_key(b"cookie--", pub), nonce[:16])
-    subkey = struct.pack("<8I", *s[:4], *s[12:])
-    begin, s = twenty_rounds(subkey, struct.pack("<I", 1) + bytes(4) + nonce[16:])
-    stream = struct.pack("<4I", *((x + y) & 0xFFFFFFFF for x, y in zip(begin[:4], s[:4])))
-    return bytes(x ^ y for x, y in zip(sealed, stream))
+def cookie_of(reply, pub):
+    """The cookie in message 3, to whichever of our messages; whether it is a right one will show."""
+    key, nonce = extended(label_key(b"cookie--", pub), reply[8:32])
+    return bytes(x ^ y for x, y in zip(reply[32:48], block(key, 1, nonce)))
 
 
 # --- the flood ---
@@ -120,7 +91,7 @@ def flood(sock, messages, rate, seconds, pub, wants_cookie):
         got += len(replies)
         cookies = [r for r in replies if len(r) == COOKIE and r[:4] == b"\3\0\0\0"]
         if wants_cookie and cookies:
-            cookie = cookie_in(cookies[0], pub)
+            cookie = cookie_of(cookies[0], pub)
             messages = [with_mac2(m, cookie) for m in messages]
             wants_cookie = False
         time.sleep(TURN)
