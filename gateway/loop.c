@@ -62,6 +62,7 @@ static void on_wake(struct ev_loop *ev, ev_check *w, int revents)
 	(void)ev;
 	(void)revents;
 	l->now = read_clock(CLOCK_BOOTTIME);
+	l->turns++;
 	l->busy = l->now - l->ended < NO_WAIT ? l->busy + 1 : 0;
 }
 

@@ -21,6 +21,7 @@ struct loop {
 	struct ev_loop *ev;
 	nsec now;	  /* of this turn */
 	nsec ended;	  /* of the turn before: looked at for nothing but this: */
+	uint64_t turns;	  /* so far: for each the loop has asked the kernel once what there is */
 	unsigned busy;	  /* turns in a row for which nobody had to wait: there was work already */
 	nsec wall_offset; /* nanoseconds since 1970 = now + this */
 	int timer_fd;

@@ -207,9 +207,10 @@ static json_t *cpu_json(const struct gw *g)
 {
 	nsec now = g->loop.now, used = loop_cpu_used();
 
-	return json_pack("{s:f,s:f,s:f}", "seconds", (double)used / NSEC_PER_SEC, "share",
+	return json_pack("{s:f,s:f,s:f,s:I}", "seconds", (double)used / NSEC_PER_SEC, "share",
 			 cpu_share_ever(&g->cpu, now, used), "share_minute",
-			 cpu_share_of_late(&g->cpu, now, used, 60 * NSEC_PER_SEC));
+			 cpu_share_of_late(&g->cpu, now, used, 60 * NSEC_PER_SEC), "turns",
+			 (json_int_t)g->loop.turns);
 }
 
 json_t *gw_status(struct gw *g)
