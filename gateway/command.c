@@ -72,7 +72,7 @@ static _Noreturn void body(char *const *argv, const struct passwd *pw,
 	signal(SIGPIPE, SIG_DFL);
 	raise_oom_score();
 	clean_environment(env);
-	int err = pw ? become(pw) : 0;
+	int err = pw ? become(pw) : 0, status = 127;
 	if (err < 0)
 		log_error("cannot become user %s: %s", pw->pw_name, strerror(-err));
 	else if (proc_drop_capabilities(-1, -1) < 0)
@@ -82,9 +82,10 @@ static _Noreturn void body(char *const *argv, const struct passwd *pw,
 		 * one of its kind may be on its way */
 		prctl(PR_SET_PDEATHSIG, SIGTERM);
 		execvp(argv[0], argv);
+		status = errno == ENOENT ? 127 : 126; /* as shells say it */
 		log_error("cannot start %s: %s", argv[0], strerror(errno));
 	}
-	_exit(127);
+	_exit(status);
 }
 
 pid_t command_start(char *const *argv, const char *user, const struct command_env *env)

@@ -73,7 +73,7 @@ struct gw {
 	uint32_t fwmark;
 	int chan, helper_fd, keeper_fd, shim_fd, monitor_fd, lock_fd, state_lock_fd;
 	int valid_mark_fd;    /* of a file that the sandbox would not let us open; -1 */
-	ev_signal signals[2]; /* bare: SIGTERM, SIGINT */
+	ev_signal signals[3]; /* bare: SIGTERM, SIGINT, SIGHUP */
 	ev_io tun_io, udp_io, chan_io, helper_io, keeper_io, shim_io, monitor_io;
 	bool up, releasing, roster_changed;
 	bool left_closed; /* prefixes, of which the lock file has the names: see gw_net.c */

@@ -15,7 +15,7 @@ static void on_signal(struct ev_loop *ev, ev_signal *w, int revents)
 
 void gw_bare_heed(struct gw *g)
 {
-	static const int heeded[] = { SIGTERM, SIGINT };
+	static const int heeded[] = { SIGTERM, SIGINT, SIGHUP };
 	static_assert(ARRAY_SIZE(heeded) == ARRAY_SIZE(g->signals), "one watcher a signal");
 
 	g->releasing = true; /* whenever it ends, it is a clean end */

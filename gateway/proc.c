@@ -184,7 +184,9 @@ void proc_child_named(int keep, const char *name)
 	snprintf(title, sizeof(title), "warren-%s", name);
 	prctl(PR_SET_NAME, title);
 	log_process(name);
+	/* a terminal sends them to all of its processes; the first one is the one to heed them */
 	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
 }
 

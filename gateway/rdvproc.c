@@ -28,7 +28,7 @@ struct proc {
 	struct rdv_store *store;
 	struct rdv_keeper keeper;
 	ev_io udp_io;
-	ev_signal signals[2];
+	ev_signal signals[3];
 	nsec next_housekeeping;
 	bool told_unlocked;
 	bool admission_unsaved, state_unsaved; /* the next housekeeping tries again */
@@ -396,7 +396,7 @@ static void tear_down(struct proc *p)
 
 int rdvproc_run(struct rdvproc_config *cfg)
 {
-	static const int signals[] = { SIGTERM, SIGINT };
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
 	struct proc p = { .cfg = cfg };
 
 	p.udp.fd = p.keeper.fd = p.keeper.chan = -1;

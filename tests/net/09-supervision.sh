@@ -127,6 +127,7 @@ check "status 0" is_status 0 true
 check "status 7" is_status 7 sh -c 'exit 7'
 check "killed: 128 + 9" is_status 137 sh -c 'kill -9 $$'
 check "there is no such command: 127" is_status 127 /nonexistent
+check "it is no program: 126" is_status 126 /etc/passwd
 lab_exec w1 sh -c 'exec "$@" <&- >&- 2>&-' - env WARREN_JOIN="$TOKEN" WORKER_ID=w1 WARREN_FOO=1 "$WARREN" run -- sh -c \
 	"ls -l /proc/self/fd >$LAB_DIR/fds; env >$LAB_DIR/env; grep -E '^(Cap|NoNew|SigBlk)' /proc/self/status >$LAB_DIR/self"
 check "it inherits 0, 1 and 2 alone, even where those were closed" \

@@ -175,7 +175,14 @@ check_wait 5 "a keeper that dies is missed" "grep -q 'the keeper ended' '$LAB_DI
 check "and nothing else" reach w1 "$(node_ip w3)"
 
 # --- without a rendezvous that runs
-lab_stop "$RV_PID"
+hang_up() {
+	local pid
+	for pid in $(process_of rv warren-starter) $(process_of rv warren-store); do kill -HUP "$pid"; done
+	lab_stop "$RV_PID" HUP
+}
+hang_up
+ENDED=$?
+check "its terminal goes away: a clean end" test $ENDED = 0
 check "another range than that of the tokens is refused, in words" says 'have addresses of 10.77.0.0/16' "$(other_range)"
 check "rotate where none runs" says 'another one now' "$(rv_command rendezvous rotate 2>&1)"
 check "remove where none runs" says 'is out' "$(rv_command rendezvous remove r1 2>&1)"
