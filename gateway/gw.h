@@ -157,6 +157,7 @@ bool gw_net_link(struct gw *g, struct kernel_link *link);
 
 /* The TUN is of no use any more: another is made by the next gateway process. */
 void gw_interface_gone(struct gw *g, const char *why);
+
 /* gw_restore.c: what somebody else did to what is ours */
 void gw_restore_see(struct gw *g, const struct kernel_undone *u);
 void gw_restore_turn(struct gw *g, nsec now);

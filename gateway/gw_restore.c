@@ -38,7 +38,8 @@ static bool link_is_up(struct gw *g, bool *again)
 	return link.up;
 }
 
-static void restore(struct gw *g, bool up)
+/* True: the kernel has taken all of it. */
+static bool restore(struct gw *g, bool up)
 {
 	bool all = kernel_restore(g->kernel);
 
@@ -49,6 +50,11 @@ static void restore(struct gw *g, bool up)
 	if (all && g->incomplete)
 		log_info("%s has all its addresses again", g->tun.name);
 	g->incomplete = !all;
+	return all;
+}
+
+static void restore_routes(struct gw *g)
+{
 	for (struct peer *p = NULL; (p = node_peer_next(g->node, p));)
 		gw_net_mtu(g, p);
 }
@@ -62,9 +68,11 @@ static void look(struct gw *g, bool lost)
 			   "another program removed or replaced addresses or routes of %s: setting "
 			   "them again",
 			   g->tun.name);
+	if (!lost && !again && !g->incomplete)
+		return;
 	/* while it is down that is the unreachable routes alone */
-	if (lost || again || (g->incomplete && kernel_restore(g->kernel)))
-		restore(g, up);
+	if (restore(g, up) || lost || again)
+		restore_routes(g);
 }
 
 void gw_restore_see(struct gw *g, const struct kernel_undone *u)
