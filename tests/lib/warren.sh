@@ -82,6 +82,11 @@ process_of() {
 	done
 }
 
+# segments_of NODE: the most that a super-packet for its tunnel may have
+segments_of() {
+	lab_in "$1" ip -d link show warren0 | sed -n 's/.*gso_max_segs \([0-9]*\).*/\1/p'
+}
+
 # reach NODE IP: one ping over the tunnel
 reach() {
 	lab_exec "$1" ping -c 1 -W 1 -q "$2"

@@ -225,7 +225,6 @@ def indices():
     for index in (0, 2**32 - 1, 7, 7):
         s = p.shake(index=index)
         check(f"index {index}", s and p.alive(s))
-    
 
 @case
 def malformed():

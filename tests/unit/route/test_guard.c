@@ -78,9 +78,15 @@ static int guarded(struct guard *of, const char *addr)
 	return guard_address(of, &p);
 }
 
+/* A table of any name, for the one TUN that there is. */
+static int open_as(struct guard **out, const char *name)
+{
+	return guard_open(out, name, if_nametoindex("warren0"));
+}
+
 static void open_guard(void)
 {
-	assert_int_equal(guard_open(&g, "warren0", if_nametoindex("warren0")), 0);
+	assert_int_equal(open_as(&g, "warren0"), 0);
 	assert_int_equal(guarded(g, VIRTUAL4), 0);
 	assert_int_equal(guarded(g, VIRTUAL6), 0);
 }
@@ -101,7 +107,7 @@ static void the_lan_is_shut_out(void **ignored)
 {
 	(void)ignored;
 	open_to_the_lan(); /* what this is all about */
-	assert_int_equal(guard_open(&g, "warren0", if_nametoindex("warren0")), 0);
+	assert_int_equal(open_as(&g, "warren0"), 0);
 	open_to_the_lan();
 	assert_int_equal(guarded(g, VIRTUAL4), 0);
 	assert_false(neighbour_reaches(VIRTUAL4, NULL));
@@ -179,9 +185,8 @@ static pid_t holder(void)
 	pid_t pid = fork();
 	if (pid == 0) {
 		struct prefix p4 = pfx(VIRTUAL4), p6 = pfx(VIRTUAL6);
-		bool ok = guard_open(&g, "warren0", if_nametoindex("warren0")) == 0 &&
-			  guard_address(g, &p4) == 0 && guard_address(g, &p6) == 0 &&
-			  write(ready[1], "x", 1) == 1;
+		bool ok = open_as(&g, "warren0") == 0 && guard_address(g, &p4) == 0 &&
+			  guard_address(g, &p6) == 0 && write(ready[1], "x", 1) == 1;
 		while (ok)
 			pause();
 		_exit(1);
@@ -237,7 +242,7 @@ static void killed_on_an_old_kernel(void **ignored)
 	assert_true(table_there(TABLE, NULL));
 	assert_false(neighbour_reaches(VIRTUAL4, NULL));
 	/* the next start replaces it, addresses and all */
-	assert_int_equal(guard_open(&g, "warren0", if_nametoindex("warren0")), 0);
+	assert_int_equal(open_as(&g, "warren0"), 0);
 	open_to_the_lan();
 	guard_close(g);
 	assert_false(table_there(TABLE, NULL));
@@ -254,11 +259,11 @@ static void one_holder_for_a_name(void **ignored)
 	struct guard *second = g, *other;
 	(void)ignored;
 	open_guard();
-	assert_int_equal(guard_open(&second, "warren0", if_nametoindex("warren0")), -EPERM);
+	assert_int_equal(open_as(&second, "warren0"), -EPERM);
 	assert_null(second);
 	closed_to_the_lan(); /* the first has lost nothing */
 	/* another gateway on this host: to each the other's interface is a stranger's */
-	assert_int_equal(guard_open(&other, "warren1", if_nametoindex("warren0")), 0);
+	assert_int_equal(open_as(&other, "warren1"), 0);
 	assert_true(member_reaches(VIRTUAL4, MEMBER4));
 	guard_close(other);
 	assert_false(table_there("warren-warren1", NULL));
@@ -307,7 +312,7 @@ static void one_mark_at_a_time(void **ignored)
 static void one_address_at_a_time(void **ignored)
 {
 	(void)ignored;
-	assert_int_equal(guard_open(&g, "warren0", if_nametoindex("warren0")), 0);
+	assert_int_equal(open_as(&g, "warren0"), 0);
 	assert_int_equal(guarded(g, "10.77.0.0/16"), -EINVAL);
 	assert_int_equal(guarded(g, "fd77::/64"), -EINVAL);
 	assert_int_equal(guarded(g, "fd77::/32"), -EINVAL);
@@ -317,10 +322,10 @@ static void one_address_at_a_time(void **ignored)
 static void names(void **ignored)
 {
 	(void)ignored;
-	assert_int_equal(guard_open(&g, "", if_nametoindex("warren0")), -EINVAL);
+	assert_int_equal(open_as(&g, ""), -EINVAL);
 	assert_null(g);
-	assert_int_equal(guard_open(&g, "a234567890123456", if_nametoindex("warren0")), -EINVAL);
-	assert_int_equal(guard_open(&g, "a23456789012345", if_nametoindex("warren0")), 0);
+	assert_int_equal(open_as(&g, "a234567890123456"), -EINVAL);
+	assert_int_equal(open_as(&g, "a23456789012345"), 0);
 	assert_true(table_there("warren-a23456789012345", NULL));
 }
 
@@ -328,10 +333,10 @@ static void a_kernel_without(void **ignored)
 {
 	(void)ignored;
 	kernel = WITHOUT_NETFILTER;
-	assert_int_equal(guard_open(&g, "warren0", if_nametoindex("warren0")), -EPROTONOSUPPORT);
+	assert_int_equal(open_as(&g, "warren0"), -EPROTONOSUPPORT);
 	assert_null(g);
 	kernel = MUTE; /* no answer is no success */
-	assert_int_equal(guard_open(&g, "warren0", if_nametoindex("warren0")), -EIO);
+	assert_int_equal(open_as(&g, "warren0"), -EIO);
 	assert_null(g);
 	kernel = AS_IT_IS;
 	open_guard();
@@ -347,10 +352,7 @@ static void without_the_capability(void **ignored)
 	if (pid == 0) {
 		struct __user_cap_header_struct h = { .version = _LINUX_CAPABILITY_VERSION_3 };
 		struct __user_cap_data_struct none[2] = { 0 };
-		_exit(syscall(SYS_capset, &h, none) == 0 &&
-				      guard_open(&g, "warren0", if_nametoindex("warren0")) ==
-					      -EPERM &&
-				      !g
+		_exit(syscall(SYS_capset, &h, none) == 0 && open_as(&g, "warren0") == -EPERM && !g
 			      ? 0
 			      : 1);
 	}
