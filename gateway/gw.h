@@ -76,7 +76,7 @@ struct gw {
 	ev_signal signals[3]; /* bare: SIGTERM, SIGINT, SIGHUP */
 	ev_io tun_io, udp_io, chan_io, helper_io, keeper_io, shim_io, monitor_io;
 	bool up, releasing, roster_changed;
-	bool left_closed; /* prefixes, of which the lock file has the names: see gw_net.c */
+	bool left_closed; /* prefixes, of which the lock file has the names: see gw_closed.c */
 	bool told_unlocked;
 	struct memory memory;
 	enum keeper_file keeping; /* has not answered yet */
@@ -127,15 +127,19 @@ void gw_io_socket(struct gw *g, const struct udp_socket *s); /* takes the place 
 void gw_send_udp(void *ctx, const struct udp_tx *tx, unsigned n);
 void gw_send_tun(void *ctx, const struct gro_write *w);
 
+/* gw_closed.c: the network's prefixes, closed but for the tunnel */
+/* Does this host use a prefix of the network's already? 0, or -EADDRINUSE with a line. */
+int gw_net_clash(struct gw *g, const struct prefix *p);
+void gw_net_no_guard(int err);
+/* With the guard, and before the TUN is up. 0 or -errno with a line. */
+int gw_net_close_prefixes(struct gw *g);
+
 /* gw_net.c: what the kernel is told, and what it tells */
 int gw_net_open(struct gw *g);
 void gw_net_close(struct gw *g);
 int gw_net_up(struct gw *g); /* the lease's addresses */
 /* The IPv6 one as text, empty where this host has no IPv6. After gw_net_up(). */
 const char *gw_net_ip6(const struct gw *g, char out[static ADDR_STRLEN]);
-/* Does this host use a prefix of the network's already? 0, or -EADDRINUSE with a line. */
-int gw_net_clash(struct gw *g, const struct prefix *p);
-void gw_net_no_guard(int err);
 int gw_net_address(struct gw *g, const struct prefix *host, uint8_t bits);
 void gw_net_route(struct gw *g, struct peer *p, const struct prefix *prefix, bool add);
 void gw_net_path(struct gw *g, struct peer *p);

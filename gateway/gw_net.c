@@ -37,79 +37,6 @@ bool gw_net_leads(void *ctx, const struct path *path)
 					      g->fwmark, path->ifindex);
 }
 
-/* A prefix that this host uses already would be cut off, or would cut us off. */
-int gw_net_clash(struct gw *g, const struct prefix *p)
-{
-	char what[200], text[PREFIX_STRLEN];
-	if (!kernel_prefix_clash(g->kernel, p, "/etc/resolv.conf", g->tun.ifindex, what,
-				 sizeof(what)))
-		return 0;
-	log_error("the network's range %s overlaps this host's %s: start the rendezvous with "
-		  "another --prefix",
-		  prefix_str(p, text), what);
-	return -EADDRINUSE;
-}
-
-/* Fail closed before anything else: nothing for the network ever leaves in clear. */
-static int close_prefixes(struct gw *g)
-{
-	const struct token *t = &g->cfg->token;
-	char text[PREFIX_STRLEN];
-
-	for (size_t i = 0; i < t->nprefixes; i++) {
-		int err = gw_net_clash(g, &t->prefixes[i]);
-		if (err == 0)
-			err = kernel_unreachable_set(g->kernel, &t->prefixes[i]);
-		if (err < 0 && !addr_is_v4(&t->prefixes[i].addr) && err != -EADDRINUSE) {
-			log_info("no IPv6 on this host: the network's IPv6 addresses are not used");
-			continue;
-		}
-		if (err < 0 && err != -EADDRINUSE)
-			log_error("cannot set the unreachable route for %s: %s",
-				  prefix_str(&t->prefixes[i], text), strerror(-err));
-		if (err < 0)
-			return err;
-	}
-	return 0;
-}
-
-/* The prefixes that the lock file of our interface names, but for the token's: what they were closed by is left over. */
-static size_t left_over(const struct gw *g, struct prefix left[static TOKEN_MAX_PREFIXES])
-{
-	const struct token *t = &g->cfg->token;
-	char text[TOKEN_MAX_PREFIXES * PREFIX_STRLEN], *rest = text;
-	ssize_t len = pread(g->lock_fd, text, sizeof(text) - 1, 0);
-	size_t n = 0;
-
-	text[len > 0 ? len : 0] = 0;
-	for (char *line; n < TOKEN_MAX_PREFIXES && (line = strsep(&rest, "\n"));) {
-		bool ours = !prefix_parse(line, &left[n]);
-		for (size_t i = 0; i < t->nprefixes && !ours; i++)
-			ours = prefix_eq(&left[n], &t->prefixes[i]);
-		n += !ours;
-	}
-	return n;
-}
-
-/*
- * A killed gateway leaves its prefixes closed, and their names in the lock file: so the next one of this
- * interface knows whose they are. Another network's, which may wait for its lease, are not touched.
- */
-static void clean_leftovers(struct gw *g)
-{
-	const struct token *t = &g->cfg->token;
-	struct prefix left[TOKEN_MAX_PREFIXES];
-	char text[TOKEN_MAX_PREFIXES * PREFIX_STRLEN], one[PREFIX_STRLEN];
-	int len = 0;
-
-	kernel_clean_leftovers(g->kernel, left, left_over(g, left));
-	for (size_t i = 0; i < t->nprefixes; i++)
-		len += snprintf(text + len, sizeof(text) - (size_t)len, "%s\n",
-				prefix_str(&t->prefixes[i], one));
-	if (ftruncate(g->lock_fd, 0) < 0 || pwrite(g->lock_fd, text, (size_t)len, 0) != len)
-		log_warn("cannot write the lock file of %s: %s", g->tun.name, strerror(errno));
-}
-
 bool gw_net_link(struct gw *g, struct kernel_link *link)
 {
 	char name[IFNAMSIZ];
@@ -151,14 +78,6 @@ static void on_monitor(struct ev_loop *ev, ev_io *w, int revents)
 	node_network_changed(g->node, g->loop.now);
 }
 
-/* A network that works with a door ajar is better than none. */
-void gw_net_no_guard(int err)
-{
-	log_info("no nf_tables for a guard (%s): a host on the LAN that routes to the virtual "
-		 "address can reach it; close it with a firewall",
-		 strerror(-err));
-}
-
 /* A bare interface is brought up by its owner. */
 static int bring_up(struct gw *g)
 {
@@ -195,10 +114,8 @@ int gw_net_open(struct gw *g)
 	if (!g->cfg->bare && (err = guard_open(&g->guard, g->tun.name, g->tun.ifindex)) < 0)
 		gw_net_no_guard(err);
 	err = 0;
-	if (g->cfg->joining) {
-		clean_leftovers(g);
-		err = close_prefixes(g);
-	}
+	if (g->cfg->joining)
+		err = gw_net_close_prefixes(g);
 	if (err == 0 && (err = bring_up(g)) < 0)
 		log_error("cannot bring interface %s up: %s", g->tun.name, strerror(-err));
 	fit_runs(g);
@@ -361,8 +278,8 @@ static void set_route(struct gw *g, struct peer *p, const struct prefix *prefix,
 				   mss_to_offer(g, p, prefix));
 	if (err == -EEXIST)
 		log_seldom(LOG_LEVEL_WARN, LOG_EVERY,
-			   "no route to %s: this host has one of its own, by which packets leave "
-			   "outside of the tunnel: remove it",
+			   "no route to %s: this host has one of its own, outside of the tunnel: "
+			   "remove it",
 			   prefix_str(prefix, text));
 	else if (err < 0 && v4 && !again)
 		log_warn("no route to %s: %s", prefix_str(prefix, text), strerror(-err));

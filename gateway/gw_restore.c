@@ -75,8 +75,21 @@ static void look(struct gw *g, bool lost)
 		restore_routes(g);
 }
 
+/* What takes it is the guard's to stop, and nobody's without one. The next start refuses a range that this host uses. */
+static void tell_stray(const struct gw *g, const struct prefix *to)
+{
+	char text[PREFIX_STRLEN];
+	log_seldom(LOG_LEVEL_WARN, LOG_EVERY,
+		   "this host has a route to %s now, inside the network's range: what takes it %s; "
+		   "remove it",
+		   prefix_str(to, text),
+		   g->guard ? "is dropped" : "leaves outside of the tunnel, in clear");
+}
+
 void gw_restore_see(struct gw *g, const struct kernel_undone *u)
 {
+	if (u->stray)
+		tell_stray(g, &u->stray_to);
 	if (g->cfg->bare || !(u->lost || u->link || g->incomplete))
 		return;
 	g->lost |= u->lost;

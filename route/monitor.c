@@ -80,10 +80,39 @@ static bool is_lost(struct nlmsghdr *h, const struct kernel_routes *k)
 	return route_table_exact(k->addresses, &p);
 }
 
+struct inside {
+	const struct prefix *p;
+	bool yes;
+};
+
+static void see_inside(void *ctx, const struct prefix *outer, void *owner)
+{
+	struct inside *in = ctx;
+	(void)owner;
+	in->yes |= outer->bits <= in->p->bits && prefix_contains(outer, &in->p->addr);
+}
+
+/* Somebody's new route for what is closed but for the tunnel. A wider one loses against ours; one in a peer's place is_lost(). */
+static bool is_stray(struct nlmsghdr *h, const struct kernel_routes *k, struct rtnl_route *r)
+{
+	if (h->nlmsg_type != RTM_NEWROUTE || !rtnl_route_of(h, r) || r->cloned ||
+	    r->protocol == ROUTE_PROTOCOL || r->type != RTN_UNICAST || r->oif == k->ifindex ||
+	    route_table_exact(k->routes, &r->dst))
+		return false;
+	struct inside in = { .p = &r->dst };
+	route_table_each(k->unreachables, NULL, see_inside, &in);
+	return in.yes;
+}
+
 static void look_at_ours(struct nlmsghdr *h, const struct kernel_routes *k, struct kernel_undone *u)
 {
 	struct rtnl_link l;
+	struct rtnl_route r;
 	u->lost |= is_lost(h, k);
+	if (is_stray(h, k, &r)) {
+		u->stray = true;
+		u->stray_to = r.dst;
+	}
 	u->link |= rtnl_link_of(h, &l) && l.ifindex == k->ifindex;
 }
 
@@ -118,7 +147,7 @@ bool kernel_monitor_drain(int fd, unsigned skip_ifindex, const struct kernel_rou
 		if (n < 0 || (size_t)n > sizeof(buf)) {
 			changed = true; /* something was lost, and it may have mattered */
 			if (k)
-				*u = (struct kernel_undone){ true, true };
+				u->lost = u->link = true;
 		} else if (from.nl_pid == 0) { /* the kernel; other processes may send here too */
 			changed |= any_counts(buf, (size_t)n, skip_ifindex, k, u);
 		}

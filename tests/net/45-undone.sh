@@ -4,7 +4,7 @@
 #
 # Other programs undo what is ours: addresses and routes that are flushed are there again, an interface that
 # is set down stays down and has all of it when it is up again; so has one from which IPv6 was taken, or that
-# got another name. A connection inside lives through that. In place of an interface that was moved to another
+# got another name. A route into the network's range that is not ours leads nowhere. A connection inside lives through that. In place of an interface that was moved to another
 # network namespace there is a new one.
 cd "$(dirname "$0")/.." || exit 1
 . lib/lab.sh
@@ -54,6 +54,19 @@ undo "the one that keeps packets for nobody here" ip route del unreachable 10.77
 lab_in a ip route replace "$B" via 192.168.1.1 dev eth0
 check_wait 5 "a member's route that is replaced is told of" "grep -q 'no route to $B/32: this host has one of its own' $LAB_DIR/a.log"
 undo "when that one is gone ours is there" ip route del "$B" via 192.168.1.1 dev eth0
+# a route of somebody's for members that are not there yet
+strays_lead_nowhere() {
+	! lab_exec a bash -c 'echo >/dev/udp/10.77.9.9/9' 2>"$LAB_DIR/strays" && grep -q 'not permitted' "$LAB_DIR/strays"
+}
+lab_in a ip route add 10.77.9.0/24 via 192.168.1.1
+check_wait 5 "a route into the network's range is told of" "grep -q 'a route to 10.77.9.0/24 now, inside' $LAB_DIR/a.log"
+check "and leads nowhere" strays_lead_nowhere
+check "which is counted" sh -c "ip netns exec ${LAB}a nft list ruleset | grep -q 'ip daddr 10.77.0.0/16 counter packets [1-9]'"
+check "the members are reached as before" reach a "$B"
+kill -9 "$(process_of a warren-gateway)"
+check_wait 20 "a gateway that is killed starts again beside that route" "reach a $B && as_before" as_before
+check "which leads nowhere still" strays_lead_nowhere
+lab_in a ip route del 10.77.9.0/24
 lab_in a ip link set warren0 down
 check_wait 5 "an interface that is set down is told of" "grep -q 'interface warren0 was set down' $LAB_DIR/a.log"
 check "and stays down" sh -c "ip -n ${LAB}a -o link show warren0 | grep -q 'state DOWN'"

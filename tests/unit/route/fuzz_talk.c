@@ -296,6 +296,7 @@ static void ask_guard(void)
 	if (guard_open(&g, "warren0", IFINDEX) < 0)
 		return;
 	(void)guard_address(g, &host);
+	(void)guard_prefix(g, &host);
 	(void)guard_mark(g, 51820, 1);
 	guard_close(g);
 }

@@ -73,7 +73,7 @@ static void udp_send(const char *src, const char *dst, uint16_t port)
 	bool v4 = addr_is_v4(&e.addr);
 	int fd = udp_socket(src ? src : v4 ? "0.0.0.0" : "::", 0);
 	socklen_t len = (socklen_t)endpoint_to_sockaddr(&e, !v4, &ss);
-	must(sendto(fd, "x", 1, 0, (struct sockaddr *)&ss, len) == 1, dst);
+	must(sendto(fd, "x", 1, 0, (struct sockaddr *)&ss, len) == 1 || errno == EPERM, dst);
 	close(fd);
 }
 
@@ -109,6 +109,22 @@ bool host_reaches(const char *dst, const char *src)
 	udp_send(src, dst, PORT);
 	bool ok = received(fd, PATIENCE_MS);
 	close(fd);
+	return ok;
+}
+
+/* In the same way, with a second datagram to the neighbour's LAN address. */
+bool neighbour_hears(const char *dst)
+{
+	const char *lan = strchr(dst, ':') ? FAR6 : FAR4;
+	go(far_ns);
+	int fd = udp_socket(dst, PORT), mark = udp_socket(lan, MARK_PORT);
+	go(host_ns);
+	udp_send(NULL, dst, PORT);
+	udp_send(NULL, lan, MARK_PORT);
+	must(received(mark, PATIENCE_MS), "the LAN carries nothing");
+	bool ok = received(fd, 0);
+	close(fd);
+	close(mark);
 	return ok;
 }
 
@@ -157,6 +173,26 @@ bool member_reaches(const char *dst, const char *src)
 	return ok;
 }
 
+static bool is_udp_to(const uint8_t *packet, ssize_t len, const struct addr *dst)
+{
+	size_t alen = addr_is_v4(dst) ? 4 : 16, ip = alen == 4 ? IP4 : IP6;
+	return len == (ssize_t)(ip + UDP + 1) &&
+	       memcmp(packet + ip - alen, dst->b + 16 - alen, alen) == 0;
+}
+
+bool tun_carries(const char *dst)
+{
+	struct pollfd p = { .fd = tun_fd, .events = POLLIN };
+	uint8_t packet[2048];
+	struct addr to;
+	bool ok = false;
+	must(addr_parse(dst, &to), dst);
+	udp_send(NULL, dst, PORT);
+	while (!ok && poll(&p, 1, TRY_MS) == 1) /* the kernel has its own to say as well */
+		ok = is_udp_to(packet, read(tun_fd, packet, sizeof(packet)), &to);
+	return ok;
+}
+
 /* The two hosts. */
 
 static void move_link(const char *name, int ns)
@@ -176,8 +212,10 @@ static void neighbour_make(const char *link)
 {
 	lab_link_set(link, true, 0);
 	unsigned far = if_nametoindex(link);
-	lab_address(far, "192.168.1.20/24");
-	lab_address(far, "fd01::20/64");
+	lab_address(far, FAR4 "/24");
+	lab_address(far, FAR6 "/64");
+	lab_address(1, STRAY4 "/32");
+	lab_address(1, STRAY6 "/128");
 	lab_address(1, FORGED6 "/128");
 	lab_route(&(struct lab_route){ .dst = "10.77.0.0/16", .via = LAN4 });
 	lab_route(&(struct lab_route){ .dst = "fd77::/48", .via = LAN6 });
@@ -228,6 +266,8 @@ bool neighbour_setup(void)
 	lab_address(tun, VIRTUAL6 "/128");
 	lab_route(&(struct lab_route){ .dst = MEMBER4 "/32", .oif = tun });
 	lab_route(&(struct lab_route){ .dst = MEMBER6 "/128", .oif = tun });
+	lab_route(&(struct lab_route){ .dst = "10.77.9.0/24", .via = FAR4 });
+	lab_route(&(struct lab_route){ .dst = "fd77::9:0/112", .via = FAR6 });
 	go(far_ns);
 	neighbour_make("far0");
 	go(host_ns);

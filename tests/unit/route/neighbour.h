@@ -18,6 +18,11 @@
 #define VIRTUAL6 "fd77::2"
 #define MEMBER4 "10.77.0.3" /* beyond the TUN */
 #define MEMBER6 "fd77::3"
+#define FAR4 "192.168.1.20" /* the neighbour's own */
+#define FAR6 "fd01::20"
+#define STRAY4                                                                                     \
+	"10.77.9.9" /* the network's too, and beyond the neighbour: this host has a route there */
+#define STRAY6 "fd77::9:9"
 #define FORGED6 "fd05::5" /* an address of the host that the neighbour has too */
 
 /* Enters fresh namespaces and waits until each reaches the other; false: the machine allows none. */
@@ -28,8 +33,13 @@ void neighbour_teardown(void);
 bool neighbour_reaches(const char *dst, const char *src);
 /* From the host itself. */
 bool host_reaches(const char *dst, const char *src);
+/* Does what the host sends to `dst`, an address of the neighbour's, get there? */
+bool neighbour_hears(const char *dst);
 /* From a member, by the TUN. */
 bool member_reaches(const char *dst, const char *src);
+
+/* Does what the host sends to a member come out of the TUN? */
+bool tun_carries(const char *dst);
 
 /* nf_tables' own word on "inet NAME": is there such a table, and its flags (may be NULL). */
 bool table_there(const char *name, uint32_t *flags);

@@ -84,6 +84,12 @@ static int open_as(struct guard **out, const char *name)
 	return guard_open(out, name, if_nametoindex("warren0"));
 }
 
+static int kept(const char *prefix)
+{
+	struct prefix p = pfx(prefix);
+	return guard_prefix(g, &p);
+}
+
 static void open_guard(void)
 {
 	assert_int_equal(open_as(&g, "warren0"), 0);
@@ -270,6 +276,44 @@ static void one_holder_for_a_name(void **ignored)
 	closed_to_the_lan();
 }
 
+static void nothing_strays(void **ignored)
+{
+	(void)ignored;
+	open_guard();
+	assert_true(neighbour_hears(STRAY4)); /* what this is all about */
+	assert_true(neighbour_hears(STRAY6));
+	assert_int_equal(kept("10.77.0.0/16"), 0);
+	assert_false(neighbour_hears(STRAY4));
+	assert_true(neighbour_hears(STRAY6));
+	assert_int_equal(kept("fd77::/64"), 0);
+	assert_false(neighbour_hears(STRAY6));
+	/* the rest of the LAN, and this host itself, as ever */
+	assert_true(neighbour_hears(FAR4));
+	assert_true(neighbour_hears(FAR6));
+	assert_true(host_reaches(VIRTUAL4, VIRTUAL4));
+	assert_true(host_reaches(VIRTUAL6, NULL));
+	assert_true(member_reaches(VIRTUAL4, MEMBER4));
+	assert_true(tun_carries(MEMBER4));
+	assert_true(tun_carries(MEMBER6));
+	closed_to_the_lan();
+}
+
+/* A prefix need not end where a byte does. */
+static void bits_of_a_prefix(void **ignored)
+{
+	(void)ignored;
+	assert_int_equal(open_as(&g, "warren0"), 0);
+	assert_int_equal(kept("10.77.8.0/24"), 0);
+	assert_int_equal(kept("10.77.9.10/31"), 0);
+	assert_int_equal(kept("fd77::9:0/125"), 0);
+	assert_true(neighbour_hears(STRAY4));
+	assert_true(neighbour_hears(STRAY6));
+	assert_int_equal(kept("10.77.8.0/23"), 0);
+	assert_int_equal(kept("fd77::9:8/125"), 0);
+	assert_false(neighbour_hears(STRAY4));
+	assert_false(neighbour_hears(STRAY6));
+}
+
 static void as_many_as_it_holds(void **ignored)
 {
 	char text[32];
@@ -280,10 +324,16 @@ static void as_many_as_it_holds(void **ignored)
 		assert_int_equal(guarded(g, text), 0);
 	}
 	assert_int_equal(guarded(g, "10.79.0.1"), -ENOSPC);
+	for (int i = 0; i < GUARD_MAX_PREFIXES; i++) {
+		snprintf(text, sizeof(text), i % 2 ? "10.%d.0.0/15" : "fd%d::/62", 20 + 2 * i);
+		assert_int_equal(kept(text), 0);
+	}
+	assert_int_equal(kept("10.90.0.0/16"), -ENOSPC);
+	assert_int_equal(kept(text), 0);
 	assert_int_equal(guard_mark(g, 51820, 51820), 0);
-	assert_int_equal(table_rules(TABLE), GUARD_MAX_ADDRESSES + 3);
+	assert_int_equal(table_rules(TABLE), GUARD_MAX_ADDRESSES + GUARD_MAX_PREFIXES + 5);
 	assert_int_equal(guarded(g, VIRTUAL4), 0);
-	assert_int_equal(guarded(g, text), 0);
+	assert_int_equal(guarded(g, "10.78.0.15"), 0);
 	closed_to_the_lan();
 }
 
@@ -292,15 +342,15 @@ static void one_mark_at_a_time(void **ignored)
 {
 	(void)ignored;
 	open_guard();
-	assert_int_equal(table_rules(TABLE), 4);
+	assert_int_equal(table_rules(TABLE), 6);
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(guard_mark(g, 51820, 51820), 0);
-	assert_int_equal(table_rules(TABLE), 5);
+	assert_int_equal(table_rules(TABLE), 7);
 	for (uint16_t port = 1; port < 4; port++)
 		assert_int_equal(guard_mark(g, port, 51820), 0);
-	assert_int_equal(table_rules(TABLE), 5);
+	assert_int_equal(table_rules(TABLE), 7);
 	assert_int_equal(guarded(g, "10.78.0.1"), 0);
-	assert_int_equal(table_rules(TABLE), 6);
+	assert_int_equal(table_rules(TABLE), 8);
 	closed_to_the_lan();
 	kernel = MUTE; /* what was not taken is tried again */
 	assert_int_equal(guard_mark(g, 9, 9), -EIO);
@@ -376,6 +426,8 @@ static int run(void)
 		BY_A_LAN(an_old_kernel),
 		BY_A_LAN(killed_on_an_old_kernel),
 		BY_A_LAN(one_holder_for_a_name),
+		BY_A_LAN(nothing_strays),
+		BY_A_LAN(bits_of_a_prefix),
 		BY_A_LAN(as_many_as_it_holds),
 		BY_A_LAN(one_address_at_a_time),
 		BY_A_LAN(one_mark_at_a_time),

@@ -337,7 +337,7 @@ static void monitor_sees_what_is_undone(void **ignored)
 	u = (struct kernel_undone){ 0 };
 	lab_route(&other);
 	(void)kernel_monitor_drain(fd, tun, k, &u);
-	assert_true(u.lost);
+	assert_true(u.lost && !u.stray);
 	u = (struct kernel_undone){ 0 };
 	lab_route_gone(&other);
 	(void)kernel_monitor_drain(fd, tun, k, &u);
@@ -347,6 +347,14 @@ static void monitor_sees_what_is_undone(void **ignored)
 	lab_route(&other);
 	(void)kernel_monitor_drain(fd, tun, k, &u);
 	assert_false(u.lost);
+	struct prefix stray = pfx("10.77.0.4");
+	assert_true(u.stray && prefix_eq(&u.stray_to, &stray));
+	u = (struct kernel_undone){ 0 };
+	lab_route_gone(&other);
+	lab_route(&(struct lab_route){ .dst = "10.76.0.0/15", .oif = 1 }); /* loses against ours */
+	lab_route(&(struct lab_route){ .dst = "10.77.0.5/32", .oif = tun });
+	(void)kernel_monitor_drain(fd, tun, k, &u);
+	assert_false(u.stray);
 	u = (struct kernel_undone){ 0 };
 	lab_link_set("warren0", false, 0);
 	assert_false(kernel_monitor_drain(fd, tun, k, &u));
