@@ -53,6 +53,11 @@ static int add_public(void *ctx, const char *part)
 		log_usage("--public %s: it must be HOST:PORT", part);
 		return -1;
 	}
+	struct addr a;
+	if (addr_parse(r->host, &a) && (addr_is_any(&a) || addr_is_multicast(&a))) {
+		log_usage("--public %s: no member can reach that address", part);
+		return -1;
+	}
 	t->nrendezvous++;
 	return 0;
 }
@@ -136,6 +141,23 @@ static int add_route(void *ctx, const char *part)
 	return -1;
 }
 
+/* What a member sends there it would send into its tunnel. */
+static int outside_of(const struct prefix *p, const struct token *t)
+{
+	char text[PREFIX_STRLEN];
+	struct addr a;
+
+	for (size_t i = 0; i < t->nrendezvous; i++) {
+		if (!addr_parse(t->rendezvous[i].host, &a) || !prefix_contains(p, &a))
+			continue;
+		log_usage("--public %s: it is one of the virtual addresses, %s; choose another "
+			  "range with --prefix",
+			  t->rendezvous[i].host, prefix_str(p, text));
+		return -1;
+	}
+	return 0;
+}
+
 static int set_prefix(const struct config *c, struct rdvproc_config *rc)
 {
 	const char *text = config_get(c, SET_PREFIX, "10.77.0.0/16");
@@ -148,7 +170,7 @@ static int set_prefix(const struct config *c, struct rdvproc_config *rc)
 	}
 	rc->token.prefixes[0] = g->prefix4;
 	rc->token.nprefixes = 1;
-	return 0;
+	return outside_of(&g->prefix4, &rc->token);
 }
 
 static int lock_state(const char *dir)

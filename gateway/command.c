@@ -70,6 +70,7 @@ static _Noreturn void body(char *const *argv, const struct passwd *pw,
 	proc_child(-1);
 	log_process("command");
 	signal(SIGPIPE, SIG_DFL);
+	signal(SIGXFSZ, SIG_DFL);
 	raise_oom_score();
 	clean_environment(env);
 	int err = pw ? become(pw) : 0, status = 127;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a bare interface has to do itself, since it has no launcher. */
 #include "gateway/gw.h"
+#include "gateway/proc.h"
 
 #include <signal.h>
 #include <unistd.h>
@@ -22,7 +23,8 @@ void gw_bare_heed(struct gw *g)
 	for (size_t i = 0; i < ARRAY_SIZE(heeded); i++) {
 		ev_signal_init(&g->signals[i], on_signal, heeded[i]);
 		g->signals[i].data = g;
-		ev_signal_start(g->loop.ev, &g->signals[i]);
+		if (proc_heeds(heeded[i]))
+			ev_signal_start(g->loop.ev, &g->signals[i]);
 	}
 }
 

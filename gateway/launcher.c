@@ -432,7 +432,8 @@ int launcher_run(const struct launcher_config *cfg)
 	for (size_t i = 0; i < ARRAY_SIZE(passed); i++) {
 		ev_signal_init(&l.signals[i], on_signal, passed[i]);
 		l.signals[i].data = &l;
-		ev_signal_start(l.loop.ev, &l.signals[i]);
+		if (proc_heeds(passed[i]))
+			ev_signal_start(l.loop.ev, &l.signals[i]);
 	}
 	loop_run(&l.loop);
 	loop_close(&l.loop);

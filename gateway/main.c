@@ -86,20 +86,10 @@ static bool nearly_a_command(const char *word)
 	return strcmp(word, "netcheck") == 0;
 }
 
-int main(int argc, char **argv)
+static int command(int argc, char **argv)
 {
 	char help[] = "--help";
 
-	const char *format = getenv("WARREN_LOG_FORMAT");
-
-	fill_standard();
-	if (format &&
-	    strcmp(format, "json") == 0) /* for what is wrong with the settings themselves */
-		log_init("warren", NULL, LOG_LEVEL_INFO, LOG_FORMAT_JSON);
-	if (sodium_init() < 0) {
-		log_usage("no source of random numbers");
-		return EXIT_CANNOT;
-	}
 	if (argc < 2) {
 		usage(stderr);
 		return EXIT_USAGE;
@@ -126,6 +116,33 @@ int main(int argc, char **argv)
 		return cmd_bare(argv[1 + foreground], foreground);
 	log_usage("there is no command %s (try warren --help)", argv[1]);
 	return EXIT_USAGE;
+}
+
+/* A token that a full disk has cut short is no token: what was to be printed is there, or it was no success. */
+static int printed(int status)
+{
+	bool before = ferror(stdout);
+	if (fflush(stdout) == 0 && !before)
+		return status;
+	log_usage("cannot write to standard output%s%s", before ? "" : ": ",
+		  before ? "" : strerror(errno));
+	return status ? status : EXIT_CANNOT;
+}
+
+int main(int argc, char **argv)
+{
+	const char *format = getenv("WARREN_LOG_FORMAT");
+
+	fill_standard();
+	proc_signals();
+	if (format &&
+	    strcmp(format, "json") == 0) /* for what is wrong with the settings themselves */
+		log_init("warren", NULL, LOG_LEVEL_INFO, LOG_FORMAT_JSON);
+	if (sodium_init() < 0) {
+		log_usage("no source of random numbers");
+		return EXIT_CANNOT;
+	}
+	return printed(command(argc, argv));
 }
 
 /* The place of `want` among the names; -1 with a line. */

@@ -150,6 +150,22 @@ void chan_serve(int chan, bool (*answer)(void *ctx, int fd), void *ctx)
 	}
 }
 
+void proc_signals(void)
+{
+	sigset_t none;
+	sigemptyset(&none);
+	signal(SIGCHLD, SIG_DFL);
+	/* a limit of the size of files makes a write fail, and ends nobody */
+	signal(SIGXFSZ, SIG_IGN);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+bool proc_heeds(int signum)
+{
+	struct sigaction sa;
+	return signum != SIGHUP || sigaction(signum, NULL, &sa) < 0 || sa.sa_handler != SIG_IGN;
+}
+
 pid_t proc_fork(void)
 {
 	sigset_t all, before;
@@ -168,8 +184,10 @@ void proc_child(int keep)
 	sigset_t none;
 	sigemptyset(&none);
 	for (int s = 1; s < NSIG; s++)
-		signal(s, SIG_DFL);
+		if (proc_heeds(s))
+			signal(s, SIG_DFL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (keep > 3)
 		syscall(SYS_close_range, 3u, (unsigned)keep - 1, 0u);

@@ -57,6 +57,15 @@ void chan_serve(int chan, bool (*answer)(void *ctx, int fd), void *ctx);
 extern const struct syscall_rule chan_syscalls[];
 
 /*
+ * First of all: who started us may have left signals blocked, or SIGCHLD ignored, and an end that was
+ * asked for or a child that died would never be heard of.
+ */
+void proc_signals(void);
+
+/* false: a hang-up that is to be ignored, for whoever started us (nohup) has said so; the command inherits that. */
+bool proc_heeds(int signum);
+
+/*
  * fork() for a child that begins with proc_child(). Signals wait meanwhile: one that arrived before the
  * child has its own handlers would be taken by the parent's, and lost.
  */

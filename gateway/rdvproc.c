@@ -104,13 +104,23 @@ static void check_whole(struct proc *p, const struct store_reply *ready)
 	rdv_incomplete(p->rdv, p->loop.now);
 }
 
+static void load(struct proc *p, const struct lease_record *rec)
+{
+	int err = rdv_load(p->rdv, rec);
+	if (err < 0)
+		log_warn("the lease of %.*s, number %u, is left out: %s", WORKER_ID_LEN - 1,
+			 rec->id, rec->number,
+			 err == -EINVAL	  ? "--prefix has no such number (now)"
+			 : err == -EEXIST ? "another lease has its id or its number"
+					  : strerror(-err));
+}
+
 static void on_store_reply(void *ctx, const struct store_reply *r)
 {
 	struct proc *p = ctx;
 	switch (r->kind) {
 	case STORE_LOADED:
-		if (rdv_load(p->rdv, &r->record) < 0)
-			log_warn("a lease in the database contradicts another: left out");
+		load(p, &r->record);
 		break;
 	case STORE_READY:
 		if (p->loaded) {
@@ -407,7 +417,8 @@ int rdvproc_run(struct rdvproc_config *cfg)
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
 		ev_signal_init(&p.signals[i], on_signal, signals[i]);
 		p.signals[i].data = &p;
-		ev_signal_start(p.loop.ev, &p.signals[i]);
+		if (proc_heeds(signals[i]))
+			ev_signal_start(p.loop.ev, &p.signals[i]);
 	}
 	if (set_up(&p) == 0) {
 		loop_run(&p.loop);

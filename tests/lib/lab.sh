@@ -187,12 +187,12 @@ lab_nat_rules() {
 	NFT
 }
 
-# What makes a namespace feel like a machine of its own; the last step is an exec, so that a
-# background job's process id is the command's own.
+# What makes a namespace feel like a machine of its own, whatever this one does with hang-ups (nohup); the
+# last step is an exec, so that a background job's process id is the command's own.
 # shellcheck disable=SC2016 # expanded by the inner shell
 LAB_ENTER='hostname "$1" && mount -n --bind "$2/run" /run && mount -n --bind "$2/lib" /var/lib &&
 	mount -n --bind "$2/hosts" /etc/hosts || exit 126
-	shift 2; exec "$@"'
+	shift 2; exec env --default-signal=HUP "$@"'
 
 # lab_exec NODE CMD…: runs a command as on that machine.
 lab_exec() {

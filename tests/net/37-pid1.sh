@@ -21,12 +21,13 @@ node_start c1
 check_wait 20 "the other end has joined" 'node_up c1' "tail -n 3 $LAB_DIR/c1.log" || finish
 C1=$(node_ip c1)
 
+CONTAINED_BY=()
 # contained CMD…: w1 in namespaces of its own, in the background; CONTAINER is unshare's process, which
 # takes the status over, and PID1 the launcher's as the host sees it.
 contained() {
 	: >"$LAB_DIR/w1.log"
 	lab_spawn w1 "$LAB_DIR/w1.log" env WARREN_JOIN="$TOKEN" WORKER_ID=w1 \
-		unshare --pid --fork --mount-proc --ipc "$WARREN" run -- "$@"
+		"${CONTAINED_BY[@]}" unshare --pid --fork --mount-proc --ipc "$WARREN" run -- "$@"
 	CONTAINER=$LAB_PID
 	lab_wait 5 launcher_is_there
 }
@@ -84,6 +85,16 @@ contained sh -c 'kill -SEGV $$'
 check_ended "a signal's: 128 + 11" 139
 contained /nonexistent
 check_ended "there is no such command: 127" 127
+
+# --- a rough parent: hang-ups are to be ignored, the rest it left behind is not
+CONTAINED_BY=(env --ignore-signal=HUP --ignore-signal=CHLD --block-signal=TERM)
+contained sh -c 'kill -HUP $$; echo hung-up-on; while :; do sleep 0.1; done'
+check_wait 20 "started by nohup: the command ignores a hang-up" 'node_up w1 && logged hung-up-on'
+kill -HUP "$PID1"
+check "and so does the launcher" lab_exec w1 ping -q -c 5 -i 0.2 -W 1 "$C1"
+kill -TERM "$PID1"
+check_ended "SIGTERM was blocked when it started, and ends it" 143
+CONTAINED_BY=()
 
 # --- the gateway dies beside it
 contained sh -c 'while :; do sleep 0.1; done'
