@@ -53,10 +53,7 @@ static bool counts(struct nlmsghdr *h, unsigned skip)
 	return false;
 }
 
-/*
- * One of ours that is gone, another one in its place, or that one gone as well. Our own removals are off our list
- * before the kernel tells of them.
- */
+/* One of ours that is gone, another one in its place, or that one gone as well. */
 static bool route_is_lost(const struct kernel_routes *k, bool gone, const struct rtnl_route *r)
 {
 	bool ours = r->protocol == ROUTE_PROTOCOL;
@@ -68,10 +65,21 @@ static bool route_is_lost(const struct kernel_routes *k, bool gone, const struct
 	       r->table == route_through_tun(k, &r->dst).table;
 }
 
+/*
+ * What we asked for ourselves is told with our own socket's number. Our list cannot tell it: what was removed
+ * may be there again by the time that it is read.
+ */
+static bool by_us(const struct nlmsghdr *h, const struct kernel_routes *k)
+{
+	return h->nlmsg_pid && h->nlmsg_pid == nl_socket_get_local_port(k->sk);
+}
+
 static bool is_lost(struct nlmsghdr *h, const struct kernel_routes *k)
 {
 	struct rtnl_route r;
 	struct rtnl_address a;
+	if (by_us(h, k))
+		return false;
 	if (rtnl_route_of(h, &r))
 		return route_is_lost(k, h->nlmsg_type == RTM_DELROUTE, &r);
 	if (h->nlmsg_type != RTM_DELADDR || !rtnl_address_of(h, &a) || a.ifindex != k->ifindex)

@@ -302,6 +302,7 @@ static void monitor_leaves_out_our_own(void **ignored)
 static void monitor_sees_what_is_undone(void **ignored)
 {
 	struct prefix a4 = pfx("10.77.0.2"), p = pfx("10.77.0.0/16"), r4 = pfx("10.77.0.3");
+	struct prefix r6 = pfx("fd77::3");
 	struct kernel_undone u = { 0 };
 	(void)ignored;
 	assert_int_equal(kernel_link_up(k, 1400), 0);
@@ -314,7 +315,15 @@ static void monitor_sees_what_is_undone(void **ignored)
 	assert_int_equal(kernel_route_remove(k, &r4), 0);
 	assert_false(kernel_monitor_drain(fd, tun, k, &u));
 	assert_false(u.lost || u.link);
+	/* a member that left and is back, both before the kernel's first word of it is read */
 	assert_int_equal(kernel_route_set(k, &r4, NULL, 1400, 0), 0);
+	assert_int_equal(kernel_route_set(k, &r6, NULL, 1400, 0), 0);
+	assert_int_equal(kernel_route_remove(k, &r4), 0);
+	assert_int_equal(kernel_route_remove(k, &r6), 0);
+	assert_int_equal(kernel_route_set(k, &r4, NULL, 1400, 0), 0);
+	assert_int_equal(kernel_route_set(k, &r6, NULL, 1400, 0), 0);
+	assert_false(kernel_monitor_drain(fd, tun, k, &u));
+	assert_false(u.lost || u.link);
 	lab_address_gone(tun, "10.77.0.2/32"); /* and the kernel removes the route along */
 	assert_false(kernel_monitor_drain(fd, tun, k, &u));
 	assert_true(u.lost && !u.link);
