@@ -174,20 +174,30 @@ static void print_cpu(const json_t *cpu)
 		       json_number_value(json_object_get(cpu, "seconds")));
 }
 
+static void print_registration(const json_t *r)
+{
+	const json_t *last = json_object_get(r, "last_answer_s");
+	char rtt[24];
+
+	printf("rendezvous %s: ", str(r, "endpoint"));
+	if (json_is_true(json_object_get(r, "registered")))
+		printf("registered, %s\n", ms_text(r, "rtt_ms", rtt));
+	else if (json_is_number(last))
+		printf("not registered, last answer %.0f s ago\n", json_number_value(last));
+	else
+		printf("no answer yet\n");
+}
+
 static void print_gateway(const json_t *o)
 {
 	const json_t *r = json_object_get(o, "rendezvous"), *peers = json_object_get(o, "peers");
-	char rtt[24];
 	size_t i;
 	json_t *p;
 
 	printf("%s  %s%s%s on %s, %s (warren %s, %s)\n", str(o, "worker_id"), str(o, "state"),
 	       r ? " in network " : "", r ? str(o, "network") : "", str(o, "interface"),
 	       str(o, "ip"), str(o, "release"), str(o, "aead"));
-	json_array_foreach((json_t *)(uintptr_t)r, i, p)
-		printf("rendezvous %s: %s, %s\n", str(p, "endpoint"),
-		       json_is_true(json_object_get(p, "registered")) ? "registered" : "no answer",
-		       ms_text(p, "rtt_ms", rtt));
+	json_array_foreach((json_t *)(uintptr_t)r, i, p) print_registration(p);
 	if (json_is_integer(json_object_get(o, "mtu_pinned")))
 		printf("inner MTU pinned to %lld: what does not fit a path is cut\n",
 		       num(o, "mtu_pinned"));

@@ -166,8 +166,7 @@ static void housekeeping(struct gw *g, nsec now)
 	node_set_wall(g->node, g->loop.wall_offset);
 	udp_gso_turn(&g->udp, now);
 	proc_tell_unlocked(&g->told_unlocked);
-	if (g->cfg->joining && now >= g->complains)
-		gw_warn_unanswered(g);
+	gw_watch_rendezvous(g);
 }
 
 static void turn(void *ctx, nsec now)

@@ -111,7 +111,8 @@ struct gw {
 	unsigned tun_writes; /* since the TUN was read */
 	unsigned tun_turns;  /* in which it was read, since something was written to it */
 	uint8_t *rx_buf[GW_RX_SLOTS];
-	nsec complains; /* that no rendezvous answers: not before */
+	nsec complains;	 /* that no rendezvous answers: not before */
+	uint32_t silent; /* which rendezvous were said to be */
 };
 
 /* The process: never returns. */
@@ -166,6 +167,9 @@ void gw_interface_gone(struct gw *g, const char *why);
 void gw_restore_see(struct gw *g, const struct kernel_undone *u);
 void gw_restore_turn(struct gw *g, nsec now);
 
+/* gw_rendezvous.c: says which do not answer */
+void gw_watch_rendezvous(struct gw *g);
+
 /* gw_static.c: what a WireGuard file says */
 int gw_static_addresses(struct gw *g);
 int gw_static_peers(struct gw *g);
@@ -204,7 +208,6 @@ void gw_cannot(struct gw *g, int code); /* the same where it may work at another
 void gw_tell_up(struct gw *g);
 void gw_tell_released(struct gw *g);
 void gw_resolve(struct gw *g);
-void gw_warn_unanswered(struct gw *g); /* if no rendezvous has ever answered, now and then */
 void gw_shim_roster(struct gw *g);
 /* Once a turn: a thousand questions at once get one answer, and do not hold up the data path. */
 void gw_shim_turn(struct gw *g);

@@ -13,8 +13,6 @@
 
 enum { SHIM_OUT_MAX = 8 << 20 };
 
-#define COMPLAINS_EVERY (30 * NSEC_PER_SEC)
-
 static void tell_launcher(struct gw *g, struct chan_msg *m)
 {
 	chan_send(g->chan, m, -1);
@@ -99,24 +97,6 @@ void gw_resolve(struct gw *g)
 		if (known)
 			on_answer(g, &a);
 	}
-}
-
-void gw_warn_unanswered(struct gw *g)
-{
-	const struct token_rendezvous *r = &g->cfg->token.rendezvous[0];
-	unsigned count = node_rendezvous_count(g->node);
-	struct enrol_info e;
-
-	for (unsigned i = 0; i < count; i++) {
-		node_enrol_info(g->node, i, &e);
-		if (e.last_answer)
-			return;
-	}
-	g->complains = g->loop.now + COMPLAINS_EVERY;
-	log_warn("no answer from %s of %s at %s port %u%s yet, trying on: is it running, does UDP "
-		 "reach it, is the token its own?",
-		 count > 1 ? "any rendezvous" : "the rendezvous", g->cfg->token.network, r->host,
-		 r->udp_port, count > 1 ? " and the others" : "");
 }
 
 static void drop_fd(struct gw *g, ev_io *io, int *fd)

@@ -99,7 +99,7 @@ void enrol_register(struct enrol *e, nsec now)
 void enrol_stop(struct enrol *e, unsigned event)
 {
 	e->stopped = true;
-	e->registered = false;
+	e->registered = e->silent = false;
 	e->reg.active = e->get.active = e->leave.active = false;
 	e->nasked = e->nvouch = 0;
 	for (size_t i = 0; i < MAX_CONNECTS; i++)
@@ -289,6 +289,7 @@ static bool poll_requests(struct enrol *e, nsec now, struct enrol_output *out)
 	if (e->silent_at > now)
 		return false;
 	e->silent_at = now + SILENT_AGAIN;
+	e->silent = true;
 	out->event = ENROL_SILENT;
 	return true;
 }
@@ -369,7 +370,8 @@ nsec enrol_deadline(const struct enrol *e)
 void enrol_info(const struct enrol *e, struct enrol_info *out)
 {
 	*out = (struct enrol_info){
-		.registered = e->registered,
+		.registered = e->registered && !e->silent,
+		.silent = e->silent,
 		.listed = e->have.instance != 0,
 		.last_answer = e->last_answer,
 		.rtt = e->rtt,

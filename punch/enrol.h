@@ -98,8 +98,9 @@ const struct roster_entry *enrol_find(const struct enrol *e, const char *id);
 
 /* For status: registered, the last answer's time and its round trip, roster version. */
 struct enrol_info {
-	bool registered;
-	bool listed; /* the whole roster was heard since the start */
+	bool registered; /* it has our lease, and answers */
+	bool silent;	 /* it answers no more (ENROL_SILENT) */
+	bool listed;	 /* the whole roster was heard since the start */
 	nsec last_answer, rtt;
 	uint64_t roster_version;
 	size_t members;

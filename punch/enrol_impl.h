@@ -108,6 +108,7 @@ struct enrol {
 	nsec connects_next; /* the earliest of them */
 	nsec renew_at, facts_at, reg_made;
 	nsec silent_at, leave_until;
+	bool silent;
 	nsec last_answer, rtt;
 
 	struct ctl_roster have, latest;

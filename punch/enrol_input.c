@@ -221,6 +221,7 @@ enum drop enrol_input(struct enrol *e, nsec now, const uint8_t *p, size_t len)
 	if (d == DROP_NONE && !e->stopped) {
 		e->last_answer = now;
 		e->silent_at = NSEC_NEVER;
+		e->silent = false;
 	}
 	return d;
 }

@@ -204,6 +204,30 @@ static void hear_full(void)
 	refuse(CTL_REFUSED_FULL, true, "full");
 }
 
+/* Who holds a lease and is not answered is no longer registered, to those who look, until he is. */
+static void test_silence_shows(void **state)
+{
+	struct enrol_info info;
+	drain();
+	assert_int_equal(hear(grant(asked(CTL_REGISTER)->request, 1)), DROP_NONE);
+	roster(NULL, 0, 0, here.version);
+	run(20 * SEC);
+	run(2900 * MSEC);
+	enrol_info(e, &info);
+	assert_true(info.registered && !info.silent);
+	uint32_t request = asked(CTL_REGISTER)->request;
+	run(200 * MSEC);
+	enrol_info(e, &info);
+	assert_true(!info.registered && info.silent);
+	run(60 * SEC);
+	enrol_info(e, &info);
+	assert_true(!info.registered && info.silent);
+	assert_int_equal(hear(grant(request, 1)), DROP_NONE);
+	enrol_info(e, &info);
+	assert_true(info.registered && !info.silent);
+	(void)state;
+}
+
 static void hear_the_unknown(void)
 {
 	refuse(99, true, "what a later release says");
@@ -435,6 +459,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_register_is_repeated),
 		TEST(test_grant_and_renewal),
+		TEST(test_silence_shows),
 		TEST(test_facts_twice_a_second),
 		TEST(test_refused),
 		TEST(test_address_outside),
