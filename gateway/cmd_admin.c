@@ -113,19 +113,33 @@ static int take_lock(struct offline *o)
 	o->lock_fd = rdv_admin_lock(o->state.dir);
 	if (o->lock_fd >= 0)
 		return 0;
-	log_usage("a rendezvous runs with the state in %s and does not answer at its control "
-		  "socket: ask as its user, or again in a moment",
-		  o->state.dir);
+	char path[300];
+	snprintf(path, sizeof(path), "%s/control.sock", o->state.dir);
+	bool gone = access(path, F_OK) < 0 && errno == ENOENT;
+	log_usage("a rendezvous runs with the state in %s and %s", o->state.dir,
+		  gone ? "has no control socket: again in a moment; if that stays so, restart it "
+			 "(links "
+			 "live on)"
+		       : "does not answer at its control socket: ask as its user, or again in a "
+			 "moment");
 	return -EBUSY;
+}
+
+/* A rendezvous writes it at each start. */
+static void cannot_read(const char *dir, int err)
+{
+	log_usage("cannot read %s/token: %s%s", dir, strerror(err),
+		  err == ENOENT ? ": is this the --state of a rendezvous? It writes its token when "
+				  "it starts"
+		  : err == EACCES ? ": ask as the rendezvous' user"
+				  : "");
 }
 
 static int read_token(struct offline *o)
 {
 	int err = rdv_admin_read_token(o->state.dir, &o->token);
 	if (err < 0)
-		log_usage("cannot read %s/token: %s (has `warren rendezvous --state` been started "
-			  "with this directory?)",
-			  o->state.dir, strerror(-err));
+		cannot_read(o->state.dir, -err);
 	else if (err)
 		log_usage("%s/token: %s", o->state.dir, token_error_text((enum token_error)err));
 	return err ? -EINVAL : 0;
@@ -329,9 +343,7 @@ static int print_token(const char *dir)
 	snprintf(path, sizeof(path), "%s/token", dir);
 	char *text = file_read(path, TOKEN_TEXT_MAX);
 	if (!text) {
-		log_usage("cannot read %s: %s (has `warren rendezvous --state` been "
-			  "started with this directory?)",
-			  path, strerror(errno));
+		cannot_read(dir, errno);
 		return EXIT_CANNOT;
 	}
 	fputs(text, stdout);
@@ -362,7 +374,8 @@ static int print_special_token(const struct config *c)
 		log_usage("--expires %s is over already", config_get(c, SET_EXPIRES, ""));
 		return EXIT_USAGE;
 	}
-	if (*id && !worker_id_valid(id)) {
+	/* an empty one as well: `--for "$ID"` without an ID would be a token for everybody */
+	if (c->value[SET_FOR] && !worker_id_valid(id)) {
 		log_usage("--for \"%s\" is no worker id", id);
 		return EXIT_USAGE;
 	}

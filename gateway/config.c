@@ -370,8 +370,9 @@ int config_date(const struct config *c, enum setting s, int64_t wall, int64_t *o
 		return 0;
 	}
 	const char *end = strptime(v, "%Y-%m-%d", &tm);
+	int mday = tm.tm_mday; /* which timegm() carries on: February has no 30th */
 	int64_t day = end && !*end ? timegm(&tm) : -1;
-	if (day < 0)
+	if (day < 0 || tm.tm_mday != mday)
 		return bad_value(s, v, "a date like 2027-12-31, or a duration like 12h or 30d");
 	*out = day + 86400;
 	return 0;

@@ -119,6 +119,24 @@ def full_output():
     rv.end()
 
 
+def words_of_the_operator():
+    rv = Rendezvous("words")
+    for words in (["--for", ""], ["--for="], ["--expires", ""], ["--expires", "2027-02-30"], ["--expires", "2027-13-01"]):
+        code, err = rv.stat("token", *words)
+        check(f"token {' '.join(words)} makes none", code == 2 and words[0][:5] in err, f"{code} {err}")
+    check("the last of February is a day", rv.stat("token", "--expires", "2028-02-29")[0] == 0)
+    os.unlink(os.path.join(rv.state, "control.sock"))
+    code, err = rv.stat("token", "--for", "c1")
+    check("a control socket that was removed is named", code == 1 and "control socket" in err and "restart" in err, f"{code} {err}")
+    os.unlink(os.path.join(rv.state, "token"))
+    code, err = rv.stat("token")
+    check("and so is a token", code == 1 and "when it starts" in err, f"{code} {err}")
+    rv.end()
+    rv = Rendezvous("words")
+    check("both are there again with the next start", rv.stat("token")[0] == 0 and rv.stat("token", "--for", "c1")[0] == 0)
+    rv.end()
+
+
 def where_nobody_gets():
     for public, *more in (("0.0.0.0:7777",), ("[::]:7777",), ("224.0.0.1:7777",), ("[ff02::1]:7777",), ("10.77.0.9:7777",),
                           ("192.168.5.5:7777", "--prefix", "192.168.0.0/16")):
@@ -150,6 +168,7 @@ try:
     inherited_signals()
     limited_files()
     full_output()
+    words_of_the_operator()
     where_nobody_gets()
     narrower_range()
 finally:
