@@ -35,9 +35,14 @@ rv_token() {
 	lab_exec $RV_NODE "${AS_NOBODY[@]}" "$WARREN" token --state "$RV_STATE"
 }
 
-# rv_status FILTER: a value of the rendezvous' status, by a jq filter.
+# rv_status_of NODE STATE FILTER: a value of a rendezvous' status, by a jq filter.
+rv_status_of() {
+	lab_exec "$1" "${AS_NOBODY[@]}" "$WARREN" status --state "$2" --json | jq -rc "$3"
+}
+
+# rv_status FILTER: of that of rv_start
 rv_status() {
-	lab_exec $RV_NODE "${AS_NOBODY[@]}" "$WARREN" status --state "$RV_STATE" --json | jq -r "$1"
+	rv_status_of $RV_NODE "$RV_STATE" "$1"
 }
 
 # node_start NODE [VARIABLE=VALUE…] [-- CMD…]: a gateway that joins by the token; with a command,

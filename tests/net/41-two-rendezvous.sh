@@ -46,7 +46,7 @@ token_of() { # HOST STATE
 }
 
 rendezvous_says() { # HOST FILTER
-	lab_exec "$1" "${AS_NOBODY[@]}" "$WARREN" status --state "$LAB_DIR/${STATE_OF[$1]}" --json | jq -rc "$2"
+	rv_status_of "$1" "$LAB_DIR/${STATE_OF[$1]}" "$2"
 }
 
 die() { # HOST SIGNAL
