@@ -265,6 +265,8 @@ static void poll_registrar(struct rdv *r)
 	struct registrar_output out;
 	while (registrar_poll(r->registrar, r->now, &out)) {
 		struct store_request req = { .seq = out.seq, .record = out.record };
+		if (r->io.tell && (out.event == REGISTRAR_MEMBER || out.event == REGISTRAR_KEPT))
+			r->io.tell(r->io.ctx, &out);
 		switch (out.event) {
 		case REGISTRAR_SEND:
 			send_control(r, &out);
@@ -281,8 +283,6 @@ static void poll_registrar(struct rdv *r)
 			gone(r, out.key, out.record.number);
 			break;
 		case REGISTRAR_KEPT:
-			if (r->io.kept)
-				r->io.kept(r->io.ctx, out.record.id, out.full);
 			break;
 		}
 	}

@@ -21,8 +21,8 @@ struct rdv_io {
 	void *ctx;
 	void (*udp)(void *ctx, const struct udp_tx *tx, unsigned n);
 	void (*store)(void *ctx, const struct store_request *req);
-	/* REGISTRAR_KEPT. NULL: whoever owns the admission keeps none. */
-	void (*kept)(void *ctx, const char *id, bool full);
+	/* REGISTRAR_MEMBER and REGISTRAR_KEPT. NULL: nobody is told, and whoever owns the admission keeps none. */
+	void (*tell)(void *ctx, const struct registrar_output *out);
 };
 
 struct rdv_config {

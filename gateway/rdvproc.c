@@ -4,6 +4,7 @@
 #include "gateway/loop.h"
 #include "gateway/proc.h"
 #include "gateway/rdv_keeper.h"
+#include "gateway/rdv_log.h"
 #include "gateway/rdv_store.h"
 #include "gateway/sandbox.h"
 #include "base/log.h"
@@ -27,6 +28,7 @@ struct proc {
 	struct ctl *ctl;
 	struct rdv_store *store;
 	struct rdv_keeper keeper;
+	struct rdv_log log;
 	ev_io udp_io;
 	ev_signal signals[3];
 	nsec next_housekeeping;
@@ -67,9 +69,8 @@ static void save_admission(struct proc *p)
 			   strerror(-err));
 }
 
-static void on_kept(void *ctx, const char *id, bool full)
+static void on_kept(struct proc *p, const char *id, bool full)
 {
-	struct proc *p = ctx;
 	if (full) {
 		log_seldom(LOG_LEVEL_WARN, LOG_EVERY,
 			   "a token for %s alone was shown; here other tokens are good for it as "
@@ -81,6 +82,16 @@ static void on_kept(void *ctx, const char *id, bool full)
 	log_info("worker id %s is kept for tokens made for it, one of which was shown", id);
 	p->admission_unsaved = true;
 	save_admission(p);
+}
+
+static void on_told(void *ctx, const struct registrar_output *o)
+{
+	struct proc *p = ctx;
+	int64_t wall = (p->loop.now + p->loop.wall_offset) / NSEC_PER_SEC;
+	if (o->event == REGISTRAR_KEPT)
+		on_kept(p, o->record.id, o->full);
+	else
+		rdv_log_member(&p->cfg->core.registrar.prefix4, wall, o);
 }
 
 static void on_store_request(void *ctx, const struct store_request *req)
@@ -300,6 +311,7 @@ static void housekeeping(struct proc *p, nsec now)
 	p->loop.wall_offset = loop_wall_offset();
 	rdv_set_wall(p->rdv, p->loop.wall_offset);
 	proc_tell_unlocked(&p->told_unlocked);
+	rdv_log_refused(&p->log, rdv_registrar(p->rdv), now);
 	save_admission(p);
 	if (state_reserve(s, now, now + p->loop.wall_offset, rdv_timestamp_last(p->rdv)) ||
 	    p->state_unsaved)
@@ -343,7 +355,7 @@ static int make_core(struct proc *p)
 	int64_t wall = p->loop.now + p->loop.wall_offset;
 
 	c->io = (struct rdv_io){
-		.ctx = p, .udp = send_udp, .store = on_store_request, .kept = on_kept
+		.ctx = p, .udp = send_udp, .store = on_store_request, .tell = on_told
 	};
 	c->aead = p->cfg->aead;
 	p->before = p->cfg->state.timestamp != 0;

@@ -91,6 +91,7 @@ enum ctl_refusal {
 	CTL_REFUSED_NO_MEMBER = 6,
 	CTL_REFUSED_TOKEN = 7,	 /* it has expired, was replaced, is not for this worker id */
 	CTL_REFUSED_REMOVED = 8, /* this key, for ever */
+	CTL_REFUSAL_END
 };
 
 /* A place in the roster's history. The instance changes with each start of the rendezvous. */

@@ -175,6 +175,7 @@ void registrar_refuse(struct registrar *r, const uint8_t key[static 32], uint32_
 {
 	struct notice *n = registrar_notice(r, key, REGISTRAR_SEND);
 	va_list ap;
+	r->refused[code]++;
 	if (!n)
 		return;
 	n->type = CTL_REFUSE;
@@ -186,6 +187,11 @@ void registrar_refuse(struct registrar *r, const uint8_t key[static 32], uint32_
 	va_start(ap, fmt);
 	vsnprintf(n->text, sizeof(n->text), fmt, ap);
 	va_end(ap);
+}
+
+uint64_t registrar_refused(const struct registrar *r, unsigned code)
+{
+	return code < CTL_REFUSAL_END ? r->refused[code] : 0;
 }
 
 void registrar_replace(struct registrar *r, const uint8_t key[static 32], uint64_t boot,

@@ -121,6 +121,7 @@ struct registrar_output {
 	uint8_t key[32];
 	uint64_t seq;
 	struct lease_record record;
+	struct endpoint from; /* of a member: where it is heard */
 	bool full;
 	size_t len;
 	uint8_t bytes[CONTROL_SEND_MAX];
@@ -130,6 +131,9 @@ bool registrar_poll(struct registrar *r, nsec now, struct registrar_output *out)
 nsec registrar_deadline(const struct registrar *r);
 /* All requests up to `seq` are committed. With failed: that one could not be (disk full): refuse in words. */
 void registrar_stored(struct registrar *r, nsec now, uint64_t seq, bool failed);
+
+/* How many were refused for this reason (enum ctl_refusal) since the start. */
+uint64_t registrar_refused(const struct registrar *r, unsigned code);
 
 /* Leases held, and members online. */
 size_t registrar_count(const struct registrar *r, size_t *online);

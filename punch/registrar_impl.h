@@ -232,6 +232,7 @@ struct registrar {
 	size_t next_former;
 	struct told told[MAX_TOLD];
 	size_t next_told;
+	uint64_t refused[CTL_REFUSAL_END];
 	struct notice notices[MAX_NOTICES];
 	size_t first_notice, nnotices;
 	struct intro *intros, *free_intros;

@@ -71,6 +71,7 @@ static void emit_todo(struct registrar *r, struct slot *s, struct registrar_outp
 		out->event = REGISTRAR_MEMBER;
 		memcpy(out->key, s->rec.key, 32);
 		out->record = s->rec;
+		out->from = s->facts.from;
 		break;
 	case TODO_GRANT:
 		emit_grant(r, s, out);

@@ -79,6 +79,9 @@ node_start w1
 node_start w2
 check_wait 20 "w1 and w2 have joined" 'node_up w1 && node_up w2' "tail -qn 2 $LAB_DIR/w*.log" || finish
 
+check "the rendezvous' log names who is new" \
+	grep -qE 'member w1, 10\.77\.0\.[12], from 203\.0\.113\.[0-9:]+, key [0-9a-f]{8}\.\.\.: a new lease' "$LAB_DIR/rv.log"
+
 # --- a token for one id
 C1_TOKEN=$(rv_command token --for c1 2>/dev/null)
 check "an id that is kept: not with another token" x_says c1 "$TOKEN" 'warren token --for c1'
@@ -173,6 +176,10 @@ check "and has changed no token" test "$(rv_token)" = "$NEW"
 kill -KILL "$(process_of rv warren-keeper)"
 check_wait 5 "a keeper that dies is missed" "grep -q 'the keeper ended' '$LAB_DIR/rv.log'"
 check "and nothing else" reach w1 "$(node_ip w3)"
+
+check_wait 70 "and who is refused is counted" \
+	"grep -q 'refused: [0-9]* ' '$LAB_DIR/rv.log' && grep -q 'refused: .* with a token that is not good' '$LAB_DIR/rv.log'" \
+	"grep refused $LAB_DIR/rv.log"
 
 # --- without a rendezvous that runs
 hang_up() {

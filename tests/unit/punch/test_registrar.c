@@ -30,6 +30,7 @@ static void test_grant_waits_for_the_store(void **state)
 	/* the caller knows the member before the member knows */
 	assert_int_equal(out[0].event, REGISTRAR_MEMBER);
 	assert_int_equal(out[0].record.number, 1);
+	assert_true(endpoint_eq(&out[0].from, &m->observed));
 	(void)state;
 }
 

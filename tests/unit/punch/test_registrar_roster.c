@@ -38,6 +38,11 @@ static void test_no_more_members(void **state)
 	reg(2, "w2", 1);
 	reg(3, "w3", 1);
 	assert_refused(3, CTL_REFUSED_FULL, true, "no more than 2 members");
+	assert_int_equal(registrar_refused(r, CTL_REFUSED_FULL), 1);
+	reg(4, "w4", 1);
+	assert_int_equal(registrar_refused(r, CTL_REFUSED_FULL), 2);
+	assert_int_equal(registrar_refused(r, CTL_REFUSED_TAKEN), 0);
+	assert_int_equal(registrar_refused(r, 1000), 0);
 	(void)state;
 }
 
