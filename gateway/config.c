@@ -217,6 +217,9 @@ static int read_line(struct config *c, char *line, unsigned number, const enum s
 	if (!eq)
 		return bad_line(c, number, "this is not NAME=VALUE", "");
 	*eq = 0;
+	if (strpbrk(line, " \t")) /* as shells and systemd take it, and we do not */
+		return bad_line(c, number,
+				"this is not NAME=VALUE: no blank before the =, no export", "");
 	for (enum setting s = 0; s < SETTING_COUNT; s++) {
 		if (!settings[s].env || strcmp(settings[s].env, line) != 0)
 			continue;

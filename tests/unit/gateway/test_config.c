@@ -189,6 +189,15 @@ static void test_refusals(void **state)
 	snprintf(wanted, sizeof(wanted),
 		 "warren: %s: line 1: there is no such setting: (not text)\n", file);
 	assert_string_equal(said, wanted);
+	static const char *const blanks[] = { "export WORKER_ID=a\n", " WORKER_ID=a\n",
+					      "WORKER_ID =a\n" };
+	for (size_t i = 0; i < ARRAY_SIZE(blanks); i++) {
+		config_free(&c);
+		put(blanks[i]);
+		assert_int_equal(read_words(&c, WORDS("--config", file)), -1);
+		assert_non_null(
+			strstr(said, "line 1: this is not NAME=VALUE: no blank before the ="));
+	}
 	config_free(&c);
 }
 
