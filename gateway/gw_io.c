@@ -83,7 +83,7 @@ static void read_tun(struct gw *g, bool ready)
 			break;
 		}
 		if (n < 0) {
-			gw_interface_gone(g, n == -EBADFD ? "was it deleted?" : strerror((int)-n));
+			gw_interface_gone(g, n == -EBADFD ? "it was deleted" : strerror((int)-n));
 			return;
 		}
 		note_read(g, n > 0);

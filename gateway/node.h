@@ -198,6 +198,8 @@ const struct wg_peer *peer_wg(const struct peer *p);
 const struct link *peer_link(const struct peer *p); /* members alone */
 /* Where its data goes now: false when nowhere. */
 bool peer_path(const struct peer *p, struct path *out);
+/* What was said or heard of it, for people: where its port is 0 nothing is sent there. False: nothing. */
+bool peer_endpoint(const struct peer *p, struct endpoint *out);
 const struct peer_stats *peer_stats_of(const struct peer *p);
 const struct drops *peer_drops(const struct peer *p);
 /* The inner MTU, as the kernel's routes to the peer should have it (IPv6: at least 1280). */

@@ -37,7 +37,7 @@ void node_static_psk(struct peer *p, const uint8_t psk[static 32])
 
 void node_static_endpoint(struct peer *p, nsec now, const struct endpoint *at)
 {
-	bool first = p->path.remote.port == 0;
+	bool first = p->path.remote.port == 0 && at->port;
 	assert(p->kind == PEER_STATIC);
 	peer_set_path(p, now, &(struct path){ .remote = *at });
 	/* what was begun before went nowhere */

@@ -170,14 +170,27 @@ void peer_drop_staged(struct peer *p, enum drop why)
 	}
 }
 
+static const struct path *path_of(const struct peer *p)
+{
+	return p->kind != PEER_MEMBER ? &p->path : p->link ? link_path(p->link) : NULL;
+}
+
 bool peer_path(const struct peer *p, struct path *out)
 {
-	const struct path *path = &p->path;
-	if (p->kind == PEER_MEMBER)
-		path = p->link ? link_path(p->link) : NULL;
+	const struct path *path = path_of(p);
 	if (!path || path->remote.port == 0)
 		return false;
 	*out = *path;
+	return true;
+}
+
+bool peer_endpoint(const struct peer *p, struct endpoint *out)
+{
+	static const struct endpoint none;
+	const struct path *path = path_of(p);
+	if (!path || endpoint_eq(&path->remote, &none))
+		return false;
+	*out = path->remote;
 	return true;
 }
 

@@ -141,8 +141,10 @@ static int request_line(struct uapi *u, nsec now)
 {
 	char *value = strchr(u->line, '=');
 
-	if (u->overlong || strlen(u->line) != u->len || !value || u->state == UAPI_GET)
+	if (u->overlong || strlen(u->line) != u->len || u->state == UAPI_GET)
 		return -EINVAL;
+	if (!value)
+		return -EPROTO;
 	*value++ = 0;
 	return uapi_set_line(u, now, u->line, value);
 }

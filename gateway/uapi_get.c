@@ -41,13 +41,13 @@ static void put_stats(struct uapi *u, nsec now, const struct wg_peer *p)
 static void put_peer(struct uapi *u, nsec now, const struct peer *p)
 {
 	const struct wg_peer *wg = peer_wg(p);
-	struct path path;
+	struct endpoint at;
 
 	put_key(u, "public_key", peer_key(p));
 	put_key(u, "preshared_key", wg_peer_psk(wg));
 	uapi_put(u, "protocol_version=1\n");
-	if (peer_path(p, &path))
-		put_endpoint(u, &path.remote);
+	if (peer_endpoint(p, &at))
+		put_endpoint(u, &at);
 	put_stats(u, now, wg);
 	uapi_put(u, "persistent_keepalive_interval=%u\n", wg_peer_keepalive(wg));
 }

@@ -74,7 +74,7 @@ bool uapi_parse_endpoint(const struct uapi *u, const char *text, struct uapi_val
 	if (len >= sizeof(plain))
 		return false;
 	if (!percent)
-		return endpoint_parse(text, e) && e->port;
+		return endpoint_parse(text, e);
 	if (!close || close < percent)
 		return false;
 	size_t before = (size_t)(percent - text), within = (size_t)(close - percent) - 1;
@@ -82,7 +82,7 @@ bool uapi_parse_endpoint(const struct uapi *u, const char *text, struct uapi_val
 	memcpy(plain + before, close, strlen(close) + 1);
 	memcpy(scope, percent + 1, within);
 	scope[within] = 0;
-	return endpoint_parse(plain, e) && e->port && !addr_is_v4(&e->addr) &&
+	return endpoint_parse(plain, e) && !addr_is_v4(&e->addr) &&
 	       addr_is_link_local(&e->addr) && parse_scope(u, scope, &e->scope);
 }
 

@@ -214,6 +214,26 @@ static void test_allowed_ip_moves_and_goes(void **state)
 	assert_int_equal(get_peer(KEY_A)->nallowed, 0);
 }
 
+/* Said and shown as wireguard-go does, and sent nothing. */
+static void test_port_0(void **state)
+{
+	struct peer *p;
+	struct path path;
+
+	(void)state;
+	assert_int_equal(talk_set(t, now,
+				  "public_key=" KEY_A "\nendpoint=192.0.2.1:0\n"
+				  "persistent_keepalive_interval=5\n"),
+			 0);
+	assert_string_equal(get_peer(KEY_A)->endpoint, "192.0.2.1:0");
+	p = node_peer_next(t->u->dev.node, NULL);
+	assert_false(peer_path(p, &path));
+	assert_int_equal(talk_set(t, now, "public_key=" KEY_A "\nendpoint=[fe80::1%%7]:0\n"), 0);
+	assert_string_equal(get_peer(KEY_A)->endpoint, "[fe80::1%7]:0");
+	assert_int_equal(talk_set(t, now, "public_key=" KEY_A "\nendpoint=192.0.2.1:9\n"), 0);
+	assert_true(peer_path(p, &path) && path.remote.port == 9);
+}
+
 static void test_link_local_endpoints(void **state)
 {
 	(void)state;
@@ -398,6 +418,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test_setup_teardown(test_set_says_what_the_device_says, begin, end),
 	cmocka_unit_test_setup_teardown(test_set_peer, begin, end),
 	cmocka_unit_test_setup_teardown(test_allowed_ip_moves_and_goes, begin, end),
+	cmocka_unit_test_setup_teardown(test_port_0, begin, end),
 	cmocka_unit_test_setup_teardown(test_link_local_endpoints, begin, end),
 	cmocka_unit_test_setup_teardown(test_replace_peers, begin, end),
 	cmocka_unit_test_setup_teardown(test_remove, begin, end),

@@ -98,7 +98,6 @@ static const char *const bad_peer[] = {
 	"endpoint=",
 	"endpoint=192.0.2.1",
 	"endpoint=192.0.2.1:",
-	"endpoint=192.0.2.1:0",
 	"endpoint=192.0.2.1:65536",
 	"endpoint=192.0.2.1:x",
 	"endpoint=:9",
@@ -106,7 +105,6 @@ static const char *const bad_peer[] = {
 	"endpoint=::1:9",
 	"endpoint=[::1]",
 	"endpoint=[::1]:",
-	"endpoint=[::1]:0",
 	"endpoint=[]:9",
 	"endpoint=[::1:9",
 	"endpoint=192.0.2.1%1:9",
@@ -117,7 +115,6 @@ static const char *const bad_peer[] = {
 	"endpoint=[fe80::1%0]:9",
 	"endpoint=[fe80::1%4294967296]:9",
 	"endpoint=[fe80::1%eth9]:9",
-	"endpoint=[fe80::1%1]:0",
 	"endpoint=[fe80::1%1",
 	"endpoint=[fe80::1]%1:9",
 	"endpoint=%",
@@ -151,13 +148,19 @@ static const char *const bad_peer[] = {
 	"last_handshake_time_sec=1",
 };
 
+/* As wireguard-go says it. */
+static int wanted(const char *bad)
+{
+	return strchr(bad, '=') ? -EINVAL : -EPROTO;
+}
+
 /* What stands before it is done, what comes after is not, and the next request is heard. */
 static void refused(const char *first, const char *bad)
 {
 	assert_int_equal(talk_set(t, now, "replace_peers=true\nfwmark=0\n"), 0);
 	int err = talk_set(t, now, "fwmark=7\n%s%s\npublic_key=" KEY_B "\nallowed_ip=10.9.0.0/16\n",
 			   first, bad);
-	if (err != -EINVAL)
+	if (err != wanted(bad))
 		fail_msg("%d for %s", err, bad);
 	assert_int_equal(t->mark, 7);
 	assert_null(get_peer(KEY_B));
@@ -176,7 +179,7 @@ static void test_refusals(void **state)
 		/* in a section that is for nobody, too */
 		assert_int_equal(
 			talk_set(t, now, "public_key=%s\n%s\n", hex(ends[0].pub), bad_peer[i]),
-			-EINVAL);
+			wanted(bad_peer[i]));
 	}
 	assert_int_equal(t->port, 51820);
 }
