@@ -187,7 +187,8 @@ static int read_key(struct app *a)
 {
 	const char *v = config_get(&a->c, SET_KEY, NULL);
 	char *text = v ? read_secret(v, "the private key") : NULL;
-	bool ok = !v || (text && key_parse(text, a->gw.private_key));
+	bool ok = !v || (text && key_parse(text, a->gw.private_key) &&
+			 !sodium_is_zero(a->gw.private_key, sizeof(a->gw.private_key)));
 
 	if (text) {
 		sodium_memzero(text, strlen(text));

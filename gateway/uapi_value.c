@@ -82,8 +82,8 @@ bool uapi_parse_endpoint(const struct uapi *u, const char *text, struct uapi_val
 	memcpy(plain + before, close, strlen(close) + 1);
 	memcpy(scope, percent + 1, within);
 	scope[within] = 0;
-	return endpoint_parse(plain, e) && !addr_is_v4(&e->addr) &&
-	       addr_is_link_local(&e->addr) && parse_scope(u, scope, &e->scope);
+	return endpoint_parse(plain, e) && !addr_is_v4(&e->addr) && addr_is_link_local(&e->addr) &&
+	       parse_scope(u, scope, &e->scope);
 }
 
 bool uapi_parse_prefix(const struct uapi *u, const char *text, struct uapi_value *v)

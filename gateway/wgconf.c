@@ -130,7 +130,8 @@ static bool interface_line(struct wgconf *c, const char *key, char *v)
 	unsigned long n;
 
 	if (strcasecmp(key, "PrivateKey") == 0) {
-		c->has_private_key = key_parse(v, c->private_key);
+		c->has_private_key = key_parse(v, c->private_key) &&
+				     !sodium_is_zero(c->private_key, sizeof(c->private_key));
 		return c->has_private_key || refuse(c, "PrivateKey is no key%s", "");
 	}
 	if (strcasecmp(key, "ListenPort") == 0) {
@@ -309,7 +310,8 @@ bool wgconf_read(struct wgconf *c, const char *path)
 	bool ok = text;
 
 	if (!text) {
-		snprintf(c->error, sizeof(c->error), "cannot be read: %s", strerror(errno));
+		snprintf(c->error, sizeof(c->error), "cannot be read: %s",
+			 errno == EILSEQ ? "there is a NUL byte in it" : strerror(errno));
 		return false;
 	}
 	for (char *line; ok && (line = strsep(&rest, "\n"));)

@@ -68,7 +68,7 @@ static void test_any_split(void **state)
 	(void)state;
 	char *want = strdup(answers(0, len));
 	assert_non_null(want);
-	assert_non_null(strstr(want, "\nerrno=-22\n\nprivate_key="));
+	assert_non_null(strstr(want, "\nerrno=-71\n\nprivate_key="));
 	for (size_t cut = 1; cut < len; cut++)
 		assert_string_equal(answers(cut, len), want);
 	for (size_t step = 1; step < 80; step++)

@@ -6,12 +6,14 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "gateway/wgconf.h"
 
+#define KEY_0 "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 #define KEY1 "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=" /* 1, 2, … 32 */
 #define KEY2 "ISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+P0A=" /* 33 … 64 */
 
@@ -152,6 +154,8 @@ static void test_refusals(void **state)
 		{ I "ListenPort =", "line 2: ListenPort is no port: " },
 		{ I "ListenPort = 12x", "line 2: ListenPort is no port: 12x" },
 		{ I "FwMark = red", "line 2: FwMark is no number: red" },
+		/* no key, as wg(8) says it; a gateway has one */
+		{ I "PrivateKey = " KEY_0, "line 2: PrivateKey is no key" },
 		{ I "MTU = 575", "line 2: MTU is not from 576 to 65535: 575" },
 		{ I "MTU = 65536", "line 2: MTU is not from 576 to 65535: 65536" },
 		{ I "Address = 10.0.0.300/24",
@@ -295,6 +299,14 @@ static void test_file(void **state)
 	wgconf_init(&c);
 	assert_true(wgconf_read(&c, path));
 	assert_true(c.has_private_key);
+	wgconf_free(&c);
+	/* half of a file is not taken for all of it */
+	fd = open(path, O_WRONLY | O_APPEND);
+	assert_int_equal(write(fd, "\0\n[Peer]\n", 9), 9);
+	close(fd);
+	wgconf_init(&c);
+	assert_false(wgconf_read(&c, path));
+	assert_string_equal(c.error, "cannot be read: there is a NUL byte in it");
 	wgconf_free(&c);
 	unlink(path);
 	wgconf_init(&c);
