@@ -87,7 +87,8 @@ struct gw {
 	uint32_t own_mtu; /* bare: the interface's, as was last seen */
 	bool moved;	  /* the TUN is in another network namespace, of which nothing is heard */
 	bool set_down;	  /* somebody else set the interface down */
-	bool lost;	  /* something of ours, and not yet looked at */
+	bool lost;	  /* something of ours, or it may be, and not yet looked at */
+	bool told;	  /* and the kernel has told of it */
 	bool incomplete;  /* the kernel did not take all of it again */
 	nsec restore_at, restored; /* gw_restore.c: when it is due, NSEC_NEVER; the last time */
 	nsec next_housekeeping, next_roster;

@@ -119,7 +119,7 @@ int gw_net_open(struct gw *g)
 	if (err == 0 && (err = bring_up(g)) < 0)
 		log_error("cannot bring interface %s up: %s", g->tun.name, strerror(-err));
 	fit_runs(g);
-	g->monitor_fd = kernel_monitor_open(g->tun.ifindex);
+	g->monitor_fd = kernel_monitor_open(g->kernel);
 	if (g->monitor_fd >= 0) {
 		ev_io_init(&g->monitor_io, on_monitor, g->monitor_fd, EV_READ);
 		g->monitor_io.data = g;

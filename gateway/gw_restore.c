@@ -59,11 +59,12 @@ static void restore_routes(struct gw *g)
 		gw_net_mtu(g, p);
 }
 
-static void look(struct gw *g, bool lost)
+/* `told`: the kernel has told of what is lost. */
+static void look(struct gw *g, bool lost, bool told)
 {
 	bool again = false, up = link_is_up(g, &again);
 
-	if (lost && up && !again)
+	if (told && up && !again)
 		log_seldom(LOG_LEVEL_WARN, LOG_EVERY,
 			   "another program removed or replaced addresses or routes of %s: setting "
 			   "them again",
@@ -90,9 +91,10 @@ void gw_restore_see(struct gw *g, const struct kernel_undone *u)
 {
 	if (u->stray)
 		tell_stray(g, &u->stray_to);
-	if (g->cfg->bare || !(u->lost || u->link || g->incomplete))
+	if (g->cfg->bare || !(u->lost || u->missed || u->link || g->incomplete))
 		return;
-	g->lost |= u->lost;
+	g->told |= u->lost;
+	g->lost |= u->lost || u->missed;
 	g->restore_at = nsec_min(g->restore_at, nsec_max(g->loop.now, g->restored + RESTORE_GAP));
 }
 
@@ -100,9 +102,9 @@ void gw_restore_turn(struct gw *g, nsec now)
 {
 	if (now < g->restore_at)
 		return;
-	bool lost = g->lost;
-	g->lost = false;
+	bool lost = g->lost, told = g->told;
+	g->lost = g->told = false;
 	g->restore_at = NSEC_NEVER;
 	g->restored = now;
-	look(g, lost);
+	look(g, lost, told);
 }

@@ -111,6 +111,30 @@ static uint8_t bits_of(const void *owner)
 	return (uint8_t)((const uint8_t *)owner - owner_of(0));
 }
 
+struct connected {
+	const struct prefix *to;
+	struct addr by; /* an address of ours */
+	bool yes;
+};
+
+static void see_connected(void *ctx, const struct prefix *p, void *owner)
+{
+	struct connected *c = ctx;
+	uint8_t bits = bits_of(owner);
+	if (bits == p->bits || bits != c->to->bits || !prefix_contains(c->to, &p->addr))
+		return;
+	c->by = p->addr;
+	c->yes = true;
+}
+
+bool route_is_connected(const struct kernel_routes *k, const struct prefix *p, struct addr *by)
+{
+	struct connected c = { .to = p };
+	route_table_each(k->addresses, NULL, see_connected, &c);
+	*by = c.by;
+	return c.yes;
+}
+
 int kernel_address_network(struct kernel_routes *k, const struct prefix *p, uint8_t bits)
 {
 	if (!prefix_is_host(p) || bits > p->bits)

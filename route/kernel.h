@@ -138,11 +138,13 @@ bool kernel_link_elsewhere(struct kernel_routes *k, int netns, const char *name,
  */
 struct kernel_undone {
 	bool lost; /* an address or a route that was set and not removed: it may be another's now */
-	bool link; /* the interface: it may be down, or up again */
+	bool missed; /* there was more to tell than there was room for: it may have been that */
+	bool link;   /* the interface: it may be down, or up again */
 	bool stray; /* another's new route inside a prefix of kernel_unreachable_set(), where none of ours is; to what */
 	struct prefix stray_to;
 };
-int kernel_monitor_open(unsigned skip_ifindex);
+int kernel_monitor_open(
+	const struct kernel_routes *own); /* what this one does is not told; or NULL */
 bool kernel_monitor_drain(int fd, unsigned skip_ifindex, const struct kernel_routes *k,
 			  struct kernel_undone *u);
 /*

@@ -5,7 +5,10 @@
  */
 #include "route/rtnl.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
+#include <netlink/socket.h>
 #include <stdalign.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -17,16 +20,33 @@
 /* The kernel fills a page or two per datagram; so many of them are taken in one go. */
 enum { DATAGRAM_MAX = 32768, DRAIN_MAX = 256 };
 
-int kernel_monitor_open(unsigned skip_ifindex)
+/*
+ * What we asked for ourselves is told with our own socket's number, and the kernel leaves it out: ten thousand
+ * routes of ours would fill the socket, and one that was removed may be there again by the time that it is read.
+ */
+static int leave_out(int fd, const struct kernel_routes *own)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_pid)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htonl(nl_socket_get_local_port(own->sk)), 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+	};
+	const struct sock_fprog filter = { .len = ARRAY_SIZE(code), .filter = code };
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter));
+}
+
+int kernel_monitor_open(const struct kernel_routes *own)
 {
 	static const int groups[] = { RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
 				      RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE };
 	struct sockaddr_nl self = { .nl_family = AF_NETLINK };
-	(void)skip_ifindex; /* the groups know no interfaces; the drain leaves it out */
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
 	if (fd < 0)
 		return -errno;
 	int err = bind(fd, (struct sockaddr *)&self, sizeof(self));
+	if (err == 0 && own)
+		err = leave_out(fd, own);
 	for (size_t i = 0; err == 0 && i < ARRAY_SIZE(groups); i++)
 		err = setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &groups[i],
 				 sizeof(groups[i]));
@@ -53,11 +73,15 @@ static bool counts(struct nlmsghdr *h, unsigned skip)
 	return false;
 }
 
-/* One of ours that is gone, another one in its place, or that one gone as well. */
+/*
+ * One of ours that is gone, another's in its place, or that one gone as well; the kernel's own, of an
+ * address of ours, is neither.
+ */
 static bool route_is_lost(const struct kernel_routes *k, bool gone, const struct rtnl_route *r)
 {
 	bool ours = r->protocol == ROUTE_PROTOCOL;
-	if (r->cloned || (ours && !gone))
+	bool connected = r->protocol == RTPROT_KERNEL && r->oif == k->ifindex;
+	if (r->cloned || connected || (ours && !gone))
 		return false;
 	if (ours && r->type == RTN_UNREACHABLE)
 		return route_table_exact(k->unreachables, &r->dst);
@@ -65,21 +89,10 @@ static bool route_is_lost(const struct kernel_routes *k, bool gone, const struct
 	       r->table == route_through_tun(k, &r->dst).table;
 }
 
-/*
- * What we asked for ourselves is told with our own socket's number. Our list cannot tell it: what was removed
- * may be there again by the time that it is read.
- */
-static bool by_us(const struct nlmsghdr *h, const struct kernel_routes *k)
-{
-	return h->nlmsg_pid && h->nlmsg_pid == nl_socket_get_local_port(k->sk);
-}
-
 static bool is_lost(struct nlmsghdr *h, const struct kernel_routes *k)
 {
 	struct rtnl_route r;
 	struct rtnl_address a;
-	if (by_us(h, k))
-		return false;
 	if (rtnl_route_of(h, &r))
 		return route_is_lost(k, h->nlmsg_type == RTM_DELROUTE, &r);
 	if (h->nlmsg_type != RTM_DELADDR || !rtnl_address_of(h, &a) || a.ifindex != k->ifindex)
@@ -155,7 +168,7 @@ bool kernel_monitor_drain(int fd, unsigned skip_ifindex, const struct kernel_rou
 		if (n < 0 || (size_t)n > sizeof(buf)) {
 			changed = true; /* something was lost, and it may have mattered */
 			if (k)
-				u->lost = u->link = true;
+				u->missed = u->link = true;
 		} else if (from.nl_pid == 0) { /* the kernel; other processes may send here too */
 			changed |= any_counts(buf, (size_t)n, skip_ifindex, k, u);
 		}

@@ -69,7 +69,7 @@ struct holder {
 	const struct kernel_routes *k;
 	struct prefix dst;
 	bool foreign, our_unreachable;
-	bool unclear; /* the answer to a look-up was not an entry of the main table */
+	bool unclear; /* the answer to a look-up was not an entry of the main table, or a narrower one */
 };
 
 static void see_holder(void *ctx, struct nlmsghdr *msg)
@@ -78,7 +78,7 @@ static void see_holder(void *ctx, struct nlmsghdr *msg)
 	struct rtnl_route r;
 	if (!rtnl_route_of(msg, &r))
 		return;
-	if (r.cloned || r.table != RT_TABLE_MAIN) {
+	if (r.cloned || r.table != RT_TABLE_MAIN || r.dst.bits > h->dst.bits) {
 		h->unclear = true;
 		return;
 	}
@@ -92,27 +92,35 @@ static void see_holder(void *ctx, struct nlmsghdr *msg)
 }
 
 /*
- * Whether somebody else has a route for exactly `p`. For a single address the longest match is that
- * route, if there is one, so one look-up tells; a wider prefix needs the whole table.
+ * An error says that nothing matches, or only a route that leads nowhere: for a single address both are
+ * nobody's that is in use, for a wider prefix it may be a narrower one.
+ */
+static bool tells(const struct holder *h, int err)
+{
+	return !h->unclear && (err == 0 || err == -ENETUNREACH || prefix_is_host(&h->dst));
+}
+
+/*
+ * Whether somebody else has a route for exactly `p`. The longest match of its first address is that
+ * route where there is one, and a wider one where not, so one look-up tells: lists of thousands of
+ * prefixes are set one by one. Where a narrower one hides it, the whole table does.
  */
 static int find_holder(struct kernel_routes *k, const struct prefix *p, struct holder *h)
 {
+	struct rtmsg q = { .rtm_family = rtnl_family(p),
+			   .rtm_dst_len = rtnl_family(p) == AF_INET ? 32 : 128,
+			   .rtm_flags = RTM_F_LOOKUP_TABLE | RTM_F_FIB_MATCH };
+	struct nl_msg *m = rtnl_request(RTM_GETROUTE, 0, &q, sizeof(q));
+
 	*h = (struct holder){ .k = k, .dst = *p };
-	if (prefix_is_host(p)) {
-		struct rtmsg q = { .rtm_family = rtnl_family(p),
-				   .rtm_dst_len = p->bits,
-				   .rtm_flags = RTM_F_LOOKUP_TABLE | RTM_F_FIB_MATCH };
-		struct nl_msg *m = rtnl_request(RTM_GETROUTE, 0, &q, sizeof(q));
-		if (m && rtnl_put_addr(m, RTA_DST, &p->addr) < 0) {
-			nlmsg_free(m);
-			m = NULL;
-		}
-		int err = rtnl_talk(k, m, see_holder, h);
-		/* an error says that nothing, or only an unreachable route, matches */
-		if (err == -ENOMEM || !h->unclear)
-			return err == -ENOMEM ? err : 0;
-		*h = (struct holder){ .k = k, .dst = *p };
+	if (m && rtnl_put_addr(m, RTA_DST, &p->addr) < 0) {
+		nlmsg_free(m);
+		m = NULL;
 	}
+	int err = rtnl_talk(k, m, see_holder, h);
+	if (err == -ENOMEM || tells(h, err))
+		return err == -ENOMEM ? err : 0;
+	*h = (struct holder){ .k = k, .dst = *p };
 	return rtnl_dump(k, RTM_GETROUTE, see_holder, h);
 }
 
@@ -174,7 +182,19 @@ int kernel_route_remove(struct kernel_routes *k, const struct prefix *p)
 	if (!route_table_exact(k->routes, p))
 		return 0;
 	struct route_spec s = route_through_tun(k, p);
-	int err = rtnl_gone_is_fine(route_send(k, RTM_DELROUTE, 0, &s));
+	struct addr by;
+	int err;
+	if (s.table == RT_TABLE_MAIN && route_is_connected(k, p, &by)) {
+		/* ours took the place of the kernel's, without which all of it would leave by other ways */
+		s.src = addr_is_v4(&by) ? &by : NULL; /* as the kernel has it */
+		err = route_put(k, &s, true);
+		if (err == -EEXIST ||
+		    err == -ENETDOWN) /* another's by now; the kernel's when it is up */
+			err = 0;
+	} else {
+		err = route_send(k, RTM_DELROUTE, 0, &s);
+	}
+	err = rtnl_gone_is_fine(err);
 	if (err == 0)
 		route_table_remove(k->routes, p, k);
 	return err;

@@ -120,6 +120,8 @@ struct route_spec {
 	const struct addr *src;
 };
 
+/* Whether an address of ours has exactly that network, so that the kernel routes to it; which. */
+bool route_is_connected(const struct kernel_routes *k, const struct prefix *p, struct addr *by);
 struct route_spec route_through_tun(const struct kernel_routes *k, const struct prefix *p);
 struct route_spec route_unreachable(const struct prefix *p);
 /* RTM_NEWROUTE or RTM_DELROUTE, with our protocol number. 0 or -errno. */

@@ -245,7 +245,7 @@ static int quiet_setup(void **ignored)
 static void monitor_sees_others(void **ignored)
 {
 	(void)ignored;
-	int fd = kernel_monitor_open(tun);
+	int fd = kernel_monitor_open(NULL);
 	assert_true(fd >= 0);
 	assert_false(kernel_monitor_drain(fd, tun, NULL, NULL));
 	lab_address(1, "192.0.2.2/24");
@@ -272,7 +272,7 @@ static void monitor_leaves_out_our_own(void **ignored)
 	struct prefix a4 = pfx("10.77.0.2"), a6 = pfx("fd77::2"), p = pfx("10.77.0.0/16");
 	struct prefix r4 = pfx("10.77.0.3"), r6 = pfx("fd77::3"), p6 = pfx("fd77::/48");
 	(void)ignored;
-	int fd = kernel_monitor_open(tun);
+	int fd = kernel_monitor_open(NULL);
 	assert_true(fd >= 0);
 	assert_int_equal(kernel_link_up(k, 1400), 0);
 	assert_int_equal(kernel_unreachable_set(k, &p), 0);
@@ -287,7 +287,7 @@ static void monitor_leaves_out_our_own(void **ignored)
 	k = NULL;
 	assert_false(kernel_monitor_drain(fd, tun, NULL, NULL));
 	/* but whoever does not name the device hears of it */
-	int all = kernel_monitor_open(0);
+	int all = kernel_monitor_open(NULL);
 	lab_address(tun, "198.51.100.1/32");
 	assert_true(kernel_monitor_drain(all, 0, NULL, NULL));
 	assert_false(kernel_monitor_drain(fd, tun, NULL, NULL));
@@ -306,7 +306,7 @@ static void monitor_sees_what_is_undone(void **ignored)
 	struct kernel_undone u = { 0 };
 	(void)ignored;
 	assert_int_equal(kernel_link_up(k, 1400), 0);
-	int fd = kernel_monitor_open(tun);
+	int fd = kernel_monitor_open(k);
 	assert_true(fd >= 0);
 	assert_int_equal(kernel_unreachable_set(k, &p), 0);
 	assert_int_equal(kernel_address_add(k, &a4), 0);
@@ -374,7 +374,7 @@ static void monitor_sees_what_is_undone(void **ignored)
 /* More events than the socket holds: what was lost may have been the one that matters. */
 static void monitor_overrun_is_a_change(void **ignored)
 {
-	int fd = kernel_monitor_open(tun), small = 4096;
+	int fd = kernel_monitor_open(NULL), small = 4096;
 	(void)ignored;
 	assert_true(fd >= 0);
 	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
@@ -385,6 +385,52 @@ static void monitor_overrun_is_a_change(void **ignored)
 	}
 	assert_true(kernel_monitor_drain(fd, tun, NULL, NULL));
 	assert_false(kernel_monitor_drain(fd, tun, NULL, NULL));
+	close(fd);
+}
+
+/* What we do ourselves is no news, however much it is. */
+static void monitor_has_room_beside_our_own(void **ignored)
+{
+	int fd = kernel_monitor_open(k), small = 4096;
+	struct kernel_undone u = { 0 };
+	(void)ignored;
+	assert_true(fd >= 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
+	for (uint32_t i = 0; i < 200; i++) {
+		struct addr a = addr_v4_u32(0x0a4d0000u + i);
+		struct prefix p = prefix_host(&a);
+		assert_int_equal(kernel_route_set(k, &p, NULL, 1400, 0), 0);
+	}
+	lab_route(&(struct lab_route){ .dst = "10.77.0.3/32", .oif = 1, .metric = 7 });
+	assert_true(kernel_monitor_drain(fd, tun, k, &u));
+	assert_true(u.lost && !u.missed);
+	for (uint32_t i = 0; i < 200; i++)
+		lab_route(&(struct lab_route){ .dst = "10.78.0.3/32", .oif = 1, .metric = 8 + i });
+	u = (struct kernel_undone){ 0 };
+	assert_true(kernel_monitor_drain(fd, tun, k, &u));
+	assert_true(u.missed && !u.lost);
+	close(fd);
+}
+
+/* An address brings a route of the kernel's, which ours takes the place of. */
+static void monitor_knows_connected_routes(void **ignored)
+{
+	struct prefix a4 = pfx("10.9.0.1"), a6 = pfx("fd09::1");
+	struct prefix n4 = pfx("10.9.0.0/24"), n6 = pfx("fd09::/64");
+	struct kernel_undone u = { 0 };
+	int fd = kernel_monitor_open(k);
+	(void)ignored;
+	assert_true(fd >= 0);
+	assert_int_equal(kernel_link_up(k, 1400), 0);
+	assert_int_equal(kernel_address_network(k, &a4, 24), 0);
+	assert_int_equal(kernel_address_network(k, &a6, 64), 0);
+	assert_int_equal(kernel_route_set(k, &n4, NULL, 1400, 0), 0);
+	assert_int_equal(kernel_route_set(k, &n6, NULL, 1400, 0), 0);
+	assert_false(kernel_monitor_drain(fd, tun, k, &u));
+	assert_false(u.lost || u.missed);
+	lab_address_gone(tun, "10.9.0.1/24");
+	(void)kernel_monitor_drain(fd, tun, k, &u);
+	assert_true(u.lost);
 	close(fd);
 }
 
@@ -406,6 +452,8 @@ static int run(void)
 		IN_QUIET(monitor_sees_others),
 		IN_QUIET(monitor_leaves_out_our_own),
 		IN_QUIET(monitor_sees_what_is_undone),
+		IN_QUIET(monitor_has_room_beside_our_own),
+		IN_QUIET(monitor_knows_connected_routes),
 		IN_QUIET(monitor_overrun_is_a_change),
 	};
 	int fd = mkstemp(resolv);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Routes of ours, of others and of both, in a network namespace a test. */
 #include "bench.h"
+#include "route/rtnl.h"
 
 #include <errno.h>
 #include <linux/rtnetlink.h>
@@ -76,7 +77,7 @@ static void bad_source(void **ignored)
 static void replace_keeps_the_route(const char *dst)
 {
 	struct lab_seen s;
-	int fd = kernel_monitor_open(0);
+	int fd = kernel_monitor_open(NULL);
 	char msg[8192];
 	assert_true(fd >= 0);
 	assert_int_equal(set(dst, 1392, 8848), 0);
@@ -224,6 +225,31 @@ static void taken_over(void **ignored)
 	}
 }
 
+/* What the kernel made for an address of ours is there again when ours, in its place, goes. */
+static void connected_route_stays(void **ignored)
+{
+	const struct prefix a4 = pfx("10.9.0.1"), a6 = pfx("fd09::1");
+	struct lab_seen s;
+	(void)ignored;
+	assert_int_equal(kernel_link_up(b.k, 1400), 0);
+	assert_int_equal(kernel_address_network(b.k, &a4, 24), 0);
+	assert_int_equal(kernel_address_network(b.k, &a6, 64), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(set("10.9.0.0/24", 1400, 0), 0);
+		assert_int_equal(set("fd09::/64", 1400, 0), 0);
+		assert_int_equal(unset("10.9.0.0/24"), 0);
+		assert_int_equal(unset("fd09::/64"), 0);
+		assert_int_equal(lab_routes("fd09::/64", &s), 1);
+		assert_true(s.oif == b.tun && s.mtu == 0);
+		assert_int_equal(lab_routes("10.9.0.0/24", &s), 1);
+		assert_true(s.oif == b.tun && s.mtu == 0);
+		assert_string_equal(s.src, "10.9.0.1");
+	}
+	assert_int_equal(set("10.9.0.0/25", 1400, 0), 0);
+	assert_int_equal(unset("10.9.0.0/25"), 0);
+	assert_int_equal(lab_routes("10.9.0.0/25", NULL), 0);
+}
+
 static void many_routes(void **ignored)
 {
 	enum { N = 3000 };
@@ -238,6 +264,52 @@ static void many_routes(void **ignored)
 	kernel_routes_free(b.k);
 	b.k = NULL;
 	assert_int_equal(lab_routes_of(ROUTE_PROTOCOL), 0);
+}
+
+/* --wrap: how often the whole table was read */
+static unsigned dumps;
+
+int __wrap_rtnl_dump(struct kernel_routes *k, int type, void (*each)(void *ctx, struct nlmsghdr *h),
+		     void *ctx);
+int __real_rtnl_dump(struct kernel_routes *k, int type, void (*each)(void *ctx, struct nlmsghdr *h),
+		     void *ctx);
+
+int __wrap_rtnl_dump(struct kernel_routes *k, int type, void (*each)(void *ctx, struct nlmsghdr *h),
+		     void *ctx)
+{
+	dumps++;
+	return __real_rtnl_dump(k, type, each, ctx);
+}
+
+/* A list of prefixes costs what it is long, and not its square: set, set again, and without a default route too. */
+static void many_wide_routes(const char *other)
+{
+	enum { N = 1000 };
+	if (other)
+		lab_route(&(struct lab_route){ .dst = other, .oif = b.eth });
+	dumps = 0;
+	for (uint32_t i = 0; i < 2 * N; i++) {
+		char text[PREFIX_STRLEN];
+		snprintf(text, sizeof(text), i & 1 ? "11.%u.%u.0/24" : "fd11:%x:%x::/64",
+			 i / 2 / 256, i / 2 % 256);
+		assert_int_equal(set(text, 1400, 0), 0);
+		assert_int_equal(set(text, 1300, 0), 0);
+	}
+	assert_int_equal(dumps, 0);
+	assert_int_equal(lab_routes_of(ROUTE_PROTOCOL), 2 * N);
+}
+
+static void many_wide_routes_alone(void **ignored)
+{
+	(void)ignored;
+	many_wide_routes(NULL);
+}
+
+static void many_wide_routes_in_one(void **ignored)
+{
+	(void)ignored;
+	lab_route(&(struct lab_route){ .dst = "fd00::/8", .oif = b.eth });
+	many_wide_routes("0.0.0.0/0");
 }
 
 /* Unreachable prefixes. */
@@ -370,7 +442,10 @@ static int run(void)
 		IN_LAB(foreign_routes),
 		IN_LAB(routes_beside_ours),
 		IN_LAB(taken_over),
+		IN_LAB(connected_route_stays),
 		IN_LAB(many_routes),
+		IN_LAB(many_wide_routes_alone),
+		IN_LAB(many_wide_routes_in_one),
 		IN_LAB(unreachable),
 		IN_LAB(unreachable_and_route_of_one_address),
 		IN_LAB(unreachable_of_others),
