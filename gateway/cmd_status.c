@@ -198,6 +198,9 @@ static void print_gateway(const json_t *o)
 	       r ? " in network " : "", r ? str(o, "network") : "", str(o, "interface"),
 	       str(o, "ip"), str(o, "release"), str(o, "aead"));
 	json_array_foreach((json_t *)(uintptr_t)r, i, p) print_registration(p);
+	if (json_is_false(json_object_get(json_object_get(o, "tun"), "up")))
+		printf("interface %s was set down: nothing is carried (ip link set %s up)\n",
+		       str(o, "interface"), str(o, "interface"));
 	if (json_is_integer(json_object_get(o, "mtu_pinned")))
 		printf("inner MTU pinned to %lld: what does not fit a path is cut\n",
 		       num(o, "mtu_pinned"));

@@ -196,11 +196,11 @@ static json_t *socket_json(const struct gw *g)
 			 (json_int_t)g->udp.gso_fallbacks);
 }
 
-static json_t *tun_json(const struct tun *t)
+static json_t *tun_json(const struct tun *t, bool up)
 {
-	return json_pack("{s:b,s:b,s:I,s:I,s:I}", "tso", t->tso, "uso", t->uso, "reads",
-			 (json_int_t)t->reads, "empty_reads", (json_int_t)t->empty_reads, "writes",
-			 (json_int_t)t->writes);
+	return json_pack("{s:b,s:b,s:b,s:I,s:I,s:I}", "up", up, "tso", t->tso, "uso", t->uso,
+			 "reads", (json_int_t)t->reads, "empty_reads", (json_int_t)t->empty_reads,
+			 "writes", (json_int_t)t->writes);
 }
 
 static json_t *cpu_json(const struct gw *g)
@@ -221,12 +221,12 @@ json_t *gw_status(struct gw *g)
 	for (struct peer *p = NULL; (p = node_peer_next(g->node, p));)
 		if (peer_is_shown(p))
 			json_array_append_new(peers, peer_json(p, g->loop.now));
-	json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:o,s:s,s:o,s:o,s:o,s:o,s:o}", "release",
-			      WARREN_VERSION, "state", state_word(g), "worker_id",
-			      g->cfg->worker_id, "interface", g->tun.name, "key",
-			      key_text(wg_public_key(node_wg(g->node))), "aead", g->cfg->aead->name,
-			      "udp", socket_json(g), "tun", tun_json(&g->tun), "cpu", cpu_json(g),
-			      "peers", peers, "drops", drops_json(node_drops(g->node)));
+	json_t *o = json_pack(
+		"{s:s,s:s,s:s,s:s,s:o,s:s,s:o,s:o,s:o,s:o,s:o}", "release", WARREN_VERSION, "state",
+		state_word(g), "worker_id", g->cfg->worker_id, "interface", g->tun.name, "key",
+		key_text(wg_public_key(node_wg(g->node))), "aead", g->cfg->aead->name, "udp",
+		socket_json(g), "tun", tun_json(&g->tun, !g->set_down), "cpu", cpu_json(g), "peers",
+		peers, "drops", drops_json(node_drops(g->node)));
 	if (g->cfg->joining) {
 		json_object_set_new(o, "network", json_string(g->cfg->token.network));
 		json_object_set_new(o, "rendezvous", all_rendezvous_json(g));

@@ -69,10 +69,13 @@ check "which leads nowhere still" strays_lead_nowhere
 lab_in a ip route del 10.77.9.0/24
 lab_in a ip link set warren0 down
 check_wait 5 "an interface that is set down is told of" "grep -q 'interface warren0 was set down' $LAB_DIR/a.log"
+check "in the status as well" test "$(status a .tun.up)" = false
+check "and in its text" grep -q 'warren0 was set down: nothing is carried' <(lab_exec a "$WARREN" status)
 check "and stays down" sh -c "ip -n ${LAB}a -o link show warren0 | grep -q 'state DOWN'"
 check "the network's addresses are closed off meanwhile" sh -c "ip -n ${LAB}a route get $B 2>&1 | grep -qi 'unreachable\|no route'"
 lab_in a ip link set warren0 up
 check_wait 5 "up again it has all of it" as_before as_before
+check "and says so" test "$(status a .tun.up)" = true
 lab_in a sysctl -qw net.ipv6.conf.all.disable_ipv6=1
 check_wait 5 "IPv6 that is switched off is told of" "grep -q 'not all addresses of warren0 can be set now' $LAB_DIR/a.log"
 lab_in a sysctl -qw net.ipv6.conf.all.disable_ipv6=0
