@@ -31,7 +31,10 @@ void rdv_log_member(const struct prefix *range, int64_t wall, const struct regis
 
 	sodium_bin2hex(key, sizeof(key), m->record.key, KEY_CHARS / 2);
 	log_info("member %s, %s, from %s, key %s...%s", m->record.id, addr_str(&a, ip),
-		 endpoint_str(&m->from, at), key, fresh ? ": a new lease" : "");
+		 endpoint_str(&m->from, at), key,
+		 m->taken ? ": in place of another key"
+		 : fresh  ? ": a new lease"
+			  : "");
 }
 
 void rdv_log_refused(struct rdv_log *l, const struct registrar *r, nsec now)

@@ -122,6 +122,7 @@ struct registrar_output {
 	uint64_t seq;
 	struct lease_record record;
 	struct endpoint from; /* of a member: where it is heard */
+	bool taken;	      /* and that another key had its lease until now */
 	bool full;
 	size_t len;
 	uint8_t bytes[CONTROL_SEND_MAX];

@@ -18,6 +18,7 @@ static void commit_claim(struct registrar *r, nsec now, struct slot *s)
 	s->request = c->request;
 	s->facts = c->facts;
 	s->announced = false;
+	s->taken = true;
 	s->asked = 0;
 	s->todo &=
 		~(unsigned)(TODO_GRANT | TODO_CHANGED | TODO_PAGE | TODO_CHALLENGE | TODO_RELEASED);

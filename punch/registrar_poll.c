@@ -72,6 +72,8 @@ static void emit_todo(struct registrar *r, struct slot *s, struct registrar_outp
 		memcpy(out->key, s->rec.key, 32);
 		out->record = s->rec;
 		out->from = s->facts.from;
+		out->taken = s->taken;
+		s->taken = false;
 		break;
 	case TODO_GRANT:
 		emit_grant(r, s, out);

@@ -45,6 +45,9 @@ static void who_is_new(void **state)
 		said, "member w7, 10.77.1.2, from 203.0.113.9:4000, key abababab...: a new lease");
 	rdv_log_member(&range, 9000, &m);
 	assert_string_equal(said, "member w7, 10.77.1.2, from 203.0.113.9:4000, key abababab...");
+	m.taken = true;
+	rdv_log_member(&range, 9000, &m);
+	assert_non_null(strstr(said, "key abababab...: in place of another key"));
 }
 
 static void who_was_refused(void **state)

@@ -30,7 +30,7 @@ static void test_grant_waits_for_the_store(void **state)
 	/* the caller knows the member before the member knows */
 	assert_int_equal(out[0].event, REGISTRAR_MEMBER);
 	assert_int_equal(out[0].record.number, 1);
-	assert_true(endpoint_eq(&out[0].from, &m->observed));
+	assert_true(endpoint_eq(&out[0].from, &m->observed) && !out[0].taken);
 	(void)state;
 }
 
@@ -207,7 +207,7 @@ static void test_silent_holder_is_replaced(void **state)
 	assert_int_equal(told(2, CTL_GRANT)->request, 5);
 	assert_non_null(told(1, CTL_REPLACED));
 	assert_memory_equal(rows[1].key, key(2), 32);
-	assert_non_null(event(REGISTRAR_MEMBER));
+	assert_true(event(REGISTRAR_MEMBER)->taken);
 	run(SEC);
 	assert_non_null(told(3, CTL_ROSTER_CHANGED));
 	/* whatever the old one says later, it is told */
