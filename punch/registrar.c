@@ -114,6 +114,10 @@ int registrar_load(struct registrar *r, const struct lease_record *rec)
 	    !worker_id_valid(rec->id) || sodium_is_zero(rec->key, 32))
 		return -EINVAL;
 	struct slot *s = registrar_slot_at(r, rec->number);
+	/* of a store that died while it told them: the next one begins anew */
+	if (s && s->loaded && strcmp(s->rec.id, rec->id) == 0 &&
+	    memcmp(s->rec.key, rec->key, 32) == 0)
+		return 0;
 	if ((s && s->state != LEASE_FREE) || registrar_slot_find_id(r, rec->id))
 		return -EEXIST;
 	s = registrar_slot_make(r, rec->number);

@@ -134,7 +134,14 @@ static void test_load(void **state)
 	struct lease_record rec = { .number = 5, .id = "w5", .granted = 1, .seen = 1 };
 	memcpy(rec.key, key(5), 32);
 	assert_int_equal(registrar_load(r, &rec), 0);
+	assert_int_equal(registrar_load(r, &rec),
+			 0); /* a store died, and the next one begins anew */
+	memcpy(rec.key, key(6), 32);
+	assert_int_equal(registrar_load(r, &rec), -EEXIST); /* the number twice */
+	strcpy(rec.id, "w6");
+	memcpy(rec.key, key(5), 32);
 	assert_int_equal(registrar_load(r, &rec), -EEXIST);
+	strcpy(rec.id, "w5");
 	rec.number = 6;
 	assert_int_equal(registrar_load(r, &rec), -EEXIST); /* the id twice */
 	strcpy(rec.id, "w6");
