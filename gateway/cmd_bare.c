@@ -87,7 +87,7 @@ static int in_background(struct gw_config *g)
 		return EXIT_CANNOT;
 	pid_t pid = proc_fork();
 	if (pid == 0) {
-		proc_child(fds[1]);
+		proc_child(fds[1], -1);
 		setsid();
 		if (chdir("/") < 0)
 			_exit(EXIT_CANNOT);

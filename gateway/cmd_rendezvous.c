@@ -2,6 +2,7 @@
 /* `warren rendezvous`; what is said to one that runs is in cmd_admin.c. */
 #include "gateway/cmd.h"
 #include "gateway/proc.h"
+#include "gateway/rdv_starter.h"
 #include "gateway/rdvproc.h"
 #include "base/arena.h"
 #include "base/blake2s.h"
@@ -173,6 +174,11 @@ static int set_prefix(const struct config *c, struct rdvproc_config *rc)
 	return outside_of(&g->prefix4, &rc->token);
 }
 
+static void state_dir(const struct config *c, char out[static 256])
+{
+	snprintf(out, 256, "%s", config_get(c, SET_STATE, "/var/lib/warren/rendezvous"));
+}
+
 static int lock_state(const char *dir)
 {
 	int fd = make_dir(dir, 0700);
@@ -180,20 +186,16 @@ static int lock_state(const char *dir)
 	if (fd == 0)
 		fd = rdv_admin_lock(dir);
 	if (fd == -EBUSY)
-		log_usage("another rendezvous runs with the state in %s", dir);
+		log_usage("another rendezvous runs with the state in %s, or has not ended yet",
+			  dir);
 	else if (fd < 0)
 		log_usage("cannot keep state in %s: %s (choose another --state)", dir,
 			  strerror(-fd));
 	return fd;
 }
 
-/* The lock is held from here to the end of the process. */
-static int load_state(const struct config *c, struct rdvproc_config *rc)
+static int load_state(const char *dir, struct rdvproc_config *rc)
 {
-	char dir[256];
-	snprintf(dir, sizeof(dir), "%s", config_get(c, SET_STATE, "/var/lib/warren/rendezvous"));
-	if (lock_state(dir) < 0)
-		return -EBUSY;
 	int err = state_load(&rc->state, dir);
 	if (err == -EBADMSG)
 		log_usage("%s/identity is damaged or of a newer release: restore it, or "
@@ -317,11 +319,45 @@ static int read_settings(const struct config *c, struct rdvproc_config *rc, stru
 	return 0;
 }
 
+struct start {
+	const char *dir;
+	struct rdvproc_config *rc;
+	struct arena *arena; /* of rc, for its keys */
+};
+
+/* In a process of its own, so that no other ever has a key. */
+static int rendezvous(void *ctx, int chan)
+{
+	struct start *s = ctx;
+	int status = EXIT_CANNOT;
+
+	arena_relock(s->arena);
+	if (load_state(s->dir, s->rc) == 0) {
+		derive_secrets(s->rc);
+		if (write_token(s->rc) == 0)
+			status = rdvproc_run(s->rc, chan);
+	}
+	admission_free(&s->rc->admission);
+	arena_free(s->arena);
+	return status;
+}
+
+static int run(const struct config *c, struct start *s)
+{
+	char dir[256];
+
+	state_dir(c, dir);
+	s->dir = dir;
+	const struct rdv_starter_config sc = {
+		.dir = dir, .lock = lock_state(dir), .ctx = s, .rendezvous = rendezvous
+	};
+	return sc.lock < 0 ? EXIT_CANNOT : rdv_starter_run(&sc);
+}
+
 int cmd_rendezvous(int argc, char **argv)
 {
-	struct arena *arena; /* of rc, for its keys */
-	struct rdvproc_config *rc;
 	static struct routes routes;
+	struct start s = { 0 };
 	struct config c;
 
 	if (argc > 0 && cmd_admin_verb(argv[0]))
@@ -329,28 +365,20 @@ int cmd_rendezvous(int argc, char **argv)
 	if (cmd_help(argc, argv, rendezvous_usage, rendezvous_settings))
 		return 0;
 	proc_may_lock();
-	rc = arena_alone(&arena, sizeof(*rc));
-	if (!rc) {
+	s.rc = arena_alone(&s.arena, sizeof(*s.rc));
+	if (!s.rc) {
 		log_usage("out of memory");
 		return EXIT_CANNOT;
 	}
 	if (config_read(&c, argc, argv, rendezvous_settings) < 0 ||
-	    cmd_log(&c, "rendezvous", NULL) < 0)
+	    cmd_log(&c, "starter", NULL) < 0)
 		return EXIT_USAGE;
 	if (c.nargs) {
 		log_usage("rendezvous takes no %s (try --help)", c.args[0]);
 		return EXIT_USAGE;
 	}
-	if (read_settings(&c, rc, &routes) < 0)
-		return EXIT_USAGE;
-	int status = EXIT_CANNOT;
-	if (load_state(&c, rc) == 0) {
-		derive_secrets(rc);
-		if (write_token(rc) == 0)
-			status = rdvproc_run(rc);
-	}
-	admission_free(&rc->admission);
-	arena_free(arena);
+	int status = read_settings(&c, s.rc, &routes) < 0 ? EXIT_USAGE : run(&c, &s);
+	arena_free(s.arena);
 	config_free(&c);
 	return status;
 }

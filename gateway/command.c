@@ -67,7 +67,7 @@ static int become(const struct passwd *pw)
 static _Noreturn void body(char *const *argv, const struct passwd *pw,
 			   const struct command_env *env)
 {
-	proc_child(-1);
+	proc_child(-1, -1);
 	log_process("command");
 	signal(SIGPIPE, SIG_DFL);
 	signal(SIGXFSZ, SIG_DFL);

@@ -74,7 +74,7 @@ static int allow(int set, const char *path, uint64_t dir, uint64_t file, uint64_
 	return err;
 }
 
-int landlock_enter(const char *const *read, const char *const *write)
+int landlock_enter(const char *const *read, const char *const *write, bool signals)
 {
 	long version = syscall(SYS_landlock_create_ruleset, NULL, (size_t)0,
 			       LANDLOCK_CREATE_RULESET_VERSION);
@@ -82,7 +82,8 @@ int landlock_enter(const char *const *read, const char *const *write)
 		return errno == EOPNOTSUPP || version == 0 ? -ENOSYS : -errno;
 	struct ruleset r = { .fs = known_rights(version) };
 	if (version >= 6)
-		r.scoped = LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | LANDLOCK_SCOPE_SIGNAL;
+		r.scoped =
+			LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | (signals ? 0 : LANDLOCK_SCOPE_SIGNAL);
 	int set = (int)syscall(SYS_landlock_create_ruleset, &r, ruleset_size(version), 0u);
 	int err = set < 0 ? -errno : 0;
 

@@ -13,8 +13,9 @@
 /*
  * `read`: files and directories that may be read; `write`: directories in which files and sockets may be
  * made, changed and removed. Each ends with NULL; what is not there is passed over. Nothing may be executed.
+ * `signals`: also to processes that are not confined as this one is (Linux 6.12 can refuse that).
  * 0; -ENOSYS where the kernel has no Landlock; -errno.
  */
-int landlock_enter(const char *const *read, const char *const *write);
+int landlock_enter(const char *const *read, const char *const *write, bool signals);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/launcher.h"
+#include "gateway/children.h"
 #include "gateway/command.h"
-#include "gateway/proc.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -15,32 +15,9 @@
 
 enum child_kind { CHILD_GATEWAY, CHILD_SHIM, CHILD_HELPER, CHILD_KEEPER, CHILD_COUNT };
 
-static const char *const child_names[] = { "gateway", "shim", "helper", "keeper" };
-
-/* However often one has died: another is there within a second. */
-#define RESTART_MAX (500 * NSEC_PER_MSEC)
-#define RESTART_FIRST (100 * NSEC_PER_MSEC)
-/* Who ends by itself as soon as it began has said what it wants of somebody, and says it again each time. */
-#define REFUSED_MAX (10 * NSEC_PER_SEC)
-#define REFUSES_WITHIN (500 * NSEC_PER_MSEC)
-#define SETTLED (30 * NSEC_PER_SEC) /* ran so long: the next restart is quick again */
 #define STOP_TIME (5 * NSEC_PER_SEC)
 #define COMMAND_STOP_TIME (30 * NSEC_PER_SEC)
 #define AT_ONCE (15 * NSEC_PER_SEC)
-/*
- * Gateway and shim have nothing to wait for. One that leaves so many questions in a row without an answer hangs.
- * Questions are counted, and not seconds: after a pause of the whole machine there is one more.
- */
-#define ASK_EVERY (5 * NSEC_PER_SEC)
-enum { UNANSWERED_MOST = 6 };
-
-struct child {
-	pid_t pid; /* 0: not running */
-	int chan;
-	nsec started, restart_at, back_off;
-	unsigned restarts, unanswered;
-	ev_io io;
-};
 
 enum phase {
 	PHASE_RUNNING,
@@ -53,22 +30,18 @@ struct launcher {
 	const struct launcher_config *cfg;
 	struct loop loop;
 	struct child child[CHILD_COUNT];
+	struct children children;
 	pid_t command;
 	bool came_up, command_started;
 	nsec command_since;
 	char ip[ADDR_STRLEN]; /* that the command was started with */
 	enum phase phase;
-	nsec phase_until, next_ask;
+	nsec phase_until;
 	int status;
 	ev_signal signals[8];
 };
 
-static bool wanted(const struct launcher *l, enum child_kind k)
-{
-	return (k != CHILD_SHIM || l->cfg->shim) && (k != CHILD_KEEPER || l->cfg->keeper);
-}
-
-/* Joins gateway and `other` by a new pair, whichever of the two is new. */
+/* Joins gateway and `other`, whichever of the two is new. */
 static void wire(struct launcher *l, enum child_kind other)
 {
 	static const enum chan_kind kinds[] = {
@@ -76,84 +49,36 @@ static void wire(struct launcher *l, enum child_kind other)
 		[CHILD_HELPER] = CHAN_HELPER,
 		[CHILD_KEEPER] = CHAN_KEEPER,
 	};
-	struct child *gw = &l->child[CHILD_GATEWAY], *o = &l->child[other];
-	struct chan_msg to_gw = { .kind = kinds[other] }, to_other = { .kind = CHAN_GATEWAY };
-	int fds[2];
-
-	if (!gw->pid || !o->pid)
-		return;
 	/* the shim's feed is a stream of lines; the helper's questions are records */
-	int err = other == CHILD_SHIM ? command_stream_pair(fds) : chan_pair(fds);
-	if (err) {
-		log_error("cannot join gateway and %s: %s", child_names[other], strerror(-err));
-		return;
-	}
-	chan_send(gw->chan, &to_gw, fds[0]);
-	chan_send(o->chan, &to_other, fds[1]);
-	close(fds[0]);
-	close(fds[1]);
+	children_join(&l->child[CHILD_GATEWAY], kinds[other], &l->child[other], CHAN_GATEWAY,
+		      other == CHILD_SHIM ? command_stream_pair : chan_pair);
 }
 
-static void on_channel(struct ev_loop *ev, ev_io *w, int revents);
-
-static _Noreturn void child_body(struct launcher *l, enum child_kind k, int chan)
+static void on_started(void *ctx, struct child *c)
 {
+	struct launcher *l = ctx;
+	enum child_kind k = (enum child_kind)(c - l->child);
+
+	for (enum child_kind other = CHILD_SHIM; other < CHILD_COUNT; other++)
+		if (k == CHILD_GATEWAY || k == other)
+			wire(l, other);
+}
+
+static void child_body(void *ctx, struct child *c, int chan)
+{
+	struct launcher *l = ctx;
 	void (*const others[])(void *, int) = { [CHILD_SHIM] = l->cfg->shim,
 						[CHILD_HELPER] = l->cfg->helper,
 						[CHILD_KEEPER] = l->cfg->keeper };
-	char title[16];
+	enum child_kind k = (enum child_kind)(c - l->child);
 
 	/* libev binds a signal to one loop of a process: the child's own loop must find them free */
 	for (size_t i = 0; i < ARRAY_SIZE(l->signals); i++)
 		ev_signal_stop(l->loop.ev, &l->signals[i]);
-	proc_child(chan);
-	setpgid(0, 0);			  /* ^C is for the launcher: it knows the order of an end */
-	prctl(PR_SET_PDEATHSIG, SIGKILL); /* nothing outlives the launcher */
-	snprintf(title, sizeof(title), "warren-%s", child_names[k]);
-	prctl(PR_SET_NAME, title);
-	log_process(child_names[k]);
 	if (k == CHILD_GATEWAY)
 		l->cfg->gateway(l->cfg->ctx, chan, l->came_up);
 	else
 		others[k](l->cfg->ctx, chan);
-	_exit(0);
-}
-
-static void start_child(struct launcher *l, enum child_kind k)
-{
-	struct child *c = &l->child[k];
-	int fds[2];
-
-	c->restart_at = NSEC_NEVER;
-	int err = chan_pair(fds);
-	if (err == 0) {
-		c->pid = proc_fork();
-		if (c->pid == 0)
-			child_body(l, k, fds[1]);
-		err = c->pid < 0 ? -errno : 0;
-		close(fds[1]);
-		if (err)
-			close(fds[0]);
-	}
-	if (err) {
-		log_error("cannot start the %s: %s", child_names[k], strerror(-err));
-		c->pid = 0;
-		c->restart_at = l->loop.now + NSEC_PER_SEC;
-		return;
-	}
-	c->chan = fds[0];
-	c->unanswered = 0;
-	c->started = l->loop.now;
-	ev_io_init(&c->io, on_channel, c->chan, EV_READ);
-	c->io.data = l;
-	ev_io_start(l->loop.ev, &c->io);
-	if (k == CHILD_GATEWAY) {
-		wire(l, CHILD_SHIM);
-		wire(l, CHILD_HELPER);
-		wire(l, CHILD_KEEPER);
-	} else {
-		wire(l, k);
-	}
 }
 
 static void enter(struct launcher *l, enum phase phase, nsec at_most)
@@ -167,12 +92,7 @@ static void end_all(struct launcher *l)
 	enter(l, PHASE_ENDING, STOP_TIME);
 	/* those that work end with their channel, and heed no SIGTERM: an init system sends that to
 	 * every process at once, which is not the order of an end */
-	for (enum child_kind k = 0; k < CHILD_COUNT; k++) {
-		if (!l->child[k].pid)
-			continue;
-		shutdown(l->child[k].chan, SHUT_WR);
-		kill(l->child[k].pid, SIGTERM);
-	}
+	children_end(&l->children);
 }
 
 /* The command has ended, or there is none: give the lease back, then end. */
@@ -225,8 +145,10 @@ static void start_command(struct launcher *l, const struct chan_msg *up)
 	}
 }
 
-static void on_message(struct launcher *l, const struct chan_msg *m)
+static void on_message(void *ctx, struct child *c, const struct chan_msg *m)
 {
+	struct launcher *l = ctx;
+	(void)c;
 	switch (m->kind) {
 	case CHAN_UP:
 		l->came_up = true;
@@ -250,23 +172,6 @@ static void on_message(struct launcher *l, const struct chan_msg *m)
 	}
 }
 
-static void on_channel(struct ev_loop *ev, ev_io *w, int revents)
-{
-	struct launcher *l = w->data;
-	struct chan_msg m;
-	int fd, got;
-
-	(void)revents;
-	while ((got = chan_recv(w->fd, &m, &fd)) > 0) {
-		container_of(w, struct child, io)->unanswered = 0;
-		if (fd >= 0)
-			close(fd); /* nobody sends us one */
-		on_message(l, &m);
-	}
-	if (got < 0)
-		ev_io_stop(ev, w); /* the end of the process is told by SIGCHLD */
-}
-
 static void command_ended(struct launcher *l, int wstatus)
 {
 	int status = WIFSIGNALED(wstatus) ? 128 + WTERMSIG(wstatus) : WEXITSTATUS(wstatus);
@@ -282,38 +187,17 @@ static void command_ended(struct launcher *l, int wstatus)
 	release(l);
 }
 
-static nsec back_off(const struct child *c, nsec now, bool killed)
+static void child_ended(struct launcher *l, struct child *c, int wstatus)
 {
-	nsec lived = now - c->started, next = lived > SETTLED ? 0 : c->back_off * 2;
-	nsec most = killed || lived > REFUSES_WITHIN ? RESTART_MAX : REFUSED_MAX;
+	bool gateway = c == &l->child[CHILD_GATEWAY];
 
-	return nsec_min(nsec_max(next, RESTART_FIRST), most);
-}
-
-static void child_ended(struct launcher *l, enum child_kind k, int wstatus)
-{
-	struct child *c = &l->child[k];
-
-	/* its last words first; nobody may signal a process that is reaped */
-	c->pid = 0;
-	on_channel(l->loop.ev, &c->io, EV_READ);
-	ev_io_stop(l->loop.ev, &c->io);
-	close(c->chan);
-	if (l->phase == PHASE_RELEASING && k == CHILD_GATEWAY)
+	if (l->phase == PHASE_RELEASING && gateway)
 		end_all(l);
 	if (l->phase >= PHASE_RELEASING)
 		return;
-	if (l->phase == PHASE_STOPPING_COMMAND && l->status != 0 && k == CHILD_GATEWAY)
+	if (l->phase == PHASE_STOPPING_COMMAND && l->status != 0 && gateway)
 		return; /* it said why, and ended */
-	c->back_off = back_off(c, l->loop.now, WIFSIGNALED(wstatus));
-	c->restart_at = l->loop.now + c->back_off;
-	c->restarts++;
-	log_warn("the %s ended (%s %d%s%s): start number %u in %lld ms", child_names[k],
-		 WIFSIGNALED(wstatus) ? "signal" : "status",
-		 WIFSIGNALED(wstatus) ? WTERMSIG(wstatus) : WEXITSTATUS(wstatus),
-		 WIFSIGNALED(wstatus) ? ", " : "",
-		 WIFSIGNALED(wstatus) ? strsignal(WTERMSIG(wstatus)) : "", c->restarts + 1,
-		 (long long)(c->back_off / NSEC_PER_MSEC));
+	child_again(c, wstatus);
 }
 
 static void reap(struct launcher *l)
@@ -321,11 +205,11 @@ static void reap(struct launcher *l)
 	int wstatus;
 	pid_t pid;
 	while ((pid = waitpid(-1, &wstatus, WNOHANG)) > 0) {
+		struct child *c = children_reaped(&l->children, pid);
 		if (pid == l->command)
 			command_ended(l, wstatus);
-		for (enum child_kind k = 0; k < CHILD_COUNT; k++)
-			if (pid == l->child[k].pid)
-				child_ended(l, k, wstatus);
+		else if (c)
+			child_ended(l, c, wstatus);
 		/* anybody else: an orphan that came to us as PID 1 */
 	}
 }
@@ -347,61 +231,22 @@ static void on_signal(struct ev_loop *ev, ev_signal *w, int revents)
 	}
 }
 
-static bool all_ended(const struct launcher *l)
-{
-	for (enum child_kind k = 0; k < CHILD_COUNT; k++)
-		if (l->child[k].pid)
-			return false;
-	return true;
-}
-
-static void end_late(struct launcher *l, enum child_kind k)
-{
-	if (!l->child[k].pid)
-		return;
-	log_warn("the %s did not end in time: killing it", child_names[k]);
-	kill(l->child[k].pid, SIGKILL);
-}
-
-static void ask_whether_alive(struct launcher *l, enum child_kind k)
-{
-	struct child *c = &l->child[k];
-
-	if (!c->pid || c->unanswered > UNANSWERED_MOST)
-		return;
-	if (c->unanswered++ < UNANSWERED_MOST) {
-		chan_alive(c->chan);
-		return;
-	}
-	log_error("the %s hangs: no answer from it for %lld s; killing it", child_names[k],
-		  (long long)(UNANSWERED_MOST * ASK_EVERY / NSEC_PER_SEC));
-	kill(c->pid, SIGKILL);
-}
-
 static void turn(void *ctx, nsec now)
 {
 	struct launcher *l = ctx;
 
-	if (now >= l->next_ask && l->phase < PHASE_RELEASING) {
-		l->next_ask = now + ASK_EVERY;
-		ask_whether_alive(l, CHILD_GATEWAY);
-		ask_whether_alive(l, CHILD_SHIM);
-	}
-	for (enum child_kind k = 0; k < CHILD_COUNT; k++)
-		if (l->phase < PHASE_RELEASING && wanted(l, k) && !l->child[k].pid &&
-		    now >= l->child[k].restart_at)
-			start_child(l, k);
+	if (l->phase < PHASE_RELEASING)
+		children_turn(&l->children, now);
 	if (l->phase != PHASE_RUNNING && now >= l->phase_until) {
 		if (l->phase == PHASE_STOPPING_COMMAND && l->command)
 			kill(l->command, SIGKILL);
 		else if (l->phase == PHASE_ENDING)
-			for (enum child_kind k = 0; k < CHILD_COUNT; k++)
-				end_late(l, k);
+			children_end_late(&l->children);
 		if (l->phase == PHASE_RELEASING)
 			end_all(l);
 		l->phase_until = now + STOP_TIME;
 	}
-	if (l->phase == PHASE_ENDING && all_ended(l))
+	if (l->phase == PHASE_ENDING && children_ended(&l->children))
 		loop_stop(&l->loop);
 }
 
@@ -410,10 +255,7 @@ static nsec deadline(void *ctx)
 	struct launcher *l = ctx;
 	nsec at = l->phase == PHASE_RUNNING ? NSEC_NEVER : l->phase_until;
 	if (l->phase < PHASE_RELEASING)
-		at = nsec_min(at, l->next_ask);
-	for (enum child_kind k = 0; k < CHILD_COUNT; k++)
-		if (l->phase < PHASE_RELEASING && wanted(l, k) && !l->child[k].pid)
-			at = nsec_min(at, l->child[k].restart_at);
+		at = nsec_min(at, children_deadline(&l->children));
 	return at;
 }
 
@@ -421,7 +263,21 @@ int launcher_run(const struct launcher_config *cfg)
 {
 	static const int passed[] = { SIGCHLD, SIGTERM, SIGINT,	 SIGHUP,
 				      SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH };
-	struct launcher l = { .cfg = cfg };
+	struct launcher l = {
+		.cfg = cfg,
+		.child = { [CHILD_GATEWAY] = { .name = "gateway", .wanted = true, .asked = true },
+			   [CHILD_SHIM] = { .name = "shim", .wanted = cfg->shim, .asked = true },
+			   [CHILD_HELPER] = { .name = "helper", .wanted = true },
+			   [CHILD_KEEPER] = { .name = "keeper", .wanted = cfg->keeper } },
+	};
+	l.children = (struct children){ .loop = &l.loop,
+					.v = l.child,
+					.n = CHILD_COUNT,
+					.lock = -1,
+					.ctx = &l,
+					.body = child_body,
+					.started = on_started,
+					.message = on_message };
 
 	if (loop_init(&l.loop, &l, turn, deadline) < 0) {
 		log_error("cannot make an event loop: %s", strerror(errno));

@@ -179,8 +179,15 @@ pid_t proc_fork(void)
 	return pid;
 }
 
-void proc_child(int keep)
+static void close_between(int above, int below)
 {
+	if (above + 1 < below)
+		syscall(SYS_close_range, (unsigned)above + 1, (unsigned)below - 1, 0u);
+}
+
+void proc_child(int chan, int lock)
+{
+	int low = chan < lock ? chan : lock, high = chan < lock ? lock : chan;
 	sigset_t none;
 	sigemptyset(&none);
 	for (int s = 1; s < NSIG; s++)
@@ -189,20 +196,15 @@ void proc_child(int keep)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	if (keep > 3)
-		syscall(SYS_close_range, 3u, (unsigned)keep - 1, 0u);
-	syscall(SYS_close_range, keep < 3 ? 3u : (unsigned)keep + 1, ~0u, 0u);
+	low = low < STDERR_FILENO ? STDERR_FILENO : low;
+	high = high < STDERR_FILENO ? STDERR_FILENO : high;
+	close_between(STDERR_FILENO, low);
+	close_between(low, high);
+	syscall(SYS_close_range, (unsigned)high + 1, ~0u, 0u);
 }
 
-void proc_child_named(int keep, const char *name)
+void proc_heed_channel_alone(void)
 {
-	char title[16]; /* as much as the kernel takes */
-	proc_child(keep);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	snprintf(title, sizeof(title), "warren-%s", name);
-	prctl(PR_SET_NAME, title);
-	log_process(name);
-	/* a terminal sends them to all of its processes; the first one is the one to heed them */
 	signal(SIGINT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);

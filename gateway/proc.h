@@ -12,20 +12,24 @@
 #include <sys/types.h>
 
 enum chan_kind {
-	/* launcher → child, with a descriptor: the other end leads to shim, helper, keeper or gateway */
+	/*
+	 * launcher → child, with a descriptor: the other end leads to shim, helper, keeper or gateway. Starter → child:
+	 * to the keeper, the store, and the rendezvous, which is the keeper's gateway
+	 */
 	CHAN_SHIM,
 	CHAN_HELPER,
 	CHAN_KEEPER,
+	CHAN_STORE,
 	CHAN_GATEWAY,
-	CHAN_STOP, /* launcher → gateway: release the lease and end */
+	CHAN_STOP, /* launcher → gateway: release the lease and end. Starter → rendezvous: end */
 	/* gateway → launcher */
-	CHAN_UP,    /* ip, ip6: start the command */
+	CHAN_UP, /* ip, ip6: start the command. Rendezvous → starter: the leases are loaded, it serves */
 	CHAN_FATAL, /* code: end everything with this status; the line has been written */
 	/* gateway, shim → launcher */
 	CHAN_CANNOT, /* code: could not start, and ends. Fatal if it never worked before */
 	/* gateway → launcher */
 	CHAN_RELEASED,
-	/* launcher → gateway, shim, and back: does the loop turn? */
+	/* launcher → gateway, shim, starter → rendezvous, and back: does the loop turn? */
 	CHAN_ALIVE,
 	/* gateway → keeper, with a descriptor: write what is in it. Keeper → gateway, code: 0 or -errno */
 	CHAN_KEEP,
@@ -70,10 +74,10 @@ bool proc_heeds(int signum);
  * child has its own handlers would be taken by the parent's, and lost.
  */
 pid_t proc_fork(void);
-/* In a fresh child: default signals, and no descriptor but 0, 1, 2 and `keep`. */
-void proc_child(int keep);
-/* The same, of one that ends with its parent, or when its channel does, and not by a signal that all get: warren-NAME. */
-void proc_child_named(int keep, const char *name);
+/* In a fresh child: default signals, and no descriptor but 0, 1, 2 and these two (-1: none). */
+void proc_child(int chan, int lock);
+/* It ends when its channel does, and not by a signal that a terminal or an init system sends to all. */
+void proc_heed_channel_alone(void);
 /*
  * Keeps the capability `cap` alone, and `if_held` where we have it (CAP_* numbers, -1: none); no new
  * privileges. 0 or -errno.

@@ -14,9 +14,10 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { ANSWER_MAX = TOKEN_TEXT_MAX + 8, FILE_MAX = 1 << 20 };
+enum { ANSWER_MAX = TOKEN_TEXT_MAX + 8, FILE_MAX = 1 << 20, LOCK_TRIES = 200 };
 
 /* --- files --- */
 
@@ -50,6 +51,21 @@ static int read_all(const char *path, uint8_t **out, size_t *len)
 	return 0;
 }
 
+/* A rendezvous that was killed holds it until its last process is gone. */
+static int await_lock(int fd)
+{
+	const struct timespec pause = { .tv_nsec = 10 * NSEC_PER_MSEC };
+
+	for (unsigned i = 0; i < LOCK_TRIES; i++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		if (errno != EWOULDBLOCK)
+			return -errno;
+		nanosleep(&pause, NULL);
+	}
+	return -EBUSY;
+}
+
 int rdv_admin_lock(const char *dir)
 {
 	char path[300];
@@ -57,9 +73,9 @@ int rdv_admin_lock(const char *dir)
 	int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return -errno;
-	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+	int err = await_lock(fd);
+	if (err == 0)
 		return fd;
-	int err = errno == EWOULDBLOCK ? -EBUSY : -errno;
 	close(fd);
 	return err;
 }

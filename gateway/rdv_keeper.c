@@ -4,81 +4,61 @@
 #include "gateway/proc.h"
 
 #include <errno.h>
-#include <sys/wait.h>
+#include <poll.h>
 #include <unistd.h>
 
 const struct syscall_rule rdv_keeper_syscalls[] = {
 	CALL(memfd_create),
-	CALL(wait4), /* at the end */
 	CALLS_END,
 };
 
-static _Noreturn void body(const struct rdv_keeper_config *cfg, int chan)
+void rdv_keeper_init(struct rdv_keeper *k, const struct rdv_keeper_config *cfg)
 {
-	proc_child_named(chan, "keeper"); /* it ends after the last write */
-	cfg->forked(cfg->ctx);
-	keeper_main(cfg->dir, chan);
+	*k = (struct rdv_keeper){ .cfg = *cfg, .fd = -1 };
 }
 
-static void gone(struct rdv_keeper *k)
+static void drop_keeper(struct rdv_keeper *k)
 {
+	if (k->fd < 0)
+		return;
 	ev_io_stop(k->cfg.ev, &k->io);
 	close(k->fd);
 	k->fd = -1;
+	k->busy = false;
+}
+
+static void hear(struct rdv_keeper *k)
+{
+	int err;
+
+	if (k->fd < 0 || !chan_kept(k->fd, &err))
+		return;
+	bool was_busy = k->busy;
+	k->busy = false;
+	if (err == -EPIPE)
+		drop_keeper(k);
+	if (was_busy)
+		k->cfg.kept(k->cfg.ctx, err);
 }
 
 static void on_answer(struct ev_loop *ev, ev_io *w, int revents)
 {
-	struct rdv_keeper *k = w->data;
-	int err;
-
 	(void)ev;
 	(void)revents;
-	if (!chan_kept(w->fd, &err))
-		return;
-	if (err == -EPIPE)
-		gone(k);
-	k->busy = false;
-	k->cfg.kept(k->cfg.ctx, err);
+	hear(w->data);
 }
 
-/* The keeper takes its channel over another, as from a launcher; here there is never a second one. */
-static int connect_it(struct rdv_keeper *k)
+void rdv_keeper_connect(struct rdv_keeper *k, int fd)
 {
-	int fds[2], err = chan_pair(fds);
-	if (err < 0)
-		return err;
-	err = chan_send(k->chan, &(struct chan_msg){ .kind = CHAN_GATEWAY }, fds[1]);
-	close(fds[1]);
-	if (err < 0) {
-		close(fds[0]);
-		return err;
-	}
-	k->fd = fds[0];
-	ev_io_init(&k->io, on_answer, k->fd, EV_READ);
+	hear(k); /* the last words of the one before */
+	bool unsaid = k->busy;
+	drop_keeper(k);
+	k->fd = fd;
+	ev_io_init(&k->io, on_answer, fd, EV_READ);
 	k->io.data = k;
 	ev_io_start(k->cfg.ev, &k->io);
-	return 0;
-}
-
-int rdv_keeper_open(struct rdv_keeper *k, const struct rdv_keeper_config *cfg)
-{
-	int fds[2], err = chan_pair(fds);
-
-	*k = (struct rdv_keeper){ .cfg = *cfg, .chan = -1, .fd = -1 };
-	if (err < 0)
-		return err;
-	k->pid = proc_fork();
-	if (k->pid == 0)
-		body(cfg, fds[1]);
-	err = k->pid < 0 ? -errno : 0;
-	close(fds[1]);
-	k->chan = fds[0];
-	if (err == 0)
-		err = connect_it(k);
-	if (err < 0)
-		rdv_keeper_close(k);
-	return err;
+	if (unsaid)
+		k->cfg.kept(k->cfg.ctx, -EPIPE);
 }
 
 int rdv_keeper_save(struct rdv_keeper *k, const uint8_t *bytes, size_t len)
@@ -89,14 +69,14 @@ int rdv_keeper_save(struct rdv_keeper *k, const uint8_t *bytes, size_t len)
 	return err;
 }
 
+void rdv_keeper_await(struct rdv_keeper *k)
+{
+	struct pollfd p = { .fd = k->fd, .events = POLLIN };
+	while (k->busy && (poll(&p, 1, -1) >= 0 || errno == EINTR))
+		hear(k);
+}
+
 void rdv_keeper_close(struct rdv_keeper *k)
 {
-	if (k->fd >= 0)
-		gone(k);
-	if (k->chan >= 0)
-		close(k->chan);
-	k->chan = -1;
-	while (k->pid > 0 && waitpid(k->pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	k->pid = 0;
+	drop_keeper(k);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The lease store as the rendezvous' own process sees it: a queue of what is not committed, and two processes.
- * The store has the database open and waits for the disk. The starter started it and starts it again, for
- * the rendezvous is confined and may not fork. Of both the parent is the one before, and they end with it.
+ * The lease store's process, which has the database open and waits for the disk; and what the rendezvous' own process
+ * sees of it: a queue of what is not committed. A store that died has another after it, which gets what the one before
+ * left. Of both the parent is the starter (rdv_starter.h).
  */
 #ifndef WARREN_RDV_STORE_H
 #define WARREN_RDV_STORE_H
@@ -14,27 +14,29 @@
 struct rdv_store;
 
 struct rdv_store_config {
-	const char *dir; /* of leases.db; must live as long as the store */
 	struct ev_loop *ev;
 	void *ctx;
-	/* In the starter, first of all: its copies of keys go, and its loop's signals. */
-	void (*forked)(void *ctx);
 	/* Of the first load each row and READY; and what is done or has failed. */
 	void (*reply)(void *ctx, const struct store_reply *r);
-	/* It cannot work at all; the reason is in the log. */
-	void (*failed)(void *ctx, int status);
 };
 
-/* Forks the starter: before the caller is confined. 0 or -errno. */
-int rdv_store_open(struct rdv_store **out, const struct rdv_store_config *cfg);
+/* NULL: there is no memory. */
+struct rdv_store *rdv_store_open(const struct rdv_store_config *cfg);
+/* There is a store (again), over this channel, which is owned from now on. */
+void rdv_store_connect(struct rdv_store *s, int fd);
 /* Committed in the order in which they come; false where there is no memory. */
 MUST_CHECK bool rdv_store_put(struct rdv_store *s, const struct store_request *req);
 /* Tries to send what could not be sent. */
-void rdv_store_turn(struct rdv_store *s);
+void rdv_store_turn(struct rdv_store *s, nsec now);
 bool rdv_store_loaded(const struct rdv_store *s);
-/* Waits until what was sent is committed. NULL is fine. */
+/* For how long nothing was committed though something waits. */
+nsec rdv_store_waits(const struct rdv_store *s, nsec now);
+/* What was sent is committed all the same. NULL is fine. */
 void rdv_store_close(struct rdv_store *s);
 
-extern const struct syscall_rule rdv_store_syscalls[]; /* after rdv_store_open() */
+/* The store's process; `chan`: to the starter. It ends after the last commit. */
+_Noreturn void rdv_store_main(const char *dir, int chan);
+
+extern const struct syscall_rule rdv_store_syscalls[]; /* of the rendezvous */
 
 #endif

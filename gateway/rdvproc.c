@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +18,7 @@
 
 enum { RX_SLOTS = 8, TURN_BYTES = 1 << 20 };
 #define HOUSEKEEPING (10 * NSEC_PER_SEC)
+#define STALLED_EVERY (60 * NSEC_PER_SEC) /* how often it is said */
 
 struct proc {
 	struct rdvproc_config *cfg;
@@ -29,8 +29,8 @@ struct proc {
 	struct rdv_store *store;
 	struct rdv_keeper keeper;
 	struct rdv_log log;
-	ev_io udp_io;
-	ev_signal signals[3];
+	int chan; /* to the starter */
+	ev_io udp_io, chan_io;
 	nsec next_housekeeping;
 	bool told_unlocked;
 	bool admission_unsaved, state_unsaved; /* the next housekeeping tries again */
@@ -43,20 +43,6 @@ struct proc {
 /* --- the store --- */
 
 static void start_udp(struct proc *p);
-
-/* The starter's copies, and the keeper's: who starts a database needs no key, nor who writes files. */
-static void forget_secrets(void *ctx)
-{
-	struct proc *p = ctx;
-	rdv_free(p->rdv);
-	p->rdv = NULL;
-	sodium_memzero(&p->cfg->core, sizeof(p->cfg->core));
-	token_wipe(&p->cfg->token);
-	/* but for the directory, in which the store works */
-	sodium_memzero(p->cfg->state.private_key, sizeof(p->cfg->state.private_key));
-	sodium_memzero(p->cfg->state.psk, sizeof(p->cfg->state.psk));
-	sodium_stackzero(LOOP_STACK);
-}
 
 static void save_admission(struct proc *p)
 {
@@ -141,6 +127,7 @@ static void on_store_reply(void *ctx, const struct store_reply *r)
 		p->loaded = true;
 		check_whole(p, r);
 		start_udp(p);
+		chan_send(p->chan, &(struct chan_msg){ .kind = CHAN_UP }, -1);
 		break;
 	case STORE_DONE:
 	case STORE_FAILED:
@@ -151,30 +138,11 @@ static void on_store_reply(void *ctx, const struct store_reply *r)
 	}
 }
 
-static void on_store_failed(void *ctx, int status)
+static int open_store(struct proc *p)
 {
-	struct proc *p = ctx;
-	p->status = status;
-	loop_stop(&p->loop);
-}
-
-static int start_store(struct proc *p)
-{
-	const struct rdv_store_config sc = { .dir = p->cfg->state.dir,
-					     .ev = p->loop.ev,
-					     .ctx = p,
-					     .forked = forget_secrets,
-					     .reply = on_store_reply,
-					     .failed = on_store_failed };
-	return rdv_store_open(&p->store, &sc);
-}
-
-static void on_signal(struct ev_loop *ev, ev_signal *w, int revents)
-{
-	struct proc *p = w->data;
-	(void)ev;
-	(void)revents;
-	loop_stop(&p->loop);
+	const struct rdv_store_config sc = { .ev = p->loop.ev, .ctx = p, .reply = on_store_reply };
+	p->store = rdv_store_open(&sc);
+	return p->store ? 0 : -ENOMEM;
 }
 
 /* --- the socket --- */
@@ -281,25 +249,49 @@ static void not_saved(struct proc *p, int err)
 	log_warn("cannot write the state in %s: %s", p->cfg->state.dir, strerror(-err));
 }
 
+static void save_state(struct proc *p)
+{
+	/* later it is then: with its answer, with the next keeper, with the next housekeeping */
+	p->state_unsaved = p->keeper.busy || p->keeper.fd < 0;
+	int err = p->state_unsaved ? 0 : hand_over(p);
+	if (err < 0)
+		not_saved(p, err);
+}
+
+/* The first and the last time, when nobody waits for us. */
+static void save_state_here(struct proc *p)
+{
+	int err = state_save(&p->cfg->state);
+	p->state_unsaved = false;
+	if (err < 0)
+		not_saved(p, err);
+}
+
 static void on_state_kept(void *ctx, int err)
 {
 	struct proc *p = ctx;
-	if (err == -EPIPE) {
+	if (err == -EPIPE)
 		p->state_unsaved = true;
-		log_warn("the keeper ended: the state is written without it until the next start");
-	} else if (err < 0) {
+	else if (err < 0)
 		not_saved(p, err);
-	}
 }
 
-static void save_state(struct proc *p)
+static void on_keeper(struct proc *p, int fd)
 {
-	p->state_unsaved = p->keeper.busy;
+	rdv_keeper_connect(&p->keeper, fd);
 	if (p->state_unsaved)
-		return;
-	int err = p->keeper.fd >= 0 ? hand_over(p) : state_save(&p->cfg->state);
-	if (err < 0)
-		not_saved(p, err);
+		save_state(p);
+}
+
+/* Who waits for a disk for as long as it takes is not to be told from who hangs. */
+static void tell_stalled(struct proc *p, nsec now)
+{
+	nsec waits = rdv_store_waits(p->store, now);
+	if (waits >= HOUSEKEEPING)
+		log_seldom(LOG_LEVEL_WARN, STALLED_EVERY,
+			   "the store has written no lease for %lld s (a disk that stalls?): until "
+			   "it has, nobody new gets an address",
+			   (long long)(waits / NSEC_PER_SEC));
 }
 
 static void housekeeping(struct proc *p, nsec now)
@@ -313,6 +305,7 @@ static void housekeeping(struct proc *p, nsec now)
 	proc_tell_unlocked(&p->told_unlocked);
 	rdv_log_refused(&p->log, rdv_registrar(p->rdv), now);
 	save_admission(p);
+	tell_stalled(p, now);
 	if (state_reserve(s, now, now + p->loop.wall_offset, rdv_timestamp_last(p->rdv)) ||
 	    p->state_unsaved)
 		save_state(p);
@@ -324,7 +317,7 @@ static void turn(void *ctx, nsec now)
 	if (now >= p->next_housekeeping)
 		housekeeping(p, now);
 	rdv_tick(p->rdv, now);
-	rdv_store_turn(p->store);
+	rdv_store_turn(p->store, now);
 }
 
 static nsec deadline(void *ctx)
@@ -366,14 +359,40 @@ static int make_core(struct proc *p)
 	return p->rdv ? 0 : -ENOMEM;
 }
 
-static int start_keeper(struct proc *p)
+/* --- the starter --- */
+
+static void on_chan(struct ev_loop *ev, ev_io *w, int revents)
 {
-	const struct rdv_keeper_config kc = { .dir = p->cfg->state.dir,
-					      .ev = p->loop.ev,
-					      .ctx = p,
-					      .forked = forget_secrets,
-					      .kept = on_state_kept };
-	return rdv_keeper_open(&p->keeper, &kc);
+	struct proc *p = w->data;
+	struct chan_msg m;
+	int fd, got;
+
+	(void)ev;
+	(void)revents;
+	while ((got = chan_recv(w->fd, &m, &fd)) > 0) {
+		if (m.kind == CHAN_STORE && fd >= 0)
+			rdv_store_connect(p->store, fd);
+		else if (m.kind == CHAN_KEEPER && fd >= 0)
+			on_keeper(p, fd);
+		else if (fd >= 0)
+			close(fd);
+		if (m.kind == CHAN_ALIVE)
+			chan_alive(w->fd);
+		if (m.kind == CHAN_STOP)
+			loop_stop(&p->loop);
+	}
+	if (got < 0) /* nobody would start store and keeper again */
+		loop_stop(&p->loop);
+}
+
+static void heed_starter(struct proc *p)
+{
+	const struct rdv_keeper_config kc = { .ev = p->loop.ev, .ctx = p, .kept = on_state_kept };
+
+	rdv_keeper_init(&p->keeper, &kc);
+	ev_io_init(&p->chan_io, on_chan, p->chan, EV_READ);
+	p->chan_io.data = p;
+	ev_io_start(p->loop.ev, &p->chan_io);
 }
 
 static int set_up(struct proc *p)
@@ -393,50 +412,43 @@ static int set_up(struct proc *p)
 	snprintf(path, sizeof(path), "%s/control.sock", p->cfg->state.dir);
 	if (err == 0 && (err = ctl_open(&p->ctl, p->loop.ev, path, control, p)) < 0)
 		log_error("cannot serve the control socket %s: %s", path, strerror(-err));
-	/* before anything is sent its timestamps are on the disk */
 	if (err == 0)
+		err = open_store(p);
+	if (err == 0) {
+		/* before anything is sent its timestamps are on the disk */
 		housekeeping(p, p->loop.now);
-	if (err == 0 && (err = start_keeper(p)) < 0)
-		log_error("cannot start the keeper: %s", strerror(-err));
-	if (err == 0 && (err = start_store(p)) < 0)
-		log_error("cannot start the lease store: %s", strerror(-err));
+		save_state_here(p);
+	}
 	return err ? err : sandbox_enter(SANDBOX_RENDEZVOUS, writable);
 }
 
 static void tear_down(struct proc *p)
 {
 	ctl_close(p->ctl);
-	rdv_store_close(p->store);
 	rdv_keeper_close(&p->keeper);
 	rdv_free(p->rdv);
 	if (p->udp.fd >= 0)
 		udp_close(&p->udp);
 	for (unsigned i = 0; i < RX_SLOTS; i++)
 		free(p->rx_buf[i]);
+	rdv_store_close(p->store);
 	loop_close(&p->loop);
 }
 
-int rdvproc_run(struct rdvproc_config *cfg)
+int rdvproc_run(struct rdvproc_config *cfg, int chan)
 {
-	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
-	struct proc p = { .cfg = cfg };
+	struct proc p = { .cfg = cfg, .chan = chan };
 
-	p.udp.fd = p.keeper.fd = p.keeper.chan = -1;
+	p.udp.fd = -1;
 	proc_keep_private();
 	if (loop_init(&p.loop, &p, turn, deadline) < 0)
 		return EXIT_CANNOT;
-	static_assert(ARRAY_SIZE(signals) == ARRAY_SIZE(p.signals), "one watcher a signal");
-	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
-		ev_signal_init(&p.signals[i], on_signal, signals[i]);
-		p.signals[i].data = &p;
-		if (proc_heeds(signals[i]))
-			ev_signal_start(p.loop.ev, &p.signals[i]);
-	}
+	heed_starter(&p);
 	if (set_up(&p) == 0) {
 		loop_run(&p.loop);
-		rdv_keeper_close(&p.keeper);
+		rdv_keeper_await(&p.keeper);
 		state_settle(&cfg->state, p.loop.now, rdv_timestamp_last(p.rdv));
-		save_state(&p);
+		save_state_here(&p);
 	} else {
 		p.status = EXIT_CANNOT;
 	}

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The rendezvous process: the core (rdv.h) on a real socket, with the lease store in a child of its
- * own, because SQLite waits for the disk. A store that dies is started again and gets what it had not
- * committed once more.
+ * The rendezvous process: the core (rdv.h) on a real socket. The lease store, because SQLite waits for the disk, and the
+ * keeper of its state are processes beside it; rdv_starter.h starts all three.
  */
 #ifndef WARREN_RDVPROC_H
 #define WARREN_RDVPROC_H
@@ -24,7 +23,7 @@ struct rdvproc_config {
 
 /* JSON (malloc); NULL without memory. docs/status.md */
 char *rdv_status(struct rdv *rdv, const struct rdvproc_config *cfg, nsec now);
-/* Runs until SIGTERM or SIGINT; the exit status. */
-int rdvproc_run(struct rdvproc_config *cfg);
+/* Runs until the starter, to which `chan` leads, says so or is gone; the exit status. */
+int rdvproc_run(struct rdvproc_config *cfg, int chan);
 
 #endif

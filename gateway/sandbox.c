@@ -131,7 +131,8 @@ static void cannot(enum sandbox_process which, const char *what, const char *the
 
 static int see_less(enum sandbox_process which, const char *const *writable)
 {
-	int err = landlock_enter(processes[which].reads, writable);
+	/* who forks has to end what it started, also what is not confined as it is */
+	int err = landlock_enter(processes[which].reads, writable, processes[which].forks);
 	if (err == -ENOSYS || err == -EPERM) {
 		cannot(which, "no Landlock (Linux 5.13)",
 		       "the processes of warren see the file system as their users do");

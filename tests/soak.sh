@@ -22,7 +22,7 @@ KINDS=(none fullcone portrestricted symmetric)
 # Of each kind of NAT one whose processes nobody kills, so that what grows has all the time to.
 KILLS=(gateway helper keeper node leaves clock tun)
 KEPT=(n1 n6 n11 "n$SOAK_NODES")
-RV_ONCE=(rv rv_frozen store disk) # of these one at a time
+RV_ONCE=(rv rv_frozen store rv_keeper disk) # of these one at a time
 # What is ordinary whatever the faults are: a question to the rendezvous that was repeated is answered twice; who left
 # is asked for over the relay for two minutes more, and a relay that has started meanwhile knows no address of it.
 USUAL=(frame_unexpected relay_no_address)

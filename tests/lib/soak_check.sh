@@ -106,8 +106,8 @@ soak_processes() {
 # soak_ends: processes of ours that ended in a way that nobody made them
 soak_ends() {
 	local line
-	grep -hE 'the (gateway|shim|helper|keeper|lease store) ended' "$LAB_DIR"/n*.log "$LAB_DIR/rv.log" |
-		grep -vE 'signal 9|status 0|lease store' | sort | uniq -c | while read -r line; do
+	grep -hE 'the (gateway|shim|helper|keeper|store|rendezvous) ended' "$LAB_DIR"/n*.log "$LAB_DIR/rv.log" |
+		grep -vE 'signal 9|status 0|the store' | sort | uniq -c | while read -r line; do
 		finding "a process ended by itself: $line"
 	done
 	grep -lE 'ERROR|runtime error|Sanitizer' "$LAB_DIR"/*.log | while read -r line; do

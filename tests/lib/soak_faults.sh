@@ -127,14 +127,21 @@ fault_rv() {
 # what the relay held comes after what was sent later by another way: an initiation, too
 FAULT_DROPS[rv_frozen]="no_path wg_stale_timestamp outer_unexpected wg_bad_handshake wg_unknown_index wg_handshake_rate"
 fault_rv_frozen() {
-	kill -STOP "$(soak_pid rv)"
+	local pid
+	pid=$(rv_process)
+	kill -STOP "$pid"
 	sleep "$2"
-	kill -CONT "$(soak_pid rv)"
+	kill -CONT "$pid"
 }
 
 FAULT_DROPS[store]=""
 fault_store() {
 	kill -KILL "$(process_of rv warren-store)" 2>/dev/null
+}
+
+FAULT_DROPS[rv_keeper]=""
+fault_rv_keeper() {
+	kill -KILL "$(process_of rv warren-keeper)" 2>/dev/null
 }
 
 # The disk under the leases is full; a newcomer is told so, and is let in when there is room again. Some hear of it
@@ -269,4 +276,4 @@ fault_hogs() {
 	wait
 }
 
-FAULTS=(gateway helper keeper shim frozen node leaves clock rv rv_frozen store disk tun nat flap address loss cut no_rv mtu hogs)
+FAULTS=(gateway helper keeper shim frozen node leaves clock rv rv_frozen store rv_keeper disk tun nat flap address loss cut no_rv mtu hogs)

@@ -20,7 +20,7 @@ warren_need() {
 }
 
 # rv_start [ARG…]: the rendezvous on RV_NODE, as the user nobody, whose state outlives it; its
-# process is RV_PID, the token for the others in TOKEN.
+# first process is RV_PID, the token for the others in TOKEN.
 rv_start() {
 	RV_STATE=$LAB_DIR/$RV_NODE-state
 	[ -d "$RV_STATE" ] || install -d -m 700 -o nobody -g nogroup "$RV_STATE"
@@ -79,7 +79,7 @@ path_of() {
 	status "$1" ".peers[] | select(.id == \"$2\") | .path"
 }
 
-# process_of NODE NAME: the processes of that name there (warren-gateway; a rendezvous has the program's)
+# process_of NODE NAME: the processes of that name there (warren-gateway; launcher and starter have the program's)
 process_of() {
 	local pid
 	for pid in $(ip netns pids "$LAB$1"); do
@@ -90,6 +90,11 @@ process_of() {
 # segments_of NODE: the most that a super-packet for its tunnel may have
 segments_of() {
 	lab_in "$1" ip -d link show warren0 | sed -n 's/.*gso_max_segs \([0-9]*\).*/\1/p'
+}
+
+# rv_process: the rendezvous' own, which RV_PID has started
+rv_process() {
+	process_of $RV_NODE warren-rendezvo
 }
 
 # reach NODE IP: one ping over the tunnel

@@ -190,7 +190,7 @@ done
 lab_stop "${NODE_PID[w1]}" KILL
 
 # a stop while it joins: no command ever ran, so that is no success, and it is soon
-kill -STOP "$RV_PID"
+kill -STOP "$(rv_process)"
 node_start w1 -- sleep 1000
 lab_wait 10 '[ "$(status w1 .state)" = joining ]'
 began=$EPOCHSECONDS
@@ -198,7 +198,7 @@ lab_stop "${NODE_PID[w1]}" TERM
 check "stopped while joining: 143" test $? = 143
 check "and within 6 s" test $((EPOCHSECONDS - began)) -le 6
 check "and nothing is left" test -z "$(ip netns pids "${LAB}w1")$(lab_in w1 ip route show type unreachable)"
-kill -CONT "$RV_PID"
+kill -CONT "$(rv_process)"
 
 # a launcher that leaves a daemon behind
 lab_exec w1 timeout 60 env WARREN_JOIN="$TOKEN" WORKER_ID=w1 TRINO_MODE=true "$WARREN" run -- sh -c 'sleep 30 & exit 0' >"$LAB_DIR/daemon" 2>&1

@@ -37,10 +37,10 @@ lab_spawn bare "$LAB_DIR/bare.log" "$WARREN" -f wg0
 LAUNCHER_PID=${NODE_PID[w1]}
 check_wait 20 "a member, a rendezvous and a bare interface" 'node_up w1 && lab_in bare ip link show wg0' || finish
 
-# which NODE PROCESS: `process_of`, as two words; a rendezvous and a bare interface have the program's name
+# which NODE PROCESS: `process_of`, as two words; a rendezvous' starter and a bare interface have the program's name
 GATEWAY="w1 warren-gateway" SHIM="w1 warren-shim" HELPER="w1 warren-helper" KEEPER="w1 warren-keeper"
-STORE="rv warren-store" RENDEZVOUS="rv warren" STARTER="rv warren-starter" BARE="bare warren"
-ALL=("$GATEWAY" "$SHIM" "$HELPER" "$KEEPER" "$STORE" "$RENDEZVOUS" "rv warren-keeper" "$BARE")
+STORE="rv warren-store" RVKEEPER="rv warren-keeper" RENDEZVOUS="rv warren-rendezvo" STARTER="rv warren" BARE="bare warren"
+ALL=("$GATEWAY" "$SHIM" "$HELPER" "$KEEPER" "$STORE" "$RENDEZVOUS" "$RVKEEPER" "$BARE")
 log_of() {
 	case $1 in
 	rv) echo "$LAB_DIR/rv.log" ;;
@@ -111,7 +111,7 @@ dies_for_good() {
 	grep -q "may not make: $call " "$(log_of "$node")"
 }
 
-for p in "$GATEWAY" "$SHIM" "$HELPER" "$KEEPER" "$STORE"; do
+for p in "$GATEWAY" "$SHIM" "$HELPER" "$KEEPER" "$STORE" "$RVKEEPER"; do
 	# shellcheck disable=SC2086
 	check "$p: execve kills it, says so, and it is back" dies $p execve $EXECVE /bin/true 0 0
 	# shellcheck disable=SC2086
@@ -126,21 +126,22 @@ check_wait 15 "and it is up again" "node_up w1"
 check "elsewhere than in its directories the gateway opens nothing" test \
 	"$("$LIB/inject.py" "$(process_of w1 warren-gateway)" $OPENAT $AT_FDCWD /tmp/warren-forbidden $O_RDWR_CREAT 384)" = $EACCES
 check "nor the rendezvous" test \
-	"$("$LIB/inject.py" "$(process_of rv warren)" $OPENAT $AT_FDCWD /tmp/warren-forbidden $O_RDWR_CREAT 384)" = $EACCES
+	"$("$LIB/inject.py" "$(rv_process)" $OPENAT $AT_FDCWD /tmp/warren-forbidden $O_RDWR_CREAT 384)" = $EACCES
 check "nor does it read there" test \
-	"$("$LIB/inject.py" "$(process_of rv warren)" $OPENAT $AT_FDCWD /etc/passwd $O_RDONLY 0)" = $EACCES
+	"$("$LIB/inject.py" "$(rv_process)" $OPENAT $AT_FDCWD /etc/passwd $O_RDONLY 0)" = $EACCES
 check "nothing was made" test ! -e /tmp/warren-forbidden
 check "both live" eval '[ "$(says w1 warren-gateway Seccomp)" = 2 ] && rv_status .network'
 
 # --- no core file, whatever ends them
 
 check "cores would be files here" grep -q '^core' /proc/sys/kernel/core_pattern
-for p in "$GATEWAY" "$SHIM" "$HELPER" "$KEEPER" "$STORE"; do
+for p in "$GATEWAY" "$SHIM" "$HELPER" "$KEEPER" "$STORE" "$RVKEEPER"; do
 	# shellcheck disable=SC2086
 	kill -SEGV "$(process_of $p)"
 done
 # these two have nobody who starts them again
-check "the rendezvous dies, too" dies_for_good rv warren mount $MOUNT none /tmp tmpfs 0 0
+check "the rendezvous dies, too" dies_for_good rv warren-rendezvo mount $MOUNT none /tmp tmpfs 0 0
+check_wait 5 "and all that it was started with" '[ -z "$(ip netns pids "${LAB}rv")" ]'
 check "and a bare interface" dies_for_good bare warren ptrace $PTRACE 16 1 0 0
 kill -ABRT "$LAUNCHER_PID"
 check_wait 5 "all of w1 has ended" '[ -z "$(ip netns pids "${LAB}w1")" ]'

@@ -106,7 +106,7 @@ kill_node() {
 stopped_for() {
 	kill_node a
 	lab_stop "${NODE_PID[e]}" TERM
-	kill -STOP "$RV_PID"
+	kill -STOP "$(rv_process)"
 	node_start a
 	node_start e
 	sleep "$1"
@@ -114,7 +114,7 @@ stopped_for() {
 	lab_stop "${NODE_PID[e]}" TERM
 	node_start e
 	sleep 0.5
-	kill -CONT "$RV_PID"
+	kill -CONT "$(rv_process)"
 }
 for ((i = 1; i <= STOPS; i++)); do
 	seconds=$((i * 2 % 9)).$((i * 3 % 10))

@@ -62,7 +62,7 @@ no_descriptors() {
 	enough "$2"
 	check_wait 5 "with descriptors it answers again" "$3"
 }
-RV=$(process_of rv warren)
+RV=$(rv_process)
 GATEWAY=$(process_of a warren-gateway)
 ask_rv() {
 	[ "$(rv_status .role)" = rendezvous ]

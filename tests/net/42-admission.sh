@@ -172,7 +172,7 @@ other_range() {
 check "a second one with the same state is refused" says 'another rendezvous runs' "$(other_range)"
 check "and has changed no token" test "$(rv_token)" = "$NEW"
 
-# --- its keeper dies: it goes on, and says so once
+# --- its keeper dies: it goes on, and says so
 kill -KILL "$(process_of rv warren-keeper)"
 check_wait 5 "a keeper that dies is missed" "grep -q 'the keeper ended' '$LAB_DIR/rv.log'"
 check "and nothing else" reach w1 "$(node_ip w3)"
@@ -184,7 +184,7 @@ check_wait 70 "and who is refused is counted" \
 # --- without a rendezvous that runs
 hang_up() {
 	local pid
-	for pid in $(process_of rv warren-starter) $(process_of rv warren-store); do kill -HUP "$pid"; done
+	for pid in $(rv_process) $(process_of rv warren-store); do kill -HUP "$pid"; done
 	lab_stop "$RV_PID" HUP
 }
 hang_up

@@ -87,7 +87,7 @@ check_wait 20 "the members file is written" "[ -s '$LAB_DIR/node/a/lib/warren/$N
 
 SECRETS=("$RV_STATE" "$LAB_DIR/node/a/lib/warren/$NETWORK" "$LAB_DIR/node/b/lib/warren/$NETWORK" -- "$TOKEN" "$FOR_A"
 	"$(cat "$LAB_DIR/a.private")" "$(cat "$LAB_DIR/c.key")" "$(cat "$LAB_DIR/d.key")" "$PSK" "$PSK_B" --)
-PROCESSES=("rv warren" "rv warren-starter" "rv warren-store" "rv warren-keeper" "a warren" "a warren-gateway" "a warren-shim" "a warren-helper"
+PROCESSES=("rv warren" "rv warren-rendezvo" "rv warren-store" "rv warren-keeper" "a warren" "a warren-gateway" "a warren-shim" "a warren-helper"
 	"a warren-keeper" "b warren" "b warren-gateway" "b warren-helper" "b warren-keeper" "c warren" "c warren-gateway"
 	"c warren-helper" "d warren")
 search() {
@@ -130,7 +130,7 @@ holds() { # NODE PROCESS SECRET…
 		of "$node" "$process" | grep -q "holds $s" || { echo "no $s"; return 1; }
 	done
 }
-check "the rendezvous' arenas hold its secrets" holds rv warren "the rendezvous' private key" "the registrar's secret" \
+check "the rendezvous' arenas hold its secrets" holds rv warren-rendezvo "the rendezvous' private key" "the registrar's secret" \
 	"the key of lease MACs" "the PSK of a" "the PSK of b" "a relay key"
 check "a launcher's hold what it was given" holds a warren "the admission secret" "the private key in"
 check "a gateway's hold the member's keys" holds a warren-gateway "the admission secret" "the private key in" "the PSK of a$" \
@@ -138,7 +138,7 @@ check "a gateway's hold the member's keys" holds a warren-gateway "the admission
 check "and a peer's, that wg(8) named" holds b warren-gateway "the key ${PSK_B:0:4}"
 check "those of a file's peers" holds c warren-gateway "the key $(head -c 4 "$LAB_DIR/c.key")" "the key ${PSK:0:4}"
 check "those of a bare interface" holds d warren "the key $(head -c 4 "$LAB_DIR/d.key")" "the key ${PSK:0:4}"
-for p in "rv warren-starter" "rv warren-store" "rv warren-keeper" "a warren-shim" "a warren-helper" "a warren-keeper" "c warren-helper"; do
+for p in "rv warren" "rv warren-store" "rv warren-keeper" "a warren-shim" "a warren-helper" "a warren-keeper" "c warren-helper"; do
 	# shellcheck disable=SC2086
 	check "$p has none at all" test -z "$(of $p)"
 done

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A real rendezvous with its real database, killed with SIGKILL at random instants while members join:
+ * A real rendezvous with its real database, any of whose processes are killed with SIGKILL at random instants while members
+ * join:
  *
  *   storm WARREN [KILLS [SEED]]
  *
@@ -11,21 +12,19 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "gateway/memory.h"
 #include "gateway/node.h"
+#include "storm_server.h"
 
 enum { MEMBERS = 1500, LIVE = 48, NUMBERS = 8192, PER_TURN = 4 };
 #define MSEC NSEC_PER_MSEC
@@ -44,12 +43,10 @@ struct member {
 	nsec until; /* when it vanishes */
 };
 
-static const char *warren;
 static char dir[64];
 static struct token token;
 static struct endpoint rendezvous;
-static uint16_t port;
-static pid_t server;
+static struct server server;
 static struct member members[MEMBERS + 1]; /* and a newcomer at the end */
 static unsigned used, owner[NUMBERS];	   /* owner: 1 + index of the member that has the number */
 static unsigned kills, grants, again, later; /* later: to newcomers, after a restart */
@@ -77,28 +74,6 @@ static nsec wall_offset(void)
 	return (nsec)ts.tv_sec * SEC + ts.tv_nsec - clock_now();
 }
 
-static void stop_server(int sig)
-{
-	if (server > 0) {
-		kill(server, sig);
-		waitpid(server, NULL, 0);
-	}
-	server = 0;
-}
-
-static void remove_files(void)
-{
-	static const char *const names[] = { "leases.db", "leases.db-wal", "leases.db-shm",
-					     "identity",  "token",	   "lock",
-					     "admission", "control.sock",  "log" };
-	char path[128];
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-		snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
-		unlink(path);
-	}
-	rmdir(dir);
-}
-
 __attribute__((format(printf, 1, 2))) static _Noreturn void fail(const char *fmt, ...)
 {
 	va_list ap;
@@ -106,41 +81,11 @@ __attribute__((format(printf, 1, 2))) static _Noreturn void fail(const char *fmt
 	vprintf(fmt, ap);
 	va_end(ap);
 	printf(" (after %u kills, %u grants; the state is in %s)\n", kills, grants, dir);
-	stop_server(SIGKILL);
+	server_stop(&server, SIGKILL);
 	exit(1);
 }
 
 /* --- the rendezvous --- */
-
-static _Noreturn void run_server(void)
-{
-	char listen[40], state[128], log[128];
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	snprintf(listen, sizeof(listen), "127.0.0.1:%u", port);
-	snprintf(state, sizeof(state), "--state=%s", dir);
-	snprintf(log, sizeof(log), "%s/log", dir);
-	int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
-	dup2(fd, 1);
-	dup2(fd, 2);
-	execl(warren, warren, "rendezvous", "--listen", listen, "--public", listen, state,
-	      "--max-members", "5000", (char *)NULL);
-	_exit(127);
-}
-
-static void start_server(void)
-{
-	server = fork();
-	if (server == 0)
-		run_server();
-}
-
-/* The lock of the one before goes with its last process, which is killed by the kernel a little later. */
-static void keep_server(void)
-{
-	if (server > 0 && waitpid(server, NULL, WNOHANG) != server)
-		return;
-	start_server();
-}
 
 static void read_token(void)
 {
@@ -154,7 +99,7 @@ static void read_token(void)
 		if (got && token_parse(text, &token, NULL) == TOKEN_OK)
 			return;
 		usleep(20000);
-		keep_server();
+		server_keep(&server);
 	}
 	fail("the rendezvous does not start");
 }
@@ -219,7 +164,7 @@ static int open_socket(unsigned index)
 	a.sin_addr.s_addr = htonl(0x7f010001u + index);
 	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 		fail("no socket: %s", strerror(errno));
-	a.sin_port = htons(port);
+	a.sin_port = htons(server.port);
 	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
 		fail("connect: %s", strerror(errno));
@@ -352,12 +297,12 @@ static void storm(unsigned rounds)
 			if (members[i].node && now >= members[i].until)
 				stop_member(&members[i]);
 		if (now >= next_kill) {
-			stop_server(SIGKILL);
+			server_strike(&server, pick);
 			kills++;
 			/* often so soon that it has not even started, sometimes after a while */
 			next_kill = now + (pick(4) ? 20 + pick(200) : 200 + pick(600)) * MSEC;
 		}
-		keep_server();
+		server_keep(&server);
 		turn();
 	}
 }
@@ -378,7 +323,7 @@ static void everybody_again(bool forgetful, unsigned step)
 		for (; next < used && alive() < LIVE; next++)
 			if (!members[next].told)
 				start_member(&members[next], now, forgetful);
-		keep_server();
+		server_keep(&server);
 		turn();
 		for (unsigned i = 0; i < used; i++) {
 			if (!members[i].node || !members[i].up)
@@ -398,12 +343,12 @@ static void lose_database(void)
 {
 	static const char *const names[] = { "leases.db", "leases.db-wal", "leases.db-shm" };
 	char path[128];
-	stop_server(SIGKILL);
+	server_stop(&server, SIGKILL);
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		snprintf(path, sizeof(path), "%s/%s", dir, names[i]);
 		unlink(path);
 	}
-	start_server();
+	server_start(&server);
 }
 
 /* Nobody has its address yet of those that have one, and it must not get theirs. */
@@ -428,7 +373,7 @@ static void running_members(unsigned count)
 			n++;
 		}
 	while (up < n && clock_now() < limit) {
-		keep_server();
+		server_keep(&server);
 		turn();
 		up = 0;
 		for (unsigned i = 0; i < used; i++)
@@ -438,7 +383,7 @@ static void running_members(unsigned count)
 	nsec lost = clock_now();
 	struct member *newcomer = newcomer_comes();
 	while ((back < n || !newcomer->waits) && clock_now() < limit) {
-		keep_server();
+		server_keep(&server);
 		turn();
 		if (newcomer->node && newcomer->waits)
 			stop_member(newcomer);
@@ -464,18 +409,19 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc < 2 || sodium_init() < 0)
 		return 2;
-	warren = argv[1];
+	server = (struct server){ .warren = argv[1],
+				  .dir = dir,
+				  .port = (uint16_t)(20000 + getpid() % 10000) };
 	unsigned rounds = argc > 2 ? (unsigned)atoi(argv[2]) : 200;
 	seed = argc > 3 ? strtoull(argv[3], NULL, 10) : randombytes_random();
 	printf("seed %llu\n", (unsigned long long)seed);
 	snprintf(dir, sizeof(dir), "/tmp/warren-storm-XXXXXX");
 	if (!mkdtemp(dir))
 		return 2;
-	port = (uint16_t)(20000 + getpid() % 10000);
-	snprintf(at, sizeof(at), "127.0.0.1:%u", port);
+	snprintf(at, sizeof(at), "127.0.0.1:%u", server.port);
 	if (!endpoint_parse(at, &rendezvous))
 		return 2;
-	start_server();
+	server_start(&server);
 	read_token();
 	first_member();
 	storm(rounds);
@@ -491,7 +437,7 @@ int main(int argc, char **argv)
 	lose_database();
 	everybody_again(false, 4);
 	printf("the database was lost: who starts with what it kept has its address again\n");
-	stop_server(SIGTERM);
-	remove_files();
+	server_stop(&server, SIGTERM);
+	server_remove_files(&server);
 	return 0;
 }
