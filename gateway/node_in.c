@@ -26,7 +26,8 @@ static bool inner_parse(const uint8_t *ip, size_t len, struct inner *out)
 		out->len = 40u + load_be16(ip + 4);
 		memcpy(out->src.b, ip + 8, 16);
 		memcpy(out->dst.b, ip + 24, 16);
-		return out->len <= len;
+		/* a mapped one stands for an IPv4 address in a program, and in no packet */
+		return out->len <= len && !addr_is_v4(&out->src) && !addr_is_v4(&out->dst);
 	}
 	return false;
 }

@@ -21,7 +21,7 @@ static bool inner_destination(const uint8_t *ip, size_t len, struct addr *dst)
 	}
 	if (len >= 40 && ip[0] >> 4 == 6) {
 		memcpy(dst->b, ip + 24, 16);
-		return true;
+		return !addr_is_v4(dst); /* a mapped one would be another family's */
 	}
 	return false;
 }

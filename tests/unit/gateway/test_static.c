@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where a static peer's datagrams leave from, static peers that are carried by others, and what ends a batch. */
+/*
+ * Where a static peer's datagrams leave from, static peers that are carried by others, what ends a batch, and
+ * addresses that no packet has.
+ */
 #include "tests/unit/gateway/node_wire.h"
 #include "tests/unit/tun/packets.h"
 
@@ -324,6 +327,30 @@ static void test_forged_relay_in_a_batch(void **state)
 	assert_int_equal(ends[0].came, 1);
 }
 
+/* An IPv6 header with a mapped address is not of the IPv4 address' owner. */
+static void test_mapped_addresses(void **state)
+{
+	static const struct vnet_hdr plain;
+	uint8_t ip[48] = { 0x60, 0, 0, 0, 0, 8, 17, 64 };
+	struct addr from = addr_v4_u32(0x0a000001), to = addr_v4_u32(0x0a000002);
+	struct prefix p;
+
+	(void)state;
+	pair();
+	assert_true(prefix_parse("fd00::2/128", &p));
+	assert_int_equal(node_static_route(ends[0].node, node_peer_next(ends[0].node, NULL), &p),
+			 0);
+	memcpy(ip + 8, from.b, 16);
+	memcpy(ip + 24, to.b, 16);
+	node_tun(ends[0].node, now, &plain, ip, sizeof(ip));
+	assert_int_equal(drops(0, DROP_TUN_MALFORMED), 1);
+	memcpy(ip + 24, p.addr.b, 16);
+	node_tun(ends[0].node, now, &plain, ip, sizeof(ip));
+	settle();
+	assert_int_equal(drops(1, DROP_INNER_MALFORMED), 1);
+	assert_int_equal(ends[1].came, 0);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -336,6 +363,7 @@ int main(void)
 		T(test_nothing_else_inside),
 		T(test_down_and_up),
 		T(test_forged_relay_in_a_batch),
+		T(test_mapped_addresses),
 	};
 	if (sodium_init() < 0)
 		return 1;
