@@ -101,7 +101,7 @@ char *file_read(const char *path, size_t max)
 	setvbuf(f, NULL, _IONBF, 0); /* it may be a secret: no copy is left in a buffer */
 	char *text = calloc(1, max + 2);
 	size_t n = text ? fread(text, 1, max + 1, f) : 0;
-	int err = !text ? ENOMEM : ferror(f) ? EIO : n > max ? EFBIG : 0;
+	int err = !text ? ENOMEM : ferror(f) ? errno : n > max ? EFBIG : 0;
 	if (!err && strlen(text) < n)
 		err = EILSEQ; /* what stands behind the NUL would be left out without a word */
 	fclose(f);

@@ -77,9 +77,11 @@ static size_t distance(const char *a, const char *b)
 	return row[lb];
 }
 
-/* A slip of the keyboard makes no interface. */
+/* A slip of the keyboard makes no interface. wg-quick(8) makes none: tokyo.conf is not meant to be `token`. */
 static bool nearly_a_command(const char *word)
 {
+	if (getenv("WG_QUICK_USERSPACE_IMPLEMENTATION"))
+		return false;
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		if (strlen(commands[i].name) > 3 && distance(word, commands[i].name) <= 2)
 			return true;
@@ -114,7 +116,10 @@ static int command(int argc, char **argv)
 	if (argc == 2 + foreground && cmd_bare_name(argv[1 + foreground]) &&
 	    (foreground || !nearly_a_command(argv[1])))
 		return cmd_bare(argv[1 + foreground], foreground);
-	log_usage("there is no command %s (try warren --help)", argv[1]);
+	if (foreground)
+		log_usage("-f is for one interface's name: at most 15 letters, digits and _=+.-");
+	else
+		log_usage("there is no command %s (try warren --help)", argv[1]);
 	return EXIT_USAGE;
 }
 

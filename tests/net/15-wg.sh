@@ -47,7 +47,7 @@ quick_file() {
 }
 
 quick() {
-	lab_exec "$2" env WG_QUICK_USERSPACE_IMPLEMENTATION=warren wg-quick "$1" "$LAB_DIR/etc/$2/wg7.conf"
+	lab_exec "$2" env WG_QUICK_USERSPACE_IMPLEMENTATION=warren wg-quick "$1" "$LAB_DIR/etc/$2/${3:-wg7}.conf"
 }
 
 wg_of() {
@@ -211,6 +211,10 @@ procs() {
 check "wg-quick down" quick down a
 check_wait 5 "interface, process and socket are gone" \
 	'! lab_in a ip link show wg7 && [ "$(procs a)" = 0 ] && [ ! -e "$(socket_of a wg7)" ]'
+mv "$LAB_DIR/etc/a/wg7.conf" "$LAB_DIR/etc/a/tokyo.conf"
+check "a name that is nearly a command's (token)" quick up a tokyo
+check_wait 10 "is an interface" 'reach a 10.7.0.2'
+check "and goes as one" quick down a tokyo
 rm -f "$(socket_of b wg7)"
 check_wait 5 "who removes the socket ends it, too" '! lab_in b ip link show wg7 && [ "$(procs b)" = 0 ]'
 

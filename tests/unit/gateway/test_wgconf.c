@@ -313,6 +313,10 @@ static void test_file(void **state)
 	assert_false(wgconf_read(&c, path));
 	assert_string_equal(c.error, "cannot be read: No such file or directory");
 	wgconf_free(&c);
+	wgconf_init(&c);
+	assert_false(wgconf_read(&c, "/"));
+	assert_string_equal(c.error, "cannot be read: Is a directory");
+	wgconf_free(&c);
 }
 
 int main(void)
