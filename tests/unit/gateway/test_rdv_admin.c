@@ -6,8 +6,10 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <poll.h>
 #include <sodium.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "gateway/rdv_admin.h"
@@ -180,12 +182,35 @@ static void test_remove(void **state)
 	admission_free(&saved);
 }
 
+/* Of a rendezvous that was killed a process may yet hold it, for a moment. */
+static void test_lock(void **state)
+{
+	char path[80];
+
+	(void)state;
+	int fd = rdv_admin_lock(dir);
+	assert_true(fd >= 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		poll(NULL, 0, 200);
+		_exit(0);
+	}
+	close(fd);
+	fd = rdv_admin_lock(dir);
+	assert_true(fd >= 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(rdv_admin_lock(dir), -EBUSY);
+	close(fd);
+	snprintf(path, sizeof(path), "%s/lock", dir);
+	unlink(path);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_forget_that_is_refused), T(test_forget), T(test_most_kept_ids),
-		T(test_rotate_twice),		T(test_remove),
+		T(test_rotate_twice),		T(test_remove), T(test_lock),
 	};
 	if (sodium_init() < 0)
 		return 1;
