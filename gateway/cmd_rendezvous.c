@@ -267,10 +267,35 @@ static bool same_range(const struct rdvproc_config *rc)
 	return !other;
 }
 
+static bool is_named(const struct token *t, const struct token_rendezvous *r)
+{
+	for (size_t i = 0; i < t->nrendezvous; i++)
+		if (strcmp(t->rendezvous[i].host, r->host) == 0 &&
+		    t->rendezvous[i].udp_port == r->udp_port)
+			return true;
+	return false;
+}
+
+/* A member asks where its token says, for ever: none of them hears of another name or port. */
+static void warn_of_moves(const struct rdvproc_config *rc)
+{
+	struct token t;
+	bool had_one = rdv_admin_read_token(rc->state.dir, &t) == 0;
+
+	for (size_t i = 0; had_one && i < t.nrendezvous; i++)
+		if (!is_named(&rc->token, &t.rendezvous[i]))
+			log_warn("--public does not name %s port %u any more: members that have a "
+				 "token of before ask there, and need the new one where it does "
+				 "not lead here",
+				 t.rendezvous[i].host, t.rendezvous[i].udp_port);
+	token_wipe(&t);
+}
+
 static int write_token(struct rdvproc_config *rc)
 {
 	if (!same_range(rc))
 		return -EINVAL;
+	warn_of_moves(rc);
 	struct rdv_admin a = { .dir = rc->state.dir,
 			       .secret = rc->core.registrar.secret,
 			       .admission = &rc->admission,

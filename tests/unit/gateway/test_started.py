@@ -50,7 +50,7 @@ class Rendezvous:
         port = free_port()
         with open(self.log, "w") as log:
             self.p = subprocess.Popen(
-                [WARREN, "rendezvous", "--listen", f"127.0.0.1:{port}", "--public", f"127.0.0.1:{port}",
+                [WARREN, "rendezvous", "--listen", f"127.0.0.1:{port}", "--public", "127.0.0.1:7777",
                  "--state", self.state, *options], stderr=log, preexec_fn=begin, restore_signals=False)
         self.is_up = wait(lambda: " on UDP " in self.says() or self.p.poll() is not None) and self.p.poll() is None
 
@@ -144,6 +144,19 @@ def where_nobody_gets():
         check(f"--public {public} {' '.join(more)} is refused", code == 2 and "--public" in err, f"{code} {err}")
 
 
+def another_name():
+    def start(*more):
+        rv = Rendezvous("moved", "--public", "rv.example:7777", *more)
+        rv.end()
+        return rv.says()
+
+    check("a first start has nothing to compare", "any more" not in start())
+    check("the same again is no news", "any more" not in start())
+    rv = Rendezvous("moved")
+    check("a name that is not said any more is told of", "does not name rv.example port 7777 any more" in rv.says(), rv.says())
+    rv.end()
+
+
 def narrower_range():
     """Leases of before that the range has no more: named, left out, and there again with the range of before."""
     rv = Rendezvous("narrow")
@@ -170,6 +183,7 @@ try:
     full_output()
     words_of_the_operator()
     where_nobody_gets()
+    another_name()
     narrower_range()
 finally:
     shutil.rmtree(DIR)
