@@ -179,6 +179,10 @@ static int add_endpoint(void *ctx, const char *part)
 	if (g->nstated == GW_MAX_ENDPOINTS || !endpoint_parse(part, &g->stated[g->nstated]) ||
 	    g->stated[g->nstated].port == 0)
 		return usage_error("--endpoint %s: it must be IP:PORT%s", part, "");
+	const struct prefix none = { 0 };
+	if (!candidate_valid(&g->stated[g->nstated], &none, &none))
+		return usage_error("--endpoint %s: no other node can reach that address%s", part,
+				   "");
 	g->nstated++;
 	return 0;
 }

@@ -87,6 +87,9 @@ refused "an impossible worker id" 'worker.?id' env WARREN_JOIN="$TOKEN" WORKER_I
 refused "shim port = Trino port" 'port' env WARREN_JOIN="$TOKEN" TRINO_MODE=true TRINO_LOCAL_PORT=8080 \
 	TRINO_PROXY_PORT=8080 "$WARREN" up
 refused "an impossible port" 'port' env WARREN_JOIN="$TOKEN" "$WARREN" up --port 70000
+for at in 0.0.0.0:1 127.0.0.1:7777 224.0.0.1:7777 255.255.255.255:7777 '[ff02::1]:7777'; do
+	refused "an endpoint that is nowhere, $at" 'endpoint .* no other node' env WARREN_JOIN="$TOKEN" "$WARREN" up --endpoint "$at"
+done
 refused "an unknown option" 'no-such' "$WARREN" up --no-such-option
 # one word that may be the name of an interface makes one (wg-quick), unless it looks like a slip
 refused "an unknown command" 'no command no-such-command' "$WARREN" no-such-command --now
