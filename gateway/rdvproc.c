@@ -186,6 +186,10 @@ static void start_udp(struct proc *p)
 		 "prints it)",
 		 p->cfg->core.registrar.number, p->cfg->core.registrar.of, p->cfg->token.network,
 		 endpoint_str(&p->cfg->listen, text), fp, p->cfg->state.dir);
+	if (!p->before) /* or a disk that was not mounted */
+		log_info("%s held no identity: this is a new network, and tokens of another one "
+			 "do not lead into it",
+			 p->cfg->state.dir);
 }
 
 /* --- the operator's words --- */

@@ -150,8 +150,11 @@ def another_name():
         rv.end()
         return rv.says()
 
-    check("a first start has nothing to compare", "any more" not in start())
-    check("the same again is no news", "any more" not in start())
+    says = start()
+    check("a first start has nothing to compare", "any more" not in says, says)
+    check("and says that it is one", "this is a new network" in says, says)
+    says = start()
+    check("the same again is no news", "any more" not in says and "new network" not in says, says)
     rv = Rendezvous("moved")
     check("a name that is not said any more is told of", "does not name rv.example port 7777 any more" in rv.says(), rv.says())
     rv.end()
