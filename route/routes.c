@@ -112,8 +112,12 @@ static int find_holder(struct kernel_routes *k, const struct prefix *p, struct h
 			   .rtm_flags = RTM_F_LOOKUP_TABLE | RTM_F_FIB_MATCH };
 	struct nl_msg *m = rtnl_request(RTM_GETROUTE, 0, &q, sizeof(q));
 
+	uint32_t mark =
+		k->full[addr_is_v4(&p->addr)].table; /* what is marked goes by the main table */
+
 	*h = (struct holder){ .k = k, .dst = *p };
-	if (m && rtnl_put_addr(m, RTA_DST, &p->addr) < 0) {
+	if (m && (rtnl_put_addr(m, RTA_DST, &p->addr) < 0 ||
+		  (mark && nla_put_u32(m, RTA_MARK, mark) < 0))) {
 		nlmsg_free(m);
 		m = NULL;
 	}
