@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "base/log.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -47,17 +48,18 @@ static int read_settings(struct gw_config *g, struct config *c)
 		return EXIT_USAGE;
 	}
 	g->run_dir = run_dir;
-	/* no key is kept: what is, is which timestamps may have been sent */
+	/* what counts in it is which timestamps may have been sent: its key is nobody's */
 	snprintf(dir, sizeof(dir), "%s/%s.state", run_dir, g->interface);
 	err = make_dir(run_dir, 0755);
 	if (err == 0)
 		err = state_load(&g->state, dir);
 	if (err < 0) {
-		log_usage("cannot use %s: %s", dir, strerror(-err));
+		log_usage("cannot use %s: %s", dir,
+			  err == -EBADMSG ? "it is damaged or of a newer release: remove it"
+					  : strerror(-err));
 		return EXIT_CANNOT;
 	}
 	g->state.ephemeral = true;
-	g->own_key = true;
 	return 0;
 }
 

@@ -360,7 +360,8 @@ static int make_node(struct gw *g)
 	int64_t wall = g->loop.now + g->loop.wall_offset;
 
 	nc.boot = state_begin(&g->cfg->state, g->loop.now, wall);
-	memcpy(nc.private_key, g->cfg->state.private_key, 32);
+	if (!g->cfg->bare) /* that one has none until it is told */
+		memcpy(nc.private_key, g->cfg->state.private_key, 32);
 	g->node = node_new(&nc, g->loop.now);
 	sodium_memzero(&nc, sizeof(nc));
 	if (!g->node) {

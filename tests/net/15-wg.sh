@@ -218,6 +218,21 @@ check "and goes as one" quick down a tokyo
 rm -f "$(socket_of b wg7)"
 check_wait 5 "who removes the socket ends it, too" '! lab_in b ip link show wg7 && [ "$(procs b)" = 0 ]'
 
+# --- a bare interface that was killed ---
+
+bare() {
+	lab_exec c "$WARREN" wg9 2>&1
+}
+check "a bare interface" bare
+check "a second of its name is told so" grep -q 'runs interface wg9 already' <(bare)
+check "which is no harm to the first" wg_of c set wg9 private-key "$LAB_DIR/c.key"
+ip netns pids "${LAB}c" | xargs kill -KILL
+check_wait 5 "killed, it is gone" '! lab_in c ip link show wg9'
+check "and comes back" bare
+check "without a key" test "$(wg_of c show wg9 private-key)" = "(none)"
+rm -f "$(socket_of c wg9)"
+check_wait 5 "until it ends" '! lab_in c ip link show wg9'
+
 # --- warren up FILE ---
 
 # table TABLE: brings c up with it; its routes are in ROUTES
