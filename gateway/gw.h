@@ -113,7 +113,8 @@ struct gw {
 	unsigned tun_turns;  /* in which it was read, since something was written to it */
 	uint8_t *rx_buf[GW_RX_SLOTS];
 	nsec complains;	 /* that no rendezvous answers: not before */
-	uint32_t silent; /* which rendezvous were said to be */
+	nsec began;	 /* to wait for rendezvous */
+	uint32_t silent; /* which of them were said to be */
 };
 
 /* The process: never returns. */

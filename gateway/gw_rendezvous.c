@@ -29,22 +29,24 @@ static const char *where(const struct gw *g, unsigned i, char out[static WHERE_L
 	return out;
 }
 
-/* Each time that one falls silent a line, and one when it answers again. */
+/* Each time that one falls silent a line, and one when it answers (again). */
 static void watch(struct gw *g, unsigned i, const struct enrol_info *e)
 {
 	char text[WHERE_LEN];
 	uint32_t bit = 1u << i;
-	nsec silent_for = g->loop.now - e->last_answer;
+	bool silent = e->silent || !e->last_answer;
+	nsec silent_for = g->loop.now - (e->last_answer ? e->last_answer : g->began);
 
-	if (g->silent & bit && !e->silent) {
+	if (g->silent & bit && !silent) {
 		g->silent &= ~bit;
 		log_info("the rendezvous %s answers again", where(g, i, text));
-	} else if (!(g->silent & bit) && e->silent && silent_for >= SILENT_LONG) {
+	} else if (!(g->silent & bit) && silent && silent_for >= SILENT_LONG) {
 		g->silent |= bit;
-		log_warn("the rendezvous %s has not answered for %lld s: direct links go on; "
+		log_warn("the rendezvous %s has not answered for %lld s%s: direct links go on; "
 			 "relayed "
 			 "ones, and who is new, need one that answers",
-			 where(g, i, text), (long long)(silent_for / NSEC_PER_SEC));
+			 where(g, i, text), (long long)(silent_for / NSEC_PER_SEC),
+			 e->last_answer ? "" : ", never since the start");
 	}
 }
 
@@ -52,15 +54,17 @@ void gw_watch_rendezvous(struct gw *g)
 {
 	unsigned count = node_rendezvous_count(g->node);
 	char text[WHERE_LEN];
-	struct enrol_info e;
+	struct enrol_info e[TOKEN_MAX_RENDEZVOUS];
 	bool ever = false;
 
+	if (!g->began)
+		g->began = g->loop.now;
 	for (unsigned i = 0; i < count; i++) {
-		node_enrol_info(g->node, i, &e);
-		if (e.last_answer)
-			watch(g, i, &e);
-		ever |= e.last_answer != 0;
+		node_enrol_info(g->node, i, &e[i]);
+		ever |= e[i].last_answer != 0;
 	}
+	for (unsigned i = 0; ever && i < count; i++)
+		watch(g, i, &e[i]);
 	if (ever || count == 0 || g->loop.now < g->complains)
 		return;
 	g->complains = g->loop.now + COMPLAINS_EVERY;

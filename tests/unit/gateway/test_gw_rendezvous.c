@@ -133,12 +133,35 @@ static void one_of_two(void **state)
 	assert_int_equal(lines, 2);
 }
 
+/* A node that has joined by the one does not hear of the other, and nobody would know that there is none. */
+static void never_one_of_two(void **state)
+{
+	(void)state;
+	count = 2;
+	gw_watch_rendezvous(&g);
+	watched_for(2);
+	info[0].last_answer = g.loop.now;
+	watched_for(57);
+	assert_int_equal(lines, 1); /* none yet */
+	watched_for(1);
+	assert_int_equal(lines, 2);
+	assert_non_null(
+		strstr(said, "203.0.113.7:7778 has not answered for 60 s, never since the start"));
+	watched_for(600);
+	assert_int_equal(lines, 2);
+	info[1].last_answer = g.loop.now;
+	watched_for(1);
+	assert_int_equal(lines, 3);
+	assert_non_null(strstr(said, "203.0.113.7:7778 answers again"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(never_answered, setup),
 		cmocka_unit_test_setup(falls_silent, setup),
 		cmocka_unit_test_setup(one_of_two, setup),
+		cmocka_unit_test_setup(never_one_of_two, setup),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
