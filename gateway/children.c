@@ -253,12 +253,16 @@ bool children_ended(const struct children *cs)
 	return true;
 }
 
+void child_end_late(struct child *c)
+{
+	if (!c->pid)
+		return;
+	log_warn("the %s did not end in time: killing it", c->name);
+	kill(c->pid, SIGKILL);
+}
+
 void children_end_late(struct children *cs)
 {
-	for (size_t i = 0; i < cs->n; i++) {
-		if (!cs->v[i].pid)
-			continue;
-		log_warn("the %s did not end in time: killing it", cs->v[i].name);
-		kill(cs->v[i].pid, SIGKILL);
-	}
+	for (size_t i = 0; i < cs->n; i++)
+		child_end_late(&cs->v[i]);
 }

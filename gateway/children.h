@@ -63,6 +63,7 @@ void child_again(struct child *c, int wstatus);
 /* They end with their channel; SIGTERM, for who waits for something else and heeds it. */
 void children_end(struct children *cs);
 bool children_ended(const struct children *cs);
-void children_end_late(struct children *cs); /* by SIGKILL */
+void child_end_late(struct child *c); /* by SIGKILL */
+void children_end_late(struct children *cs);
 
 #endif

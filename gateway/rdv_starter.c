@@ -84,7 +84,7 @@ static void stop(struct starter *s)
 
 static void rendezvous_ended(struct starter *s, int wstatus)
 {
-	if (WIFSIGNALED(wstatus))
+	if (WIFSIGNALED(wstatus) && !s->ending)
 		log_error(
 			"the rendezvous ended (signal %d, %s): ending with it, to be started again",
 			WTERMSIG(wstatus), strsignal(WTERMSIG(wstatus)));
@@ -125,6 +125,16 @@ static void on_signal(struct ev_loop *ev, ev_signal *w, int revents)
 			child_ended(s, c, wstatus);
 }
 
+/* The others wait for the rendezvous, and have their time after it. */
+static void end_late(struct starter *s)
+{
+	s->late = s->loop.now + STOP_TIME;
+	if (s->child[CHILD_RENDEZVOUS].pid)
+		child_end_late(&s->child[CHILD_RENDEZVOUS]);
+	else
+		children_end_late(&s->children);
+}
+
 static void turn(void *ctx, nsec now)
 {
 	struct starter *s = ctx;
@@ -133,10 +143,8 @@ static void turn(void *ctx, nsec now)
 		children_turn(&s->children, now);
 	else if (children_ended(&s->children))
 		loop_stop(&s->loop);
-	else if (now >= s->late) {
-		children_end_late(&s->children);
-		s->late = now + STOP_TIME;
-	}
+	else if (now >= s->late)
+		end_late(s);
 }
 
 static nsec deadline(void *ctx)

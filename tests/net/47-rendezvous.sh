@@ -190,6 +190,13 @@ kill -TERM $(ip netns pids "${LAB}rv")
 wait "$RV_PID"
 check "nor where all get SIGTERM, and the status is 0, too" test "$?$(ip netns pids "${LAB}rv")" = 0
 
+rv_start
+kill -STOP "$(rv_process)"
+lab_stop "$RV_PID" TERM
+check "one that hangs when it is to end is killed, and has the status of that" test $? = 137
+check "the others had nothing to be killed for" test "$(grep -c 'did not end in time' "$LAB_DIR/rv.log")" = 1
+check "nothing is left of it" ended
+
 # Any of them die at some moment of a start, then the first one; each sixth start after that has to work at once.
 strike() {
 	local i part pids first pid
