@@ -316,7 +316,9 @@ void gw_state_end(struct gw *g)
 	state_settle(&g->cfg->state, g->loop.now, wg_timestamp_last(node_wg(g->node)));
 	note_lease(g);
 	await_keeper(g);
-	wrote(g, state_save(&g->cfg->state));
+	/* two that write one file leave half of each; what a keeper writes that still waits for its disk is older, and as good */
+	if (g->keeping != KEEPER_IDENTITY)
+		wrote(g, state_save(&g->cfg->state));
 	if (g->cfg->joining)
 		save_members(g);
 }

@@ -165,6 +165,22 @@ static void what_was_refused_is_tried_again(void **state)
 	assert_int_equal(syncs, 0);
 }
 
+/* A stop finds the keeper waiting for its disk: what it has under way stays its own. */
+static void one_writer_at_a_time(void **state)
+{
+	(void)state;
+	turn(0);
+	keeper_comes();
+	turn(LATER);
+	assert_true(handed());
+	syncs = 0;
+	gw_state_end(&g);
+	assert_int_equal(syncs, 0);
+	gw_state_kept(&g, 0);
+	gw_state_end(&g);
+	assert_true(syncs > 0);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -172,6 +188,7 @@ int main(void)
 		T(the_first_is_written_at_once),
 		T(the_keeper_writes_the_others),
 		T(what_was_refused_is_tried_again),
+		T(one_writer_at_a_time),
 	};
 	if (sodium_init() < 0 || !mkdtemp(dir))
 		return 1;
