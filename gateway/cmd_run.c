@@ -14,6 +14,7 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -279,6 +280,24 @@ int app_common(struct app *a)
 }
 
 /* A WireGuard configuration: its key and port take the place of the state's. */
+static bool open_to_others(const char *path)
+{
+	struct stat st;
+	return stat(path, &st) == 0 && st.st_mode & S_IRWXO;
+}
+
+/* As wg-quick(8) sees it: a folder that is closed to others closes the file. */
+static void look_at_rights(const char *path)
+{
+	char folder[512];
+	const char *slash = strrchr(path, '/');
+	int len = slash == path ? 1 : slash ? (int)(slash - path) : 0;
+
+	snprintf(folder, sizeof(folder), "%.*s", len ? len : 1, len ? path : ".");
+	if (open_to_others(path) && open_to_others(folder))
+		log_warn("others can use %s, which holds this node's key: chmod 600 it", path);
+}
+
 static int read_static(struct app *a, const char *path)
 {
 	wgconf_init(&a->conf);
@@ -286,6 +305,7 @@ static int read_static(struct app *a, const char *path)
 		log_usage("%s: %s", path, a->conf.error);
 		return -1;
 	}
+	look_at_rights(path);
 	if (a->conf.skipped[0])
 		log_info("%s: not acted on: %s", path, a->conf.skipped);
 	a->gw.static_conf = &a->conf;

@@ -88,6 +88,7 @@ full() {
 	lab_capture f-nat eth0 "$LAB_DIR/full.pcap"
 	capture=$LAB_PID
 	check_wait 10 "full tunnel: h through it, under a strict reverse-path filter" "reach f 203.0.113.99"
+	check "full tunnel: nothing about a file that is its owner's alone" refused grep -q 'others can' "$LAB_DIR/f.log"
 	check "full tunnel: the server itself, too" reach f 10.7.0.1
 	check "full tunnel: IPv6" reach f 2001:db8:99::1
 	check "full tunnel: TCP, by hash" transfer f h 203.0.113.99 4194304
@@ -179,7 +180,9 @@ rough() {
 	serves r 5
 	printf '[Peer]\nPublicKey = %s\nEndpoint = 203.0.113.63:51820\nAllowedIPs = %s 10.7.0.1/32\n' "$(wg_pub s)" "$list" >>"$LAB_DIR/r.conf"
 	printf '[Peer]\nPublicKey = %s\nAllowedIPs = 10.7.0.5/32\n' "$(wg_pub r)" >>"$LAB_DIR/r.conf"
+	chmod 644 "$LAB_DIR/r.conf"
 	up r WARREN_STATE=/proc/nowhere
+	check "one that all can read is" grep -q "others can use $LAB_DIR/r.conf" "$LAB_DIR/r.log"
 	check_wait 5 "a key twice, 300 prefixes in a line, a state that cannot be written, our own key" "reach r 10.7.0.1"
 	check "the last section's prefixes alone" test "$(wg_field r warren0 allowed-ips s | wc -w)" = 301
 	check "a larger MTU than there is: the largest" test "$(lab_in r cat /sys/class/net/warren0/mtu)" = 9000
