@@ -11,13 +11,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { READ_MAX = 4096 }; /* of one client at once */
+enum { READ_MAX = 4096 /* of one client at once */, BACKLOG = 128 };
+
+/* Who neither says nor takes anything for so long makes room for another. */
+#define SILENT NSEC_PER_SEC
 
 struct client {
 	struct uapi_server *server;
 	struct uapi *uapi;
 	ev_io io;
-	nsec heard;
+	nsec heard;	 /* something of it, or took something of its answer */
 	int fd;		 /* -1: free */
 	bool ready;	 /* to be read from, written to or worked for */
 	bool ends;	 /* nothing more is read */
@@ -47,6 +50,7 @@ static void client_end(struct client *c)
 	uapi_free(c->uapi);
 	c->uapi = NULL;
 	sodium_memzero(c->in, sizeof(c->in));
+	unix_listener_resume(&c->server->listener);
 }
 
 static bool has_work(const struct client *c)
@@ -82,6 +86,8 @@ static bool client_write(struct client *c)
 
 	if (n < 0)
 		return errno == EAGAIN;
+	if (n > 0)
+		c->heard = c->server->loop->now;
 	uapi_sent(c->uapi, (size_t)n);
 	return true;
 }
@@ -159,8 +165,15 @@ static struct client *place(struct uapi_server *s)
 		if (s->clients[i].heard < c->heard)
 			c = &s->clients[i];
 	}
-	client_end(c);
 	return c;
+}
+
+/* Nobody is cut off in the middle of an answer: a hundred `wg show` at once wait for each other. */
+static bool has_room(void *ctx)
+{
+	struct uapi_server *s = ctx;
+	const struct client *c = place(s);
+	return c->fd < 0 || s->loop->now - c->heard >= SILENT;
 }
 
 static void on_newcomer(void *ctx, int fd)
@@ -168,6 +181,7 @@ static void on_newcomer(void *ctx, int fd)
 	struct uapi_server *s = ctx;
 	struct client *c = place(s);
 	struct uapi *u = uapi_new(&s->dev);
+	client_end(c);
 	if (!u) {
 		close(fd);
 		return;
@@ -227,12 +241,12 @@ int uapi_server_open(struct uapi_server **out, struct loop *loop, const char *in
 	if (mkdir(UAPI_DIR, 0700) < 0 && errno != EEXIST)
 		err = -errno;
 	else
-		err = unix_listener_open(&s->listener, loop->ev, path, UAPI_CLIENTS, on_newcomer,
-					 s);
+		err = unix_listener_open(&s->listener, loop->ev, path, BACKLOG, on_newcomer, s);
 	if (err < 0) {
 		free(s);
 		return err;
 	}
+	s->listener.has_room = has_room;
 	ev_check_init(&s->turn, on_turn);
 	ev_set_priority(&s->turn, EV_MINPRI);
 	s->turn.data = s;

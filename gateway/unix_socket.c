@@ -71,35 +71,47 @@ int unix_listen(const char *path, int backlog)
 	return err;
 }
 
-static void pause_listening(struct unix_listener *l, int error)
+/* Whoever comes stands in the kernel's queue. */
+static void pause_listening(struct unix_listener *l)
 {
-	log_seldom(
-		LOG_LEVEL_WARN, 60 * NSEC_PER_SEC,
-		"%s takes nobody for a second: %s (more descriptors: ulimit -n, or LimitNOFILE=)",
-		l->path, strerror(error));
 	ev_io_stop(l->ev, &l->io);
 	ev_timer_stop(l->ev, &l->again);
 	ev_timer_set(&l->again, 1., 0.);
 	ev_timer_start(l->ev, &l->again);
 }
 
+void unix_listener_resume(struct unix_listener *l)
+{
+	ev_timer_stop(l->ev, &l->again);
+	ev_io_start(l->ev, &l->io);
+}
+
 static void on_again(struct ev_loop *ev, ev_timer *w, int revents)
 {
-	struct unix_listener *l = w->data;
+	(void)ev;
 	(void)revents;
-	ev_io_start(ev, &l->io);
+	unix_listener_resume(w->data);
 }
 
 static void on_accept(struct ev_loop *ev, ev_io *w, int revents)
 {
 	struct unix_listener *l = w->data;
-	int fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	(void)ev;
 	(void)revents;
-	if (fd >= 0)
+	if (l->has_room && !l->has_room(l->ctx)) {
+		pause_listening(l);
+		return;
+	}
+	int fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd >= 0) {
 		l->client(l->ctx, fd);
-	else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-		pause_listening(l, errno);
+	} else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+		log_seldom(LOG_LEVEL_WARN, 60 * NSEC_PER_SEC,
+			   "%s takes nobody for a second: %s (more descriptors: ulimit -n, or "
+			   "LimitNOFILE=)",
+			   l->path, strerror(errno));
+		pause_listening(l);
+	}
 }
 
 int unix_listener_open(struct unix_listener *l, struct ev_loop *ev, const char *path, int backlog,

@@ -18,7 +18,8 @@ int unix_listen(const char *path, int backlog);
 
 /*
  * The same in a loop: `client` gets each newcomer's descriptor. Where descriptors or memory have run out,
- * newcomers wait, a second at a time; a socket that stays readable would otherwise keep the loop busy.
+ * newcomers wait, a second at a time; a socket that stays readable would otherwise keep the loop busy. So they do
+ * where `has_room`, which may be set after the opening, says no, or until unix_listener_resume().
  */
 struct unix_listener {
 	struct ev_loop *ev;
@@ -27,13 +28,15 @@ struct unix_listener {
 	int fd;
 	char path[108];
 	void (*client)(void *ctx, int fd);
+	bool (*has_room)(void *ctx); /* NULL: always */
 	void *ctx;
 };
 
 /* 0 or -errno, as unix_listen(). `l` must not move. */
 int unix_listener_open(struct unix_listener *l, struct ev_loop *ev, const char *path, int backlog,
 		       void (*client)(void *ctx, int fd), void *ctx);
-void unix_listener_close(struct unix_listener *l); /* removes the socket */
+void unix_listener_resume(struct unix_listener *l); /* there is room again */
+void unix_listener_close(struct unix_listener *l);  /* removes the socket */
 
 extern const struct syscall_rule unix_socket_syscalls[]; /* of who serves one, to its removal */
 

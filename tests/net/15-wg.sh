@@ -226,6 +226,15 @@ bare() {
 check "a bare interface" bare
 check "a second of its name is told so" grep -q 'runs interface wg9 already' <(bare)
 check "which is no harm to the first" wg_of c set wg9 private-key "$LAB_DIR/c.key"
+
+# at_once COUNT: so many `wg show` of three thousand peers; how many of them were not served
+at_once() {
+	lab_exec c bash -c 'for i in $(seq "$1"); do wg show wg9 dump >"$2/dump.$i" 2>/dev/null & p+=($!); done
+		for i in "${p[@]}"; do wait "$i" || failed=$((failed + 1)); done
+		[ -z "$failed" ] && [ "$(cat "$2"/dump.* | wc -l)" = $(($1 * 3001)) ]' sh "$1" "$LAB_DIR"
+}
+python3 -c 'print("set=1"); [print("public_key=%064x" % (i + 999)) for i in range(3000)]; print()' | raw c wg9 >/dev/null
+check "a hundred wg show at once" at_once 100
 ip netns pids "${LAB}c" | xargs kill -KILL
 check_wait 5 "killed, it is gone" '! lab_in c ip link show wg9'
 check "and comes back" bare
