@@ -104,7 +104,8 @@ void children_join(struct child *a, enum chan_kind to_a, struct child *b, enum c
 {
 	int err = a->pid && b->pid ? join(a, to_a, b, to_b, pair) : 0;
 
-	if (err == 0)
+	/* who has died, and is not reaped yet, is joined when it is there again */
+	if (err == 0 || err == -EPIPE || err == -ECONNRESET)
 		return;
 	/* one that hangs takes few messages; each start tries it anew */
 	log_error("cannot join %s and %s: %s", a->name, b->name, strerror(-err));

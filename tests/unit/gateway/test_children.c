@@ -222,6 +222,23 @@ static void joined_again(void **state)
 	}
 }
 
+/* One has died, and nobody has looked: that is no fault of the other, which stays. */
+static void joined_with_a_dead_one(void **state)
+{
+	siginfo_t info;
+	(void)state;
+	assert_true(within(5 * SEC, first_runs));
+	kill(v[FIRST].pid, SIGKILL);
+	assert_int_equal(waitid(P_PID, (id_t)v[FIRST].pid, &info, WEXITED | WNOWAIT), 0);
+	joins = v[SECOND].wanted = true;
+	children_turn(&cs, loop.now);
+	killed = v[SECOND].pid;
+	assert_true(killed > 0);
+	joins_wanted = 1;
+	assert_true(within(5 * SEC, both_joined));
+	assert_int_equal(v[SECOND].pid, killed);
+}
+
 static void who_answers_lives(void **state)
 {
 	(void)state;
@@ -429,6 +446,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(killed_is_back),
 		T(joined_again),
+		T(joined_with_a_dead_one),
 		T(who_answers_lives),
 		T(who_hangs_is_killed),
 		T(who_goes_on_lives),
