@@ -174,11 +174,6 @@ static int set_prefix(const struct config *c, struct rdvproc_config *rc)
 	return outside_of(&g->prefix4, &rc->token);
 }
 
-static void state_dir(const struct config *c, char out[static 256])
-{
-	snprintf(out, 256, "%s", config_get(c, SET_STATE, "/var/lib/warren/rendezvous"));
-}
-
 static int lock_state(const char *dir)
 {
 	int fd = make_dir(dir, 0700);
@@ -250,21 +245,17 @@ static void derive_secrets(struct rdvproc_config *rc)
 }
 
 /* Members hold the range of their tokens against each renewal. */
-static bool same_range(const struct rdvproc_config *rc)
+static bool same_range(const struct rdvproc_config *rc, const struct token *old)
 {
 	char now[PREFIX_STRLEN], before[PREFIX_STRLEN];
-	struct token t;
-	bool other = rdv_admin_read_token(rc->state.dir, &t) == 0 &&
-		     !prefix_eq(&t.prefixes[0], &rc->token.prefixes[0]);
 
-	if (other)
-		log_usage("--prefix %s: the members of this network have addresses of %s and "
-			  "refuse others. Say that one; or move %s/token away, and give each "
-			  "member the new token",
-			  prefix_str(&rc->token.prefixes[0], now),
-			  prefix_str(&t.prefixes[0], before), rc->state.dir);
-	token_wipe(&t);
-	return !other;
+	if (prefix_eq(&old->prefixes[0], &rc->token.prefixes[0]))
+		return true;
+	log_usage("--prefix %s: the members of this network have addresses of %s and refuse "
+		  "others. Say that one; or move %s/token away, and give each member the new token",
+		  prefix_str(&rc->token.prefixes[0], now), prefix_str(&old->prefixes[0], before),
+		  rc->state.dir);
+	return false;
 }
 
 static bool is_named(const struct token *t, const struct token_rendezvous *r)
@@ -277,25 +268,33 @@ static bool is_named(const struct token *t, const struct token_rendezvous *r)
 }
 
 /* A member asks where its token says, for ever: none of them hears of another name or port. */
-static void warn_of_moves(const struct rdvproc_config *rc)
+static void warn_of_moves(const struct rdvproc_config *rc, const struct token *old)
 {
-	struct token t;
-	bool had_one = rdv_admin_read_token(rc->state.dir, &t) == 0;
-
-	for (size_t i = 0; had_one && i < t.nrendezvous; i++)
-		if (!is_named(&rc->token, &t.rendezvous[i]))
+	for (size_t i = 0; i < old->nrendezvous; i++)
+		if (!is_named(&rc->token, &old->rendezvous[i]))
 			log_warn("--public does not name %s port %u any more: members that have a "
 				 "token of before ask there, and need the new one where it does "
 				 "not lead here",
-				 t.rendezvous[i].host, t.rendezvous[i].udp_port);
-	token_wipe(&t);
+				 old->rendezvous[i].host, old->rendezvous[i].udp_port);
+}
+
+/* Beside the token of before, where there is one. */
+static bool fits_before(const struct rdvproc_config *rc)
+{
+	struct token old;
+	bool had_one = rdv_admin_read_token(rc->state.dir, &old) == 0;
+	bool fits = !had_one || same_range(rc, &old);
+
+	if (had_one && fits)
+		warn_of_moves(rc, &old);
+	token_wipe(&old);
+	return fits;
 }
 
 static int write_token(struct rdvproc_config *rc)
 {
-	if (!same_range(rc))
+	if (!fits_before(rc))
 		return -EINVAL;
-	warn_of_moves(rc);
 	struct rdv_admin a = { .dir = rc->state.dir,
 			       .secret = rc->core.registrar.secret,
 			       .admission = &rc->admission,
@@ -371,7 +370,7 @@ static int run(const struct config *c, struct start *s)
 {
 	char dir[256];
 
-	state_dir(c, dir);
+	snprintf(dir, sizeof(dir), "%s", config_get(c, SET_STATE, "/var/lib/warren/rendezvous"));
 	s->dir = dir;
 	const struct rdv_starter_config sc = {
 		.dir = dir, .lock = lock_state(dir), .ctx = s, .rendezvous = rendezvous
