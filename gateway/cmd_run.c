@@ -192,8 +192,7 @@ static int read_key(struct app *a)
 {
 	const char *v = config_get(&a->c, SET_KEY, NULL);
 	char *text = v ? read_secret(v, "the private key") : NULL;
-	bool ok = !v || (text && key_parse(text, a->gw.private_key) &&
-			 !sodium_is_zero(a->gw.private_key, sizeof(a->gw.private_key)));
+	bool ok = !v || (text && private_key_parse(text, a->gw.private_key));
 
 	if (text) {
 		sodium_memzero(text, strlen(text));
@@ -279,7 +278,6 @@ int app_common(struct app *a)
 	return 0;
 }
 
-/* A WireGuard configuration: its key and port take the place of the state's. */
 static bool open_to_others(const char *path)
 {
 	struct stat st;
@@ -298,6 +296,7 @@ static void look_at_rights(const char *path)
 		log_warn("others can use %s, which holds this node's key: chmod 600 it", path);
 }
 
+/* A WireGuard configuration: its key and port take the place of the state's. */
 static int read_static(struct app *a, const char *path)
 {
 	wgconf_init(&a->conf);

@@ -39,6 +39,11 @@ bool key_parse(const char *text, uint8_t key[static 32])
 	return ok;
 }
 
+bool private_key_parse(const char *text, uint8_t key[static 32])
+{
+	return key_parse(text, key) && !sodium_is_zero(key, 32);
+}
+
 static bool number(const char *v, unsigned long max, unsigned long *out)
 {
 	char *end;
@@ -130,8 +135,7 @@ static bool interface_line(struct wgconf *c, const char *key, char *v)
 	unsigned long n;
 
 	if (strcasecmp(key, "PrivateKey") == 0) {
-		c->has_private_key = key_parse(v, c->private_key) &&
-				     !sodium_is_zero(c->private_key, sizeof(c->private_key));
+		c->has_private_key = private_key_parse(v, c->private_key);
 		return c->has_private_key || refuse(c, "PrivateKey is no key%s", "");
 	}
 	if (strcasecmp(key, "ListenPort") == 0) {

@@ -67,5 +67,7 @@ MUST_CHECK bool wgconf_read(struct wgconf *c, const char *path);
 
 /* 44 characters of base64 and nothing else. */
 MUST_CHECK bool key_parse(const char *text, uint8_t key[static 32]);
+/* The same, but not of zeros, which stand for no key. */
+MUST_CHECK bool private_key_parse(const char *text, uint8_t key[static 32]);
 
 #endif
