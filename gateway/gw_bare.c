@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a bare interface has to do itself, since it has no launcher. */
 #include "gateway/gw.h"
-#include "gateway/proc.h"
 
 #include <signal.h>
 #include <unistd.h>
@@ -20,12 +19,7 @@ void gw_bare_heed(struct gw *g)
 	static_assert(ARRAY_SIZE(heeded) == ARRAY_SIZE(g->signals), "one watcher a signal");
 
 	g->releasing = true; /* whenever it ends, it is a clean end */
-	for (size_t i = 0; i < ARRAY_SIZE(heeded); i++) {
-		ev_signal_init(&g->signals[i], on_signal, heeded[i]);
-		g->signals[i].data = g;
-		if (proc_heeds(heeded[i]))
-			ev_signal_start(g->loop.ev, &g->signals[i]);
-	}
+	loop_signals(&g->loop, g->signals, heeded, ARRAY_SIZE(heeded), on_signal);
 }
 
 void gw_bare_leave(int null)

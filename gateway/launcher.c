@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -72,9 +71,7 @@ static void child_body(void *ctx, struct child *c, int chan)
 						[CHILD_KEEPER] = l->cfg->keeper };
 	enum child_kind k = (enum child_kind)(c - l->child);
 
-	/* libev binds a signal to one loop of a process: the child's own loop must find them free */
-	for (size_t i = 0; i < ARRAY_SIZE(l->signals); i++)
-		ev_signal_stop(l->loop.ev, &l->signals[i]);
+	loop_signals_end(&l->loop, l->signals, ARRAY_SIZE(l->signals));
 	if (k == CHILD_GATEWAY)
 		l->cfg->gateway(l->cfg->ctx, chan, l->came_up);
 	else
@@ -285,12 +282,7 @@ int launcher_run(const struct launcher_config *cfg)
 	}
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	static_assert(ARRAY_SIZE(passed) == ARRAY_SIZE(l.signals), "one watcher a signal");
-	for (size_t i = 0; i < ARRAY_SIZE(passed); i++) {
-		ev_signal_init(&l.signals[i], on_signal, passed[i]);
-		l.signals[i].data = &l;
-		if (proc_heeds(passed[i]))
-			ev_signal_start(l.loop.ev, &l.signals[i]);
-	}
+	loop_signals(&l.loop, l.signals, passed, ARRAY_SIZE(passed), on_signal);
 	loop_run(&l.loop);
 	loop_close(&l.loop);
 	return l.status;

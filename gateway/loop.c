@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/loop.h"
+#include "gateway/proc.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -141,6 +142,23 @@ void loop_run(struct loop *l)
 void loop_stop(struct loop *l)
 {
 	ev_break(l->ev, EVBREAK_ALL);
+}
+
+void loop_signals(struct loop *l, ev_signal *w, const int *signums, size_t n,
+		  void (*heard)(struct ev_loop *, ev_signal *, int))
+{
+	for (size_t i = 0; i < n; i++) {
+		ev_signal_init(&w[i], heard, signums[i]);
+		w[i].data = l->ctx;
+		if (proc_heeds(signums[i]))
+			ev_signal_start(l->ev, &w[i]);
+	}
+}
+
+void loop_signals_end(struct loop *l, ev_signal *w, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		ev_signal_stop(l->ev, &w[i]);
 }
 
 void loop_close(struct loop *l)

@@ -40,6 +40,15 @@ void loop_run(struct loop *l);
 void loop_stop(struct loop *l);
 void loop_close(struct loop *l);
 
+/*
+ * `heard` is called for each of these signals, with the loop's ctx as data; but not for a hang-up that is to be
+ * ignored (proc_heeds()). libev binds a signal to one loop of a process: a child with a loop of its own must find
+ * them free, and begins with loop_signals_end().
+ */
+void loop_signals(struct loop *l, ev_signal *w, const int *signums, size_t n,
+		  void (*heard)(struct ev_loop *, ev_signal *, int));
+void loop_signals_end(struct loop *l, ev_signal *w, size_t n);
+
 /* Before the first loop of a process: libev's memory never runs out (loop_memory.c). */
 void loop_reserve(void);
 

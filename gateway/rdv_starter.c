@@ -31,9 +31,7 @@ static void body(void *ctx, struct child *c, int chan)
 {
 	struct starter *s = ctx;
 
-	/* libev binds a signal to one loop of a process: the child's own loop must find them free */
-	for (size_t i = 0; i < ARRAY_SIZE(s->signals); i++)
-		ev_signal_stop(s->loop.ev, &s->signals[i]);
+	loop_signals_end(&s->loop, s->signals, ARRAY_SIZE(s->signals));
 	proc_heed_channel_alone();
 	if (c == &s->child[CHILD_RENDEZVOUS])
 		_exit(s->cfg->rendezvous(s->cfg->ctx, chan));
@@ -163,12 +161,7 @@ static int prepare(struct starter *s)
 		log_error("cannot make an event loop: %s", strerror(errno));
 		return -1;
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(heeded); i++) {
-		ev_signal_init(&s->signals[i], on_signal, heeded[i]);
-		s->signals[i].data = s;
-		if (proc_heeds(heeded[i]))
-			ev_signal_start(s->loop.ev, &s->signals[i]);
-	}
+	loop_signals(&s->loop, s->signals, heeded, ARRAY_SIZE(heeded), on_signal);
 	return 0;
 }
 
