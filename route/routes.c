@@ -181,24 +181,24 @@ bool kernel_route_held(const struct kernel_routes *k, const struct prefix *p)
 	return route_table_exact(k->routes, p);
 }
 
+/* Ours took the place of the kernel's, without which all of it would leave by other ways. */
+static int give_back(struct kernel_routes *k, struct route_spec *s, const struct addr *by)
+{
+	s->src = addr_is_v4(by) ? by : NULL; /* as the kernel has it */
+	int err = route_put(k, s, true);
+	/* another's by now; the kernel's when it is up */
+	return err == -EEXIST || err == -ENETDOWN ? 0 : err;
+}
+
 int kernel_route_remove(struct kernel_routes *k, const struct prefix *p)
 {
 	if (!route_table_exact(k->routes, p))
 		return 0;
 	struct route_spec s = route_through_tun(k, p);
 	struct addr by;
-	int err;
-	if (s.table == RT_TABLE_MAIN && route_is_connected(k, p, &by)) {
-		/* ours took the place of the kernel's, without which all of it would leave by other ways */
-		s.src = addr_is_v4(&by) ? &by : NULL; /* as the kernel has it */
-		err = route_put(k, &s, true);
-		if (err == -EEXIST ||
-		    err == -ENETDOWN) /* another's by now; the kernel's when it is up */
-			err = 0;
-	} else {
-		err = route_send(k, RTM_DELROUTE, 0, &s);
-	}
-	err = rtnl_gone_is_fine(err);
+	bool connected = s.table == RT_TABLE_MAIN && route_is_connected(k, p, &by);
+	int err = rtnl_gone_is_fine(connected ? give_back(k, &s, &by)
+					      : route_send(k, RTM_DELROUTE, 0, &s));
 	if (err == 0)
 		route_table_remove(k->routes, p, k);
 	return err;

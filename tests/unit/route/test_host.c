@@ -371,11 +371,10 @@ static void monitor_sees_what_is_undone(void **ignored)
 	close(fd);
 }
 
-/* More events than the socket holds: what was lost may have been the one that matters. */
-static void monitor_overrun_is_a_change(void **ignored)
+/* Our own routes are more events than its socket holds. */
+static int monitor_of_many(const struct kernel_routes *own)
 {
-	int fd = kernel_monitor_open(NULL), small = 4096;
-	(void)ignored;
+	int fd = kernel_monitor_open(own), small = 4096;
 	assert_true(fd >= 0);
 	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
 	for (uint32_t i = 0; i < 200; i++) {
@@ -383,6 +382,14 @@ static void monitor_overrun_is_a_change(void **ignored)
 		struct prefix p = prefix_host(&a);
 		assert_int_equal(kernel_route_set(k, &p, NULL, 1400, 0), 0);
 	}
+	return fd;
+}
+
+/* What was lost may have been the one that matters. */
+static void monitor_overrun_is_a_change(void **ignored)
+{
+	int fd = monitor_of_many(NULL);
+	(void)ignored;
 	assert_true(kernel_monitor_drain(fd, tun, NULL, NULL));
 	assert_false(kernel_monitor_drain(fd, tun, NULL, NULL));
 	close(fd);
@@ -391,16 +398,9 @@ static void monitor_overrun_is_a_change(void **ignored)
 /* What we do ourselves is no news, however much it is. */
 static void monitor_has_room_beside_our_own(void **ignored)
 {
-	int fd = kernel_monitor_open(k), small = 4096;
+	int fd = monitor_of_many(k);
 	struct kernel_undone u = { 0 };
 	(void)ignored;
-	assert_true(fd >= 0);
-	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
-	for (uint32_t i = 0; i < 200; i++) {
-		struct addr a = addr_v4_u32(0x0a4d0000u + i);
-		struct prefix p = prefix_host(&a);
-		assert_int_equal(kernel_route_set(k, &p, NULL, 1400, 0), 0);
-	}
 	lab_route(&(struct lab_route){ .dst = "10.77.0.3/32", .oif = 1, .metric = 7 });
 	assert_true(kernel_monitor_drain(fd, tun, k, &u));
 	assert_true(u.lost && !u.missed);
