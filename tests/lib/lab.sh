@@ -30,7 +30,8 @@
 
 declare -A LAB_PUBLIC=() # node → its outside IPv4 address
 declare -A LAB_KIND=()   # node → NAT kind
-declare -A LAB_PORT=()   # namespace on the public segment → its port of the bridge
+declare -A LAB_PORT=()   # namespace → the other end of its eth0, a port of a bridge
+declare -A LAB_HUB=()    # and the namespace of that bridge
 LAB_PIDS=()
 LAB_COUNT=0
 LAB_KEEP=
@@ -88,13 +89,13 @@ lab_join() {
 	ip -n "$LAB$1" link add eth0 type veth peer name "$port" netns "$LAB$2"
 	ip -n "$LAB$1" link set eth0 up
 	ip -n "$LAB$2" link set "$port" master "$3" up
-	LAB_LAST_PORT=$port
+	LAB_PORT[$1]=$port
+	LAB_HUB[$1]=$2
 }
 
 # lab_attach NS IPv4 [IPv6]: puts a namespace on the public segment.
 lab_attach() {
 	lab_join "$1" inet br0
-	LAB_PORT[$1]=$LAB_LAST_PORT
 	ip -n "$LAB$1" addr add "$2/24" dev eth0
 	ip -n "$LAB$1" route add default via 203.0.113.1
 	[ -z "${3:-}" ] || ip -n "$LAB$1" addr add "$3/64" dev eth0 nodad
@@ -242,11 +243,11 @@ lab_outside() {
 	if [ "${LAB_KIND[$1]:-none}" = none ]; then echo "$1"; else echo "$1-nat"; fi
 }
 
-# lab_as_wire NS: no segmentation offload on the way to and from a public interface, so that a
-# capture there shows datagrams as they would be on a wire, and not the kernel's bundles of 64 KiB.
+# lab_as_wire NS: no segmentation offload on the way to and from its eth0, so that a capture there shows
+# datagrams as they would be on a wire, and not the kernel's bundles of 64 KiB.
 lab_as_wire() {
 	lab_in "$1" ethtool -K eth0 gso off tso off tx-udp-segmentation off gro off >/dev/null 2>&1
-	lab_in inet ethtool -K "${LAB_PORT[$1]}" gso off tso off tx-udp-segmentation off gro off >/dev/null 2>&1
+	lab_in "${LAB_HUB[$1]}" ethtool -K "${LAB_PORT[$1]}" gso off tso off tx-udp-segmentation off gro off >/dev/null 2>&1
 }
 
 # lab_capture NS INTERFACE FILE [FILTER…]: returns once the capture runs; its process is in LAB_PID.

@@ -35,7 +35,7 @@ MTU_WIRE=9000
 declare -A MTU_NET4=() MTU_NET6=() # site → its prefix
 declare -A MTU_VIA4=() MTU_VIA6=() # site → how the middle reaches it (words of ip route)
 declare -A MTU_ADDR6=()            # site → the host's IPv6 address; LAB_PUBLIC has the IPv4 one
-declare -A MTU_NUM=() MTU_PORT=()  # site → its number; its router's port of the LAN
+declare -A MTU_NUM=()              # site → its number
 declare -A MTU_TABLE=()            # "from to" → its routing table
 declare -A MTU_SIZE=() MTU_MODE=() MTU_LOSS=() MTU_CUT=()
 
@@ -75,9 +75,8 @@ mtu_site() {
 	lab_ns "$name"
 	lab_node "$name"
 	lab_join "$name" "$r" lan0
-	MTU_PORT[$name]=$LAB_LAST_PORT
 	mtu_wire "$name" eth0
-	mtu_wire "$r" "$LAB_LAST_PORT"
+	mtu_wire "$r" "${LAB_PORT[$name]}"
 	if [ "$kind" = none ]; then
 		mtu_open_lan "$name" "$r" "$gw" "$n"
 	else
@@ -131,7 +130,7 @@ mtu_nat_lan() {
 
 # mtu_host NAME N: the MTU of the host's own network (its device, and its router's to it)
 mtu_host() {
-	ip -n "$LAB$1-r" link set "${MTU_PORT[$1]}" mtu "$2"
+	ip -n "$LAB$1-r" link set "${LAB_PORT[$1]}" mtu "$2"
 	ip -n "$LAB$1" link set eth0 mtu "$2"
 }
 

@@ -5,7 +5,8 @@
   pcap_check.py [--outside FILE]… [--inside FILE]… [--marker TEXT] [--need KIND,…] [--clean] [--inner PREFIX]…
 
 Every UDP datagram in an outside capture must be one of the messages that the protocol knows, with
-its exact length; each kind is counted and printed. --need names kinds that must have been seen.
+its exact length; each kind is counted and printed. --need names kinds that must have been seen. A
+frame larger than Ethernet's is a bundle of the kernel's, which hides where messages begin: refused.
 The marker must occur in each inside capture (in a packet, or in a TCP stream put in order) and in
 no outside one. --clean refuses anything outside but UDP, ARP, ICMPv6, IGMP and ICMP errors about our
 own datagrams: an inner packet that left beside the tunnel. --inner refuses each address of that prefix
@@ -19,6 +20,7 @@ from collections import Counter, defaultdict
 
 HANDSHAKE = {1: 148, 2: 92, 3: 64}
 DATA_MIN, OUTER_FIXED, OUTER_MAC, OUTER_MAX, RELAY_HEADER = 32, 60, 16, 256, 28
+FRAME_MAX = 14 + 4 + 1500  # Ethernet with a VLAN's tag
 STUN_COOKIE = bytes.fromhex("2112a442")
 
 
@@ -164,6 +166,8 @@ def check_outside(path, seen, clean, marker, inner):
         for address in map(ipaddress.ip_address, addresses(kind, packet)):
             if any(address in prefix for prefix in inner):
                 bad.append(f"{path}: frame {number} has the inner address {address}: {packet[:40].hex()}")
+        if len(frame) > FRAME_MAX:
+            bad.append(f"{path}: frame {number} is a bundle of {len(frame)} bytes, not what is on a wire")
         if kind not in (0x0800, 0x86DD):
             continue
         found = transport(kind, packet, frags)

@@ -79,11 +79,12 @@ path_of() {
 	status "$1" ".peers[] | select(.id == \"$2\") | .path"
 }
 
-# process_of NODE NAME: the processes of that name there (warren-gateway; launcher and starter have the program's)
+# process_of NODE PATTERN: the processes of that name there (warren-gateway; launcher and starter have the program's)
 process_of() {
 	local pid
 	for pid in $(ip netns pids "$LAB$1"); do
-		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" != "$2" ] || echo "$pid"
+		# shellcheck disable=SC2053 # a pattern
+		[[ $(cat "/proc/$pid/comm" 2>/dev/null) != $2 ]] || echo "$pid"
 	done
 }
 

@@ -23,13 +23,11 @@ MARKER=THIS-MUST-NEVER-BE-SEEN-OUTSIDE-
 outside=()
 captures=()
 watch() {
-	[ "$1" = a ] || [ "$1" = b ] || lab_as_wire "$1"
+	lab_as_wire "$1"
 	lab_capture "$1" eth0 "$LAB_DIR/$1.pcap"
 	captures+=("$LAB_PID")
 	outside+=(--outside "$LAB_DIR/$1.pcap")
 }
-lab_as_wire a-nat
-lab_as_wire b-nat
 for where in rv a b c d a-nat b-nat; do watch $where; done
 
 # Pings and UDP with a marker, from a to everybody's address and to free ones, for as long as it runs
@@ -47,13 +45,13 @@ chatter() {
 		    time.sleep(0.01)
 	PY
 	lab_spawn a "$LAB_DIR/chatter.log" python3 "$LAB_DIR/chatter.py"
+	CHATTER=$LAB_PID
 }
 
+# Captures and chatter of the same namespace go on.
 kill_node() {
-	local pid
-	for pid in $(ip netns pids "$LAB$1"); do
-		grep -qa warren "/proc/$pid/cmdline" 2>/dev/null && kill -KILL "$pid" 2>/dev/null
-	done
+	kill -KILL "${NODE_PID[$1]}"
+	check_wait 5 "nothing of warren's is left on $1" "[ -z \"\$(process_of $1 'warren*')\" ]"
 }
 
 # under_load NAME CMD…: while bytes flow from a to c, and go on when it is over
@@ -67,17 +65,16 @@ under_load() {
 	"$@"
 	if wait $moving; then ok "$name"; else not_ok "$name" "$(tail -n 1 "$LAB_DIR/transfer")"; fi
 }
-gateway_of() {
-	local pid
-	for pid in $(ip netns pids "$LAB$1"); do
-		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" != warren-gateway ] || echo "$pid"
-	done
-}
 kill_gateway() {
-	kill -KILL "$(gateway_of "$1")"
+	kill -KILL "$(process_of "$1" warren-gateway)"
 }
 delete_tun() {
 	lab_in "$1" ip link del warren0
+}
+
+all_alive() {
+	local pid
+	for pid in "$@"; do kill -0 "$pid" || return 1; done
 }
 
 # Before there is a rendezvous, and so before there is an address: the command does not run yet.
@@ -88,7 +85,7 @@ check_wait 10 "without an address the range is closed" "lab_in a ip route show t
 chatter
 sleep 2
 check "and no command runs" test ! -e "$LAB_DIR/ran"
-lab_stop "$LAB_PID" KILL # the chatter's
+lab_stop $CHATTER KILL
 kill_node a
 lab_wait 5 "! lab_in a ip link show warren0"
 
@@ -129,6 +126,7 @@ rv_start
 node_start a
 check_wait 30 "it comes back" "reach a $C" "tail -n 3 $LAB_DIR/a.log"
 
+check "all were listened to, and a spoke, to the end" all_alive "${captures[@]}" $CHATTER
 for pid in "${captures[@]}"; do lab_stop "$pid"; done
 check "all that time, nothing but the protocol was seen outside" \
 	lib/pcap_check.py "${outside[@]}" --marker "$MARKER" --clean --inner 10.77.0.0/16 --inner "$INNER6" \
