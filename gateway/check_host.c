@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/check_probes.h"
+#include "gateway/file.h"
 #include "gateway/proc.h"
 #include "crypto/wg.h"
 #include "base/log.h"
@@ -22,7 +23,7 @@ void check_running(struct check *k)
 {
 	char path[300];
 	snprintf(path, sizeof(path), "%s/%s.lock", k->app->run_dir, k->app->interface);
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = file_open(path, O_NOFOLLOW);
 	k->runs = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
 	if (fd >= 0)
 		close(fd);

@@ -5,6 +5,7 @@
  */
 #include "gateway/cmd.h"
 #include "gateway/ctl.h"
+#include "gateway/file.h"
 #include "gateway/loop.h"
 #include "gateway/proc.h"
 #include "gateway/rdv_admin.h"
@@ -128,7 +129,7 @@ static int take_lock(struct offline *o)
 /* A rendezvous writes it at each start. */
 static void cannot_read(const char *dir, int err)
 {
-	log_usage("cannot read %s/token: %s%s", dir, strerror(err),
+	log_usage("cannot read %s/token: %s%s", dir, file_error(err),
 		  err == ENOENT ? ": is this the --state of a rendezvous? It writes its token when "
 				  "it starts"
 		  : err == EACCES ? ": ask as the rendezvous' user"

@@ -2,6 +2,7 @@
 /* `warren run` and `warren up`: settings to a gateway's configuration, then the launcher. */
 #include "gateway/app.h"
 #include "gateway/cmd.h"
+#include "gateway/file.h"
 #include "gateway/keeper.h"
 #include "gateway/launcher.h"
 #include "gateway/proc.h"
@@ -44,7 +45,7 @@ static char *read_secret(const char *v, const char *what)
 {
 	char *text = *v == '@' ? file_read(v + 1, TOKEN_TEXT_MAX) : strdup(v);
 	if (!text)
-		log_usage("cannot read %s from the file %s: %s", what, v + 1, strerror(errno));
+		log_usage("cannot read %s from the file %s: %s", what, v + 1, file_error(errno));
 	else if (*v == '@')
 		text[strcspn(text, "\r\n")] = 0;
 	return text;

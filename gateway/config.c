@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/config.h"
+#include "gateway/file.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -92,26 +93,6 @@ static const struct setting_info {
 };
 
 static_assert(ARRAY_SIZE(settings) == SETTING_COUNT, "each setting is in the table");
-
-char *file_read(const char *path, size_t max)
-{
-	FILE *f = fopen(path, "rbe");
-	if (!f)
-		return NULL;
-	setvbuf(f, NULL, _IONBF, 0); /* it may be a secret: no copy is left in a buffer */
-	char *text = calloc(1, max + 2);
-	size_t n = text ? fread(text, 1, max + 1, f) : 0;
-	int err = !text ? ENOMEM : ferror(f) ? errno : n > max ? EFBIG : 0;
-	if (!err && strlen(text) < n)
-		err = EILSEQ; /* what stands behind the NUL would be left out without a word */
-	fclose(f);
-	if (err) {
-		free(text);
-		errno = err;
-		return NULL;
-	}
-	return text;
-}
 
 void config_forget(struct config *c, enum setting s)
 {
@@ -237,7 +218,7 @@ static int read_line(struct config *c, char *line, unsigned number, const enum s
 
 static int bad_file(const char *path)
 {
-	log_usage("cannot read the configuration file %s: %s", path, strerror(errno));
+	log_usage("cannot read the configuration file %s: %s", path, file_error(errno));
 	return -1;
 }
 

@@ -82,7 +82,4 @@ int config_each(const struct config *c, enum setting s, int (*each)(void *ctx, c
 /* A line a setting for `warren COMMAND --help`. */
 void config_help(const enum setting *allowed);
 
-/* The whole of a small text of at most `max` bytes; NULL with errno, EILSEQ where a byte is 0. To be freed. */
-char *file_read(const char *path, size_t max);
-
 #endif

@@ -4,6 +4,7 @@
  * by the keeper, but for the first and the last time, when no packet waits.
  */
 #include "gateway/gw.h"
+#include "gateway/file.h"
 #include "gateway/keeper.h"
 #include "gateway/proc.h"
 #include "base/log.h"
@@ -118,11 +119,11 @@ static int read_all(int fd, uint8_t *p, size_t len)
 static int read_members(struct memory *m, const char *path)
 {
 	struct stat st;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	int fd = file_open(path, O_NOFOLLOW);
 	if (fd < 0)
-		return errno == ENOENT ? 0 : -errno;
+		return fd == -ENOENT ? 0 : fd;
 	int err = fstat(fd, &st) < 0 ? -errno : 0;
-	if (err == 0 && (!S_ISREG(st.st_mode) || st.st_size <= 0 || st.st_size > MEMORY_FILE_MAX))
+	if (err == 0 && (st.st_size <= 0 || st.st_size > MEMORY_FILE_MAX))
 		err = -EBADMSG;
 	size_t len = err == 0 ? (size_t)st.st_size : 0;
 	uint8_t *bytes = err == 0 ? malloc(len) : NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/rdv_admin.h"
-#include "gateway/config.h"
+#include "gateway/file.h"
 #include "gateway/state.h"
 #include "gateway/wgconf.h"
 #include "base/blake2s.h"
@@ -32,9 +32,9 @@ void rdv_admin_secrets(const uint8_t private_key[static 32], uint8_t secret[stat
 static int read_all(const char *path, uint8_t **out, size_t *len)
 {
 	struct stat st;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	int fd = file_open(path, O_NOFOLLOW);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	int err = fstat(fd, &st) < 0 ? -errno : st.st_size > FILE_MAX ? -EBADMSG : 0;
 	size_t size = err ? 0 : (size_t)st.st_size;
 	uint8_t *p = malloc(size + 1);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/state.h"
+#include "gateway/file.h"
 #include "base/summed.h"
 #include "crypto/wg.h"
 
@@ -135,10 +136,11 @@ int make_dir(const char *dir, unsigned mode)
 /* All of the bytes into a file that is on the disk when this returns; of the directory's owner, if root writes it. */
 static int write_synced(const char *path, const void *bytes, size_t len, const struct stat *dir)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	struct stat st;
+	unlink(path); /* of a save that a crash ended, or anything else, which would be written into */
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
-	struct stat st;
 	ssize_t n = write(fd, bytes, len);
 	int err = n < 0 ? -errno : n != (ssize_t)len ? -ENOSPC : 0;
 	if (err == 0 && fstat(fd, &st) < 0)
@@ -217,10 +219,9 @@ static int read_identity(struct state *s)
 	uint8_t bytes[STATE_MAX];
 	char path[300];
 	state_path(s, path);
-	/* who finds a pipe of this name does not wait for its other end */
-	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+	int fd = file_open(path, O_NOFOLLOW);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	ssize_t n = read(fd, bytes, sizeof(bytes));
 	int err = n < 0 ? -errno : state_decode(s, bytes, (size_t)n);
 	close(fd);

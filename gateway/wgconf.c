@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/wgconf.h"
-#include "gateway/config.h"
+#include "gateway/file.h"
 #include "base/arena.h"
 
 #include <ctype.h>
@@ -314,8 +314,7 @@ bool wgconf_read(struct wgconf *c, const char *path)
 	bool ok = text;
 
 	if (!text) {
-		snprintf(c->error, sizeof(c->error), "cannot be read: %s",
-			 errno == EILSEQ ? "there is a NUL byte in it" : strerror(errno));
+		snprintf(c->error, sizeof(c->error), "cannot be read: %s", file_error(errno));
 		return false;
 	}
 	for (char *line; ok && (line = strsep(&rest, "\n"));)

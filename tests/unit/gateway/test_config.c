@@ -296,21 +296,6 @@ static void test_each(void **state)
 	config_free(&c);
 }
 
-static void test_file_read(void **state)
-{
-	(void)state;
-	put("12345678");
-	assert_null(file_read(file, 7));
-	assert_int_equal(errno, EFBIG);
-	char *text = file_read(file, 8);
-	assert_non_null(text);
-	assert_string_equal(text, "12345678");
-	free(text);
-	assert_null(file_read("/no/such/file", 8));
-	assert_int_equal(errno, ENOENT);
-	assert_null(file_read("/tmp", 8));
-}
-
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -323,7 +308,6 @@ int main(void)
 		T(test_bool),
 		T(test_number),
 		T(test_each),
-		T(test_file_read),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

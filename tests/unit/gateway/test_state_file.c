@@ -282,16 +282,30 @@ static void test_damage_is_not_absence(void **state)
 	}
 }
 
-/* Nor is waited for who might write to it. */
+/* Nor is waited for who might write to it, or might read what is written beside it. */
 static void test_a_pipe_of_its_name(void **state)
+{
+	struct state s = whole(), t;
+	char fresh[160];
+	(void)state;
+	assert_int_equal(mkfifo(identity, 0600), 0);
+	snprintf(fresh, sizeof(fresh), "%s.new", identity);
+	assert_int_equal(mkfifo(fresh, 0600), 0);
+	alarm(5);
+	assert_int_equal(state_load(&t, dir), -EBADMSG);
+	snprintf(s.dir, sizeof(s.dir), "%s", dir);
+	assert_int_equal(state_save(&s), 0);
+	assert_int_equal(state_load(&t, dir), 0);
+	alarm(0);
+}
+
+static void test_a_folder_of_its_name(void **state)
 {
 	struct state s;
 	(void)state;
-	unlink(identity);
-	assert_int_equal(mkfifo(identity, 0600), 0);
-	alarm(5);
+	assert_int_equal(mkdir(identity, 0700), 0);
 	assert_int_equal(state_load(&s, dir), -EBADMSG);
-	alarm(0);
+	rmdir(identity);
 }
 
 static void test_no_such_folder(void **state)
@@ -408,6 +422,7 @@ int main(void)
 		IN_FOLDER(test_saved_is_loaded),
 		IN_FOLDER(test_damage_is_not_absence),
 		IN_FOLDER(test_a_pipe_of_its_name),
+		IN_FOLDER(test_a_folder_of_its_name),
 		IN_FOLDER(test_no_such_folder),
 		IN_FOLDER(test_no_symbolic_link),
 		IN_FOLDER(test_save_that_dies),
