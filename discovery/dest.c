@@ -60,7 +60,7 @@ bool dest_of(const struct shim *s, enum route route, enum raw raw, struct dest *
 	}
 	if (!coordinator_dest(s, raw, out, why))
 		return false;
-	if (s->target.local || s->target.online)
+	if (s->target.local || !s->target.offline)
 		return true;
 	snprintf(why, WHY_SIZE,
 		 "the coordinator '%s' (%s) is offline; see to its gateway, the link comes back by "
@@ -78,7 +78,7 @@ static struct target target_of(struct shim *s)
 		return t;
 	t.known = true;
 	t.local = strcmp(m->id, s->roster.self) == 0;
-	t.online = m->online;
+	t.offline = m->presence == PRESENCE_OFFLINE;
 	snprintf(t.id, sizeof(t.id), "%s", m->id);
 	t.ip = m->ip;
 	t.http = m->http && !t.local ? m->http : s->trino_port;
@@ -99,10 +99,10 @@ void target_update(struct shim *s)
 	memcpy(why, s->target_why, sizeof(why));
 	s->target = target_of(s);
 	const struct target *t = &s->target;
-	if (t->known && (!same_target(&old, t) || old.online != t->online))
+	if (t->known && (!same_target(&old, t) || old.offline != t->offline))
 		log_info("the coordinator is %s, Trino at %s port %u%s%s", t->id,
 			 addr_str(&t->ip, ip), t->http, t->local ? " (this node)" : "",
-			 t->online || t->local ? "" : "; it is offline");
+			 t->offline && !t->local ? "; it is offline" : "");
 	else if (!t->known && strcmp(why, s->target_why) != 0)
 		log_warn("%s", s->target_why);
 	if (!same_target(&old, t))

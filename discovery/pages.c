@@ -42,8 +42,10 @@ static struct member shown(const struct shim *s, const struct member *m)
 	struct member out = *m;
 	const struct trino *t = &s->probe.trino;
 	bool self = strcmp(m->id, s->roster.self) == 0;
-	if (self)
+	if (self) {
 		snprintf(out.link, sizeof(out.link), "self");
+		out.presence = PRESENCE_ONLINE;
+	}
 	if (out.http == 0)
 		out.http = s->trino_port;
 	if (!self || !t->ever_up)
@@ -54,19 +56,30 @@ static struct member shown(const struct shim *s, const struct member *m)
 	return out;
 }
 
+static const char *const presence_words[] = {
+	[PRESENCE_UNKNOWN] = "?",
+	[PRESENCE_OFFLINE] = "offline",
+	[PRESENCE_ONLINE] = "online",
+};
+
+static json_t *presence_json(enum presence p)
+{
+	return p == PRESENCE_UNKNOWN ? json_null() : json_boolean(p == PRESENCE_ONLINE);
+}
+
 static void people_row(FILE *f, const struct shim *s, const struct member *member)
 {
 	struct member m = shown(s, member);
 	char ip[ADDR_STRLEN];
 	bool leads = s->target.known && strcmp(s->target.id, m.id) == 0;
-	fprintf(f, "<tr class=\"%s\">", m.online || !strcmp(m.link, "self") ? "on" : "off");
+	fprintf(f, "<tr class=\"%s\">", m.presence == PRESENCE_OFFLINE ? "off" : "on");
 	cell(f, m.id);
 	cell(f, addr_str(&m.ip, ip));
 	cell(f, leads ? "coordinator" : m.coordinator ? "coordinator (not used)" : "worker");
 	cell(f, m.version);
 	cell(f, m.environment);
 	cell(f, m.link);
-	cell(f, m.online || !strcmp(m.link, "self") ? "online" : "offline");
+	cell(f, presence_words[m.presence]);
 	cell(f, m.release);
 	fputs("</tr>\n", f);
 }
@@ -157,13 +170,14 @@ static void metrics_members(FILE *f, const struct shim *s)
 	static const char *const kinds[] = { "direct", "relay", "none" };
 	unsigned links[ARRAY_SIZE(kinds)] = { 0 }, online = 0;
 	for (size_t i = 0; i < s->roster.count; i++) {
-		online += s->roster.members[i].online;
+		online += s->roster.members[i].presence == PRESENCE_ONLINE;
 		for (size_t k = 0; k < ARRAY_SIZE(kinds); k++)
 			links[k] += strcmp(s->roster.members[i].link, kinds[k]) == 0;
 	}
 	gauge(f, "warren_members", "Members of the network, this node among them.",
 	      s->roster.count);
-	gauge(f, "warren_members_online", "Members that the rendezvous counts as online.", online);
+	gauge(f, "warren_members_online", "Members that a rendezvous counts as online now.",
+	      online);
 	fputs("# HELP warren_links Links to other members by kind.\n# TYPE warren_links gauge\n",
 	      f);
 	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++)
@@ -250,10 +264,11 @@ static json_t *listed(const struct shim *s, const struct member *member)
 	snprintf(uri, sizeof(uri), "http://%s", endpoint_str(&e, at));
 	if (!addr_is_any(&m.ip6))
 		addr_str(&m.ip6, ip6);
-	return json_pack("{s:s,s:s,s:{s:s},s:s,s:b,s:b,s:s,s:s,s:s}", "id", m.id, "internalUri",
+	return json_pack("{s:s,s:s,s:{s:s},s:s,s:b,s:o,s:s,s:s,s:s}", "id", m.id, "internalUri",
 			 uri, "nodeVersion", "version", m.version[0] ? m.version : "unknown",
 			 "environment", m.environment, "coordinator", m.coordinator, "online",
-			 m.online, "link", m.link, "ip6", ip6, "release", m.release);
+			 presence_json(m.presence), "link", m.link, "ip6", ip6, "release",
+			 m.release);
 }
 
 struct blob *page_listing(const struct shim *s)

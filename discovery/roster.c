@@ -28,6 +28,13 @@ static uint16_t read_port(const json_t *obj, const char *key)
 	return n > 0 && n <= UINT16_MAX ? (uint16_t)n : 0;
 }
 
+static enum presence read_presence(const json_t *online)
+{
+	return json_is_true(online)    ? PRESENCE_ONLINE
+	       : json_is_false(online) ? PRESENCE_OFFLINE
+				       : PRESENCE_UNKNOWN;
+}
+
 static bool read_member(const json_t *obj, struct member *m)
 {
 	copy_text(obj, "id", m->id, sizeof(m->id));
@@ -42,7 +49,7 @@ static bool read_member(const json_t *obj, struct member *m)
 	m->http = read_port(obj, "http");
 	m->https = read_port(obj, "https");
 	m->coordinator = json_is_true(json_object_get(obj, "coordinator"));
-	m->online = json_is_true(json_object_get(obj, "online"));
+	m->presence = read_presence(json_object_get(obj, "online"));
 	return m->id[0] && !addr_is_any(&m->ip);
 }
 

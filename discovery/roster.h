@@ -12,12 +12,16 @@
 
 enum { ROSTER_MAX = 4096, NAME_SIZE = 64, WHY_SIZE = 512 };
 
+/* While no rendezvous answers nobody knows; whether the link carries data is seen when it is used. */
+enum presence { PRESENCE_UNKNOWN, PRESENCE_OFFLINE, PRESENCE_ONLINE };
+
 struct member {
 	char id[NAME_SIZE], environment[NAME_SIZE], version[NAME_SIZE], release[NAME_SIZE];
 	char link[16];
 	struct addr ip, ip6;  /* ip6: addr_any where it has none */
 	uint16_t http, https; /* 0: not known */
-	bool coordinator, online;
+	bool coordinator;
+	enum presence presence;
 };
 
 struct roster {

@@ -7,7 +7,7 @@
  * It is joined to the gateway by one stream socket that carries JSON objects, one a line (≤ 4 MiB):
  *   gateway → shim  {"roster":{"self":ID,"ip":IP,"ip6":IP6,"coordinator_id":ID or null,"members":[
  *                     {"id":…,"ip":…,"ip6":…,"http":8081,"https":0,"coordinator":true|false,
- *                      "environment":…,"version":…,"online":true,"link":"direct"|"relay"|"none"|"self","release":…},…]}}
+ *                      "environment":…,"version":…,"online":true|false|null,"link":"direct"|"relay"|"none"|"self","release":…},…]}}
  *                   {"status":{…}}            the answer to want-status, passed on as it is; its
  *                                             "cpu" goes into the metrics, too
  *   shim → gateway  {"trino":{"http":8081,"https":0,"coordinator":true,"environment":…,"version":…,"up":true}}

@@ -146,7 +146,7 @@ struct counters {
 
 /* The coordinator as last resolved; a change of it closes what leads to the old one. */
 struct target {
-	bool known, local, online;
+	bool known, local, offline;
 	char id[NAME_SIZE];
 	struct addr ip;
 	uint16_t http, https;

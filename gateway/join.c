@@ -371,6 +371,15 @@ static void forget_silent(struct join *j, nsec now)
 			enrol_forget_roster(j->c[i].enrol);
 }
 
+static void look_who_answers(struct node *n)
+{
+	bool told = join_info(n).registered;
+	if (told == n->join.told)
+		return;
+	n->join.told = told;
+	node_tell(n, &(struct node_note){ .event = NODE_ROSTER });
+}
+
 void join_tick(struct node *n, nsec now)
 {
 	struct join *j = &n->join;
@@ -399,6 +408,7 @@ void join_tick(struct node *n, nsec now)
 		while (enrol_poll(j->c[i].enrol, now, &out))
 			handle(&j->c[i], now, &out);
 	}
+	look_who_answers(n);
 	saved_tick(n, now);
 }
 
@@ -443,6 +453,11 @@ const struct endpoint *node_rendezvous(const struct node *n, unsigned i)
 	const struct contact *c = &n->join.c[i];
 	return n->join.on && i < n->join.n && c->peer->path.remote.port ? &c->peer->path.remote
 									: NULL;
+}
+
+bool node_told(const struct node *n)
+{
+	return n->join.told;
 }
 
 void node_enrol_info(const struct node *n, unsigned i, struct enrol_info *out)

@@ -45,7 +45,7 @@ enum node_event {
 	NODE_ENDPOINT,	   /* a static peer has another outer address; `path` is the old one */
 	NODE_RESOLVE,	   /* the rendezvous' names should be looked up again (node_resolved()) */
 	NODE_SAVE,	   /* node_psk() or node_lease() changed: write the state */
-	NODE_ROSTER,	   /* members changed: tell the shim */
+	NODE_ROSTER,	   /* members changed, or node_told(): tell the shim */
 	NODE_SESSION,	   /* first session with `peer` */
 	NODE_KEY_TWICE, /* the member `entry` of the roster has another key than `was`, which still answers at `path` */
 	NODE_KEY_REFUSED,   /* the same, and it is refused (pin_members): node_accept_key() */
@@ -175,6 +175,8 @@ unsigned node_rendezvous_count(
 void node_enrol_info(const struct node *n, unsigned i, struct enrol_info *out);
 const struct endpoint *node_rendezvous(const struct node *n,
 				       unsigned i); /* where it is now; NULL */
+/* A rendezvous answers: what was said last of who is online is so. Else it may be long past. */
+bool node_told(const struct node *n);
 
 struct peer_stats {
 	uint64_t tx_bytes, rx_bytes; /* of datagrams of inner data */

@@ -152,6 +152,7 @@ struct join {
 	struct host host[TOKEN_MAX_RENDEZVOUS]; /* by the token's order */
 	bool own_psk;				/* we hold a member PSK */
 	bool granted;				/* by one of them, since the start */
+	bool told;				/* one of them answers */
 	struct node_lease_info lease;
 	nsec next_resolve, resolved, next_sweep;
 	nsec next_claim; /* when another one is asked for a lease too */

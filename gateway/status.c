@@ -98,7 +98,13 @@ static json_t *paths_json(const struct link *l, nsec now, nsec *rtt_in_use)
 	return list;
 }
 
-static void member_fields(json_t *o, const struct peer *p, nsec now)
+/* Only a rendezvous knows: while none answers nobody here does, whatever was said last. */
+static json_t *online_json(const struct node *n, const struct peer *p)
+{
+	return node_told(n) ? json_boolean(peer_entry(p)->online) : json_null();
+}
+
+static void member_fields(const struct node *n, json_t *o, const struct peer *p, nsec now)
 {
 	const struct roster_entry *e = peer_entry(p);
 	struct addr ip = peer_ip(p);
@@ -108,7 +114,7 @@ static void member_fields(json_t *o, const struct peer *p, nsec now)
 	json_object_set_new(o, "number", json_integer(e->number));
 	json_object_set_new(o, "ip", addr_text(&ip));
 	json_object_set_new(o, "release", json_string(e->release));
-	json_object_set_new(o, "online", json_boolean(e->online));
+	json_object_set_new(o, "online", online_json(n, p));
 	json_object_set_new(o, "paths", paths_json(peer_link(p), now, &rtt));
 	json_object_set_new(o, "rtt_ms", rtt ? json_real(ms(rtt)) : json_null());
 }
@@ -127,7 +133,7 @@ static void static_fields(json_t *o, const struct peer *p)
 	json_object_set_new(o, "paths", json_pack("[o]", way));
 }
 
-static json_t *peer_json(const struct peer *p, nsec now)
+static json_t *peer_json(const struct node *n, const struct peer *p, nsec now)
 {
 	const struct peer_stats *s = peer_stats_of(p);
 	struct wg_peer_stats w;
@@ -152,7 +158,7 @@ static json_t *peer_json(const struct peer *p, nsec now)
 	json_object_set_new(o, "room", json_integer(peer_room(p)));
 	json_object_set_new(o, "fragments", fragments_json(s));
 	if (peer_kind(p) == PEER_MEMBER)
-		member_fields(o, p, now);
+		member_fields(n, o, p, now);
 	else
 		static_fields(o, p);
 	return o;
@@ -220,7 +226,7 @@ json_t *gw_status(struct gw *g)
 
 	for (struct peer *p = NULL; (p = node_peer_next(g->node, p));)
 		if (peer_is_shown(p))
-			json_array_append_new(peers, peer_json(p, g->loop.now));
+			json_array_append_new(peers, peer_json(g->node, p, g->loop.now));
 	json_t *o = json_pack(
 		"{s:s,s:s,s:s,s:s,s:o,s:s,s:o,s:o,s:o,s:o,s:o}", "release", WARREN_VERSION, "state",
 		state_word(g), "worker_id", g->cfg->worker_id, "interface", g->tun.name, "key",
@@ -237,16 +243,16 @@ json_t *gw_status(struct gw *g)
 	return o;
 }
 
-static json_t *roster_member(const struct peer *p)
+static json_t *roster_member(const struct node *n, const struct peer *p)
 {
 	const struct roster_entry *e = peer_entry(p);
 	struct addr ip = peer_ip(p);
 	struct path path;
 
-	return json_pack("{s:s,s:o,s:i,s:i,s:b,s:s,s:s,s:b,s:s,s:s}", "id", e->id, "ip",
+	return json_pack("{s:s,s:o,s:i,s:i,s:b,s:s,s:s,s:o,s:s,s:s}", "id", e->id, "ip",
 			 addr_text(&ip), "http", e->trino.http_port, "https", e->trino.https_port,
 			 "coordinator", e->trino.coordinator, "environment", e->trino.environment,
-			 "version", e->trino.version, "online", e->online, "link",
+			 "version", e->trino.version, "online", online_json(n, p), "link",
 			 path_word(p, &path), "release", e->release);
 }
 
@@ -271,7 +277,7 @@ json_t *gw_roster(struct gw *g)
 		json_array_append_new(members, roster_self(g, l));
 	for (struct peer *p = NULL; (p = node_peer_next(g->node, p));)
 		if (peer_kind(p) == PEER_MEMBER)
-			json_array_append_new(members, roster_member(p));
+			json_array_append_new(members, roster_member(g->node, p));
 	return json_pack("{s:s,s:o,s:o,s:o,s:o}", "self", g->cfg->worker_id, "ip",
 			 g->up ? addr_text(&l->ip) : json_null(), "ip6", ip6_text(g),
 			 "coordinator_id",

@@ -284,9 +284,23 @@ class TrinoTest(ShimTest):
         c9 = shim.member("c9", "127.0.0.3", online=False)
         shim.roster(shim.member("w1", "127.0.0.2"), c9)
         wait_for(lambda: "offline" in shim.get("/v1/query")[1])
+        self.assertIn("<td>offline</td>", shim.get("/warren/")[1])
         c9["online"] = True
         shim.roster(shim.member("w1", "127.0.0.2"), c9)
         wait_for(lambda: shim.get("/v1/query")[0] == 200)
+        self.assertIn("warren_members_online 2\n", shim.get("/warren/metrics")[1])
+
+    def test_nobody_knows_who_is_online(self):
+        """While no rendezvous answers: that shows, and links work on."""
+        shim = self.start()
+        self.coordinator = self.fake("127.0.0.3", "c1")
+        shim.usual(online=False)
+        self.assertIn("offline", shim.get("/v1/query")[1])
+        shim.usual(online=None)
+        wait_for(lambda: shim.get("/v1/query")[0] == 200)
+        self.assertIn("<td>?</td>", shim.get("/warren/")[1])
+        self.assertIn("warren_members_online 1\n", shim.get("/warren/metrics")[1])
+        self.assertEqual([m["online"] for m in json.loads(shim.get("/v1/announcement")[1])], [None, True])
 
     def test_unreachable_coordinator(self):
         shim = self.start()

@@ -187,6 +187,7 @@ static void node_says(void *ctx, const struct node_note *note)
 	h->keys_refused += note->event == NODE_KEY_REFUSED;
 	h->routes_refused += note->event == NODE_ROUTE_REFUSED;
 	h->keys_unkept += note->event == NODE_KEY_UNKEPT;
+	h->rosters += note->event == NODE_ROSTER;
 	if (note->text)
 		snprintf(h->text, sizeof(h->text), "%s", note->text);
 }

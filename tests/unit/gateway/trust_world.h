@@ -35,7 +35,7 @@ struct host {
 	bool unplugged; /* nothing gets in or out */
 	/* what it said */
 	bool up, refused, fatal, replaced, lease_changed, released;
-	unsigned keys_twice, keys_refused, routes_refused, keys_unkept;
+	unsigned keys_twice, keys_refused, routes_refused, keys_unkept, rosters;
 	char text[256];
 	unsigned packets; /* that its TUN got */
 	uint8_t last[WORLD_MTU];
