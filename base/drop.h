@@ -57,6 +57,7 @@
 	/* inner packets */ \
 	X(INNER_MALFORMED, "inner_malformed") \
 	X(INNER_SPOOFED, "inner_spoofed_source") \
+	X(INNER_FALSE_ERROR, "inner_false_error") \
 	X(NOT_FOR_ME, "not_for_me") \
 	X(NO_ROUTE, "no_route") \
 	X(NO_PATH, "no_path") \

@@ -5,6 +5,7 @@
  * nothing of an inner packet before it was authenticated.
  */
 #include "gateway/node_internal.h"
+#include "tun/icmp.h"
 
 #include <sodium.h>
 
@@ -43,6 +44,21 @@ static bool is_for_me(const struct node *n, const struct peer *p, const struct a
 	return false;
 }
 
+/*
+ * Between members there is no router, so an ICMP error of one is about what was sent to this one. Of another it would
+ * be believed all the same: a kernel takes the path MTU of an error that quotes an echo reply without any proof.
+ */
+static bool is_false_error(const struct node *n, const struct peer *p, const uint8_t *ip,
+			   size_t len)
+{
+	struct addr to;
+	if (p->kind == PEER_STATIC)
+		return false;
+	enum icmp_quote quote = icmp_quote(ip, len, &to);
+	return quote == ICMP_QUOTES_NOTHING ||
+	       (quote == ICMP_QUOTES && route_table_find(n->routes, &to) != p);
+}
+
 /* Cryptokey routing of what came in; DROP_NONE with *out when it may go to the TUN. */
 static enum drop inner_admit(struct node *n, struct peer *p, const struct arrival *a, uint8_t *ip,
 			     size_t len, bool partial, struct gro_packet *out)
@@ -55,6 +71,8 @@ static enum drop inner_admit(struct node *n, struct peer *p, const struct arriva
 		return DROP_INNER_SPOOFED;
 	if (!is_for_me(n, p, &in.dst))
 		return DROP_NOT_FOR_ME;
+	if (is_false_error(n, p, ip, in.len))
+		return DROP_INNER_FALSE_ERROR;
 	if (partial && !partial_vnet(ip, in.len, &ignored))
 		return DROP_INNER_MALFORMED;
 	if (a->congested)

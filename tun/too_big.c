@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The ICMP answer to a packet that cannot be sent, and the rules for when there is none. */
 #include "tun/too_big.h"
-#include "tun/inet.h"
+#include "tun/icmp.h"
 
 enum {
 	ANSWER4_MAX = 576, /* RFC 1812 4.3.2.3 */
@@ -12,29 +12,12 @@ enum {
 enum {
 	ICMP_HDR = 8,
 	ICMP_SUM = 2,
-	PROTO_ICMP = 1,
 	ICMP_UNREACHABLE = 3,
 	ICMP_HOST = 1, /* codes */
 	ICMP_NEEDS_FRAG = 4,
-	ICMP_QUENCH = 4,
-	ICMP_REDIRECT = 5,
-	ICMP_TIME = 11,
-	ICMP_PARAMETER = 12,
-};
-
-enum {
-	PROTO_ICMP6 = 58,
 	ICMP6_UNREACHABLE = 1,
 	ICMP6_ADDRESS = 3, /* a code */
 	ICMP6_TOO_BIG = 2,
-	ICMP6_INFORMATIONAL = 128, /* RFC 4443 2.1: types below are errors */
-	ICMP6_REDIRECT = 137,
-	EXT_HOP_BY_HOP = 0,
-	EXT_ROUTING = 43,
-	EXT_FRAGMENT = 44,
-	EXT_AUTH = 51,
-	EXT_OPTIONS = 60,
-	EXT_OFFSET = 0xfff8, /* of a fragment header's last two bytes of four */
 };
 
 /* Addresses that are no single host's. What a directed broadcast is only its own network knows. */
@@ -49,61 +32,19 @@ static bool one_host6(const uint8_t *a)
 	return a[0] != 0xff && !(memcmp(a, zeros, sizeof(zeros)) == 0 && a[15] <= 1);
 }
 
-static bool icmp4_error(uint8_t type)
+static bool may_answer(const uint8_t *ip, size_t len)
 {
-	return type == ICMP_UNREACHABLE || type == ICMP_QUENCH || type == ICMP_REDIRECT ||
-	       type == ICMP_TIME || type == ICMP_PARAMETER;
-}
-
-static bool may_answer4(const uint8_t *ip, size_t len, uint32_t hdr)
-{
-	if (load_be16(ip + IP4_FRAG) & IP4_OFFSET)
+	bool v6 = inet_is_v6(ip);
+	if (v6 ? !one_host6(ip + IP6_SRC) || !one_host6(ip + IP6_DST)
+	       : !one_host4(ip + IP4_SRC) || !one_host4(ip + IP4_DST))
 		return false;
-	if (!one_host4(ip + IP4_SRC) || !one_host4(ip + IP4_DST))
+	struct inet_upper u = inet_upper(ip, len);
+	if (!rd_ok(&u.r) || u.later)
 		return false;
-	struct rd r = rd_of(ip + hdr, len - hdr);
-	return ip[IP4_PROTO] != PROTO_ICMP || (!icmp4_error(rd_u8(&r)) && rd_ok(&r));
-}
-
-/*
- * Skips one extension header, `next` being its kind and then that of what follows. False where it
- * was none (RFC 8200 4.1; ESP hides what follows it).
- */
-static bool skip_ext(struct rd *r, uint8_t *next, uint16_t *offset)
-{
-	uint8_t kind = *next;
-	if (kind != EXT_HOP_BY_HOP && kind != EXT_ROUTING && kind != EXT_OPTIONS &&
-	    kind != EXT_AUTH && kind != EXT_FRAGMENT)
-		return false;
-	*next = rd_u8(r);
-	uint8_t n = rd_u8(r);
-	if (kind == EXT_FRAGMENT) {
-		*offset = rd_be16(r) & EXT_OFFSET;
-		rd_take(r, 4);
-	} else if (kind == EXT_AUTH) {
-		rd_take(r, (size_t)n * 4 + 6); /* RFC 4302 2.2: in words, less two */
-	} else {
-		rd_take(r, (size_t)n * 8 + 6);
-	}
-	return rd_ok(r);
-}
-
-static bool may_answer6(const uint8_t *ip, size_t len)
-{
-	struct rd r = rd_of(ip + IP6_HDR, len - IP6_HDR);
-	uint8_t next = ip[IP6_NEXT];
-	uint16_t offset = 0;
-	if (!one_host6(ip + IP6_SRC) || !one_host6(ip + IP6_DST))
-		return false;
-	/* what follows a later fragment's header is not a header */
-	while (offset == 0 && skip_ext(&r, &next, &offset))
-		;
-	if (!rd_ok(&r) || offset != 0)
-		return false;
-	if (next != PROTO_ICMP6)
+	if (u.proto != (v6 ? PROTO_ICMP6 : PROTO_ICMP))
 		return true;
-	uint8_t type = rd_u8(&r);
-	return rd_ok(&r) && type >= ICMP6_INFORMATIONAL && type != ICMP6_REDIRECT;
+	uint8_t type = rd_u8(&u.r);
+	return rd_ok(&u.r) && !icmp_is_error(v6, type);
 }
 
 /* What an answer says. */
@@ -161,12 +102,9 @@ static size_t answer6(const uint8_t *ip, size_t len, struct news say, uint8_t *o
 
 static size_t answer(const uint8_t *ip, size_t len, struct news four, struct news six, uint8_t *out)
 {
-	uint32_t hdr = inet_l3_len(ip, len);
-	if (hdr == 0)
+	if (inet_l3_len(ip, len) == 0 || !may_answer(ip, len))
 		return 0;
-	if (inet_is_v6(ip))
-		return may_answer6(ip, len) ? answer6(ip, len, six, out) : 0;
-	return may_answer4(ip, len, hdr) ? answer4(ip, len, four, out) : 0;
+	return inet_is_v6(ip) ? answer6(ip, len, six, out) : answer4(ip, len, four, out);
 }
 
 size_t too_big_answer(const uint8_t *ip, size_t len, uint32_t mtu, uint8_t out[static TOO_BIG_MAX])

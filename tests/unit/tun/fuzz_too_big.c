@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * An MTU (2 bytes) and a packet that cannot be sent. An answer is a right packet by the naive rules, goes
- * to whom it is about, quotes it from its first byte, and is itself never answered.
+ * to whom it is about, quotes it from its first byte, is itself never answered, and read as an error about it.
  */
 #include "packets.h"
+#include "tun/icmp.h"
 #include "tun/too_big.h"
 
 #include <stdlib.h>
@@ -43,6 +44,9 @@ static void check(const uint8_t *out, size_t n, const uint8_t *ip, size_t len)
 	must(n - header - 8 <= len && memcmp(out + header + 8, ip, n - header - 8) == 0);
 	must(v6 || sum(out, 20, 0) == 0xffff);
 	must(sum(out + header, n - header, v6 ? pseudo(out, n) : 0) == 0xffff);
+	struct addr to;
+	must(icmp_quote(out, n, &to) == ICMP_QUOTES);
+	must(memcmp(to.b + (v6 ? 0 : 12), ip + at, alen) == 0);
 	must(!too_big_answer(out, n, 1280, again) && !unreachable_answer(out, n, again));
 }
 
@@ -56,6 +60,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint8_t *ip = malloc(len ? len : 1);
 	must(ip != NULL);
 	memcpy(ip, data + 2, len);
+	struct addr to;
+	(void)icmp_quote(ip, len, &to);
 	if ((n = too_big_answer(ip, len, mtu, out)))
 		check(out, n, ip, len);
 	if ((n = unreachable_answer(ip, len, out)))
