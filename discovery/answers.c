@@ -123,6 +123,8 @@ static void answer_health(struct conn *c)
 		answer_text(c, 503, "the gateway is gone; it is being started again");
 	else if (!s->roster.seen)
 		answer_text(c, 503, "this node has not joined the network yet");
+	else if (s->roster.down[0])
+		answer_text(c, 503, "%s", s->roster.down);
 	else
 		answer_text(c, 200, "ok");
 }

@@ -59,6 +59,7 @@ bool roster_read(struct roster *r, const json_t *obj)
 	struct roster new = { 0 };
 	copy_text(obj, "self", new.self, sizeof(new.self));
 	copy_text(obj, "coordinator_id", new.coordinator_id, sizeof(new.coordinator_id));
+	copy_text(obj, "down", new.down, sizeof(new.down));
 	new.ip = read_addr(obj, "ip");
 	new.ip6 = read_addr(obj, "ip6");
 	if (addr_is_any(&new.ip))

@@ -27,6 +27,7 @@ struct member {
 struct roster {
 	bool seen; /* the feed gave one, and this node has its address */
 	char self[NAME_SIZE], coordinator_id[NAME_SIZE];
+	char down[128]; /* why the gateway carries nothing; empty: it does */
 	struct addr ip, ip6;
 	struct member *members;
 	size_t count;

@@ -5,7 +5,8 @@
  * checks that announcements name the virtual IP. It is a process of its own: no capability, no key.
  *
  * It is joined to the gateway by one stream socket that carries JSON objects, one a line (≤ 4 MiB):
- *   gateway → shim  {"roster":{"self":ID,"ip":IP,"ip6":IP6,"coordinator_id":ID or null,"members":[
+ *   gateway → shim  {"roster":{"self":ID,"ip":IP,"ip6":IP6,"coordinator_id":ID or null,
+ *                     "down":TEXT or null,"members":[
  *                     {"id":…,"ip":…,"ip6":…,"http":8081,"https":0,"coordinator":true|false,
  *                      "environment":…,"version":…,"online":true|false|null,"link":"direct"|"relay"|"none"|"self","release":…},…]}}
  *                   {"status":{…}}            the answer to want-status, passed on as it is; its

@@ -117,6 +117,9 @@ struct gw {
 	uint32_t silent; /* which of them were said to be */
 };
 
+#define GW_SET_DOWN                                                                                \
+	"interface %s was set down: nothing is carried until it is up again (ip link set %s up)"
+
 /* The process: never returns. */
 _Noreturn void gw_main(struct gw_config *cfg, int chan);
 

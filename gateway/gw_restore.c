@@ -29,10 +29,9 @@ static bool link_is_up(struct gw *g, bool *again)
 	}
 	g->set_down = !link.up;
 	*again = was_down && link.up;
+	g->roster_changed |= g->set_down != was_down; /* the shim tells of it, too */
 	if (!link.up && !was_down)
-		log_warn("interface %s was set down: nothing is carried until it is up again "
-			 "(ip link set %s up)",
-			 g->tun.name, g->tun.name);
+		log_warn(GW_SET_DOWN, g->tun.name, g->tun.name);
 	if (*again)
 		log_info("interface %s is up again", g->tun.name);
 	return link.up;

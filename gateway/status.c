@@ -268,6 +268,12 @@ static json_t *roster_self(const struct gw *g, const struct lease *l)
 			 "release", WARREN_VERSION);
 }
 
+/* Why nothing is carried; null: it is. */
+static json_t *down_json(const struct gw *g)
+{
+	return g->set_down ? json_sprintf(GW_SET_DOWN, g->tun.name, g->tun.name) : json_null();
+}
+
 json_t *gw_roster(struct gw *g)
 {
 	const struct lease *l = &node_lease(g->node)->lease;
@@ -278,9 +284,9 @@ json_t *gw_roster(struct gw *g)
 	for (struct peer *p = NULL; (p = node_peer_next(g->node, p));)
 		if (peer_kind(p) == PEER_MEMBER)
 			json_array_append_new(members, roster_member(g->node, p));
-	return json_pack("{s:s,s:o,s:o,s:o,s:o}", "self", g->cfg->worker_id, "ip",
+	return json_pack("{s:s,s:o,s:o,s:o,s:o,s:o}", "self", g->cfg->worker_id, "ip",
 			 g->up ? addr_text(&l->ip) : json_null(), "ip6", ip6_text(g),
 			 "coordinator_id",
 			 g->cfg->coordinator_id ? json_string(g->cfg->coordinator_id) : json_null(),
-			 "members", members);
+			 "down", down_json(g), "members", members);
 }

@@ -226,9 +226,9 @@ class Shim:
     def say(self, o):
         self.feed.sendall(json.dumps(o).encode() + b"\n")
 
-    def roster(self, *members, ip="127.0.0.2", coordinator=None):
+    def roster(self, *members, ip="127.0.0.2", coordinator=None, down=None):
         self.say({"roster": {"self": self.worker, "ip": ip, "ip6": None,
-                             "coordinator_id": coordinator, "members": list(members)}})
+                             "coordinator_id": coordinator, "down": down, "members": list(members)}})
 
     def member(self, name, ip, **more):
         m = {"id": name, "ip": ip, "ip6": None, "http": self.trino, "https": 0,

@@ -76,6 +76,14 @@ class TrinoTest(ShimTest):
         self.assertIn("&lt;b&gt;x", page)
         self.assertNotIn("<script", page)
 
+    def test_a_gateway_that_carries_nothing(self):
+        shim = self.start()
+        shim.usual()
+        shim.roster(shim.member("w1", "127.0.0.2"), down="interface warren0 was set down: nothing is carried")
+        wait_for(lambda: shim.get("/warren/health")[:2] == (503, "interface warren0 was set down: nothing is carried\n"))
+        shim.roster(shim.member("w1", "127.0.0.2"))
+        wait_for(lambda: shim.get("/warren/health")[:2] == (200, "ok\n"))
+
     def test_status_of_a_silent_gateway(self):
         shim = self.start()
         shim.status = None

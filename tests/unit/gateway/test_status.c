@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a gateway says of who is online: what a rendezvous says now, and nothing where none does. */
+/* What a gateway says of itself: who is online is what a rendezvous says now, and nothing where none does. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -106,10 +106,29 @@ static void a_dead_rendezvous_says_nothing(void **state)
 	assert_true(a->rosters > rosters);
 }
 
+/* The shim has it in words, for whoever asks after this node's health. */
+static void an_interface_that_is_down(void **state)
+{
+	json_t *roster;
+	(void)state;
+
+	snprintf(g.tun.name, sizeof(g.tun.name), "warren0");
+	roster = gw_roster(&g);
+	assert_true(json_is_null(json_object_get(roster, "down")));
+	json_decref(roster);
+	g.set_down = true;
+	roster = gw_roster(&g);
+	assert_string_equal(json_string_value(json_object_get(roster, "down")),
+			    "interface warren0 was set down: nothing is carried until it is up "
+			    "again (ip link set warren0 up)");
+	json_decref(roster);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_dead_rendezvous_says_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_interface_that_is_down, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
