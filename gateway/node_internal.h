@@ -62,7 +62,7 @@ struct peer {
 	/* MTU and frames (node_mtu.c, node_frame.c) */
 	bool warren;	 /* takes frames */
 	bool partial;	 /* and packets with a partial sum */
-	bool marked;	 /* static: its last initiation was a warren's */
+	bool marked;	 /* static: its last initiation was a warren's, and it may yet answer */
 	uint32_t mtu;	 /* of the kernel's routes */
 	nsec next_raise; /* when that may grow again */
 	bool tell_again; /* the routes' MTU, although it is the same */

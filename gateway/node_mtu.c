@@ -310,6 +310,7 @@ static void hello_tick(struct peer *p, nsec now)
 
 	if (p->hellos == HELLOS) { /* what it said before, it does not say any more */
 		p->next_hello = NSEC_NEVER;
+		p->marked = false; /* until it says so again: it asks, too, where we begin */
 		mtu_become(p, now, false);
 		return;
 	}

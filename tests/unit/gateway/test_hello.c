@@ -114,6 +114,30 @@ static void test_silence_is_asked_five_times(void **state)
 	assert_false(peer_is_warren(p));
 }
 
+/*
+ * Once in 65,536 times the clock's own nanoseconds end like the mark. Who meant nothing by it, and drops our
+ * hellos without a word, is asked in that session alone: a hello without an answer asks for a handshake, so
+ * that on an idle link each session would bring about the next.
+ */
+static void test_mark_by_chance(void **state)
+{
+	struct wg_peer_stats s;
+	(void)state;
+	struct peer *p = pair();
+	node_static_endpoint(peer_of(1), now, &ends[0].at);
+	wg_set_mark(ends[0].node->wg, 0); /* which the other one would believe */
+	ends[1].stock = true;
+	ends[0].tun = count_tun;
+	wire_data(1, 100);
+	settle();
+	wg_set_mark(ends[1].node->wg, 0);
+	node_static_keepalive(p, now, 5); /* our hellos are lost here, and would tell it as much */
+	run_for(100 * SEC);
+	wg_peer_stats(p->wg, now, &s);
+	assert_int_equal(ends[0].hellos, 5);
+	assert_in_range(s.handshakes, 1, 2);
+}
+
 /* An outage that takes all of a session's hellos costs no more than that session. */
 static void test_all_hellos_lost(void **state)
 {
@@ -231,6 +255,7 @@ int main(void)
 		T(test_stock_is_not_asked),
 		T(test_stock_from_now_on),
 		T(test_silence_is_asked_five_times),
+		T(test_mark_by_chance),
 		T(test_all_hellos_lost),
 		T(test_warren_no_more),
 		T(test_no_frames_before_hello),
