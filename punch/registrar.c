@@ -281,8 +281,8 @@ static enum drop member_input(struct registrar *r, nsec now, struct slot *s,
 	if (!s->registered)
 		return DROP_FRAME_UNEXPECTED;
 	if (m->type == CTL_ROSTER_GET)
-		registrar_roster_ask(r, s, m);
-	else if (m->type == CTL_CONNECT)
+		return registrar_roster_ask(r, now, s, m);
+	if (m->type == CTL_CONNECT)
 		registrar_intro_connect(r, now, s, m);
 	else if (m->type == CTL_VOUCH)
 		registrar_ask_vouched(r, s, m->number);

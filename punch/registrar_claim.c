@@ -31,63 +31,40 @@ void registrar_claim_init(struct registrar *r)
 		r->claims[i].timer.kind = TIMER_CLAIM;
 }
 
-/* --- keys that were replaced --- */
-
-struct former *registrar_former_find(struct registrar *r, const uint8_t key[static 32])
-{
-	for (size_t i = 0; i < MAX_FORMER; i++)
-		if (r->former[i].used && memcmp(r->former[i].key, key, 32) == 0)
-			return &r->former[i];
-	return NULL;
-}
-
-void registrar_former_tell(struct registrar *r, nsec now, struct former *f)
-{
-	if (f->told && now - f->told < TELL_OUT_EVERY)
-		return;
-	f->told = now;
-	registrar_replace(
-		r, f->key, 0, CTL_REFUSED_TAKEN,
-		"worker id %s is held by another node now, which took it over: give one of "
-		"the two another WORKER_ID",
-		f->id);
-}
-
-void registrar_former_add(struct registrar *r, nsec now, const struct slot *s)
-{
-	struct former *f = &r->former[r->next_former++ % MAX_FORMER];
-	struct notice *n = f->used ? registrar_notice(r, f->key, REGISTRAR_GONE) : NULL;
-	if (n)
-		n->number = 0;
-	*f = (struct former){ .used = true };
-	memcpy(f->key, s->rec.key, 32);
-	memcpy(f->id, s->rec.id, sizeof(f->id));
-	registrar_former_tell(r, now, f);
-}
-
 /* --- claims --- */
-
-static struct claim *claim_new(struct registrar *r, struct slot *s)
-{
-	for (size_t i = 0; i < MAX_CLAIMS; i++) {
-		struct claim *c = &r->claims[i];
-		if (c->slot)
-			continue;
-		heap_cancel(&r->heap, &c->timer.t);
-		*c = (struct claim){ .slot = s,
-				     .number = s->rec.number,
-				     .timer.kind = TIMER_CLAIM };
-		s->claim = c;
-		return c;
-	}
-	return NULL;
-}
 
 void registrar_claim_end(struct registrar *r, struct claim *c)
 {
 	heap_cancel(&r->heap, &c->timer.t);
 	c->slot->claim = NULL;
 	c->slot = NULL;
+}
+
+/* A free place. Where there is none, what does not wait for an answer has that of one which does, and asks again. */
+static struct claim *claim_room(struct registrar *r, bool at_once)
+{
+	struct claim *waits = NULL;
+	for (size_t i = 0; i < MAX_CLAIMS; i++) {
+		struct claim *c = &r->claims[i];
+		if (!c->slot)
+			return c;
+		if (at_once && registrar_claim_open(c))
+			waits = c;
+	}
+	if (waits)
+		registrar_claim_end(r, waits);
+	return waits;
+}
+
+static struct claim *claim_new(struct registrar *r, struct slot *s, bool at_once)
+{
+	struct claim *c = claim_room(r, at_once);
+	if (!c)
+		return NULL;
+	heap_cancel(&r->heap, &c->timer.t);
+	*c = (struct claim){ .slot = s, .number = s->rec.number, .timer.kind = TIMER_CLAIM };
+	s->claim = c;
+	return c;
 }
 
 static void refuse_taken(struct registrar *r, const struct slot *s, const struct claim *c)
@@ -376,7 +353,7 @@ static struct claim *claim_of(struct registrar *r, struct slot *s, const uint8_t
 		return NULL;
 	}
 	if (!c)
-		c = claim_new(r, s);
+		c = claim_new(r, s, force);
 	if (!c)
 		refuse_wait(r, key, m, "too many nodes are claiming ids at this moment");
 	return c;

@@ -20,6 +20,7 @@
 #include "base/arena.h"
 #include "base/blake2s.h"
 #include "base/heap.h"
+#include "punch/bucket.h"
 #include "punch/control.h"
 #include "punch/registrar.h"
 
@@ -149,6 +150,8 @@ struct slot {
 	uint32_t asked_request; /* with this */
 	nsec changed_wait;
 	struct page_cursor page;
+	struct bucket questions; /* for the roster */
+	unsigned intros;	 /* that it asked for and that are under way */
 	unsigned todo;
 	enum store_op op;
 	uint64_t seq; /* 0: not given out yet */
@@ -163,8 +166,8 @@ struct slot {
 };
 
 struct intro {
-	struct intro *next; /* in its bucket, or of the free list */
-	member_number a, b;
+	struct intro *next;	/* in its bucket, or of the free list */
+	member_number a, b, by; /* by: who asked */
 	uint32_t id;
 	unsigned step; /* even: to a, odd: to b */
 	nsec start;
@@ -237,7 +240,8 @@ struct registrar {
 	struct notice notices[MAX_NOTICES];
 	size_t first_notice, nnotices;
 	struct intro *intros, *free_intros;
-	size_t nintros; /* that were ever in use */
+	size_t nintros;	       /* that were ever in use */
+	unsigned intros_alive; /* that are */
 	struct intro *intro_buckets[INTRO_BUCKETS];
 	uint32_t next_intro;
 };
@@ -276,6 +280,8 @@ bool registrar_claim_open(const struct claim *c);
 void registrar_claim_end(struct registrar *r, struct claim *c);
 /* The slot's key holds the lease and is here: show it to the others, answer. */
 void registrar_claim_activate(struct registrar *r, nsec now, struct slot *s, bool changed);
+
+/* registrar_former.c */
 struct former *registrar_former_find(struct registrar *r, const uint8_t key[static 32]);
 void registrar_former_tell(struct registrar *r, nsec now, struct former *f);
 void registrar_former_add(struct registrar *r, nsec now, const struct slot *s);
@@ -354,7 +360,8 @@ void registrar_lease_free_removed(struct registrar *r, nsec now, struct slot *s)
 /* registrar_roster.c */
 void registrar_roster_init(struct registrar *r, nsec now);
 void registrar_roster_changed(struct registrar *r, nsec now, struct slot *s);
-void registrar_roster_ask(struct registrar *r, struct slot *s, const struct ctl_msg *m);
+enum drop registrar_roster_ask(struct registrar *r, nsec now, struct slot *s,
+			       const struct ctl_msg *m);
 /* Encodes the next page; clears TODO_PAGE after the last. */
 void registrar_roster_page(struct registrar *r, struct slot *s, struct registrar_output *out);
 void registrar_roster_push(struct registrar *r, nsec now);

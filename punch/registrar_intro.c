@@ -47,15 +47,30 @@ static void intro_end(struct registrar *r, struct intro *i)
 	*at = i->next;
 	i->next = r->free_intros;
 	r->free_intros = i;
+	r->intros_alive--;
+	/* the number may be somebody else's since */
+	struct slot *by = registrar_slot_at(r, i->by);
+	if (by && by->intros)
+		by->intros--;
 }
 
-static void introduce(struct registrar *r, nsec now, member_number a, member_number b)
+/* Each may have a quarter as many under way as are left for the others, so that nobody's flood takes all. */
+static bool has_share(const struct registrar *r, const struct slot *by)
 {
+	return by->intros < (MAX_INTROS - r->intros_alive) / 4;
+}
+
+static void introduce(struct registrar *r, nsec now, struct slot *by, member_number other)
+{
+	member_number me = by->rec.number, a = me < other ? me : other, b = me < other ? other : me;
 	struct intro **head = intro_bucket(r, a, b), *i = *head;
 	while (i && (i->a != a || i->b != b))
 		i = i->next;
-	if (i || !(i = intro_take(r)))
+	if (i || !has_share(r, by) || !(i = intro_take(r)))
 		return; /* under way, or too many: the member asks again */
+	by->intros++;
+	r->intros_alive++;
+	i->by = me;
 	i->next = *head;
 	*head = i;
 	i->a = a;
@@ -69,13 +84,12 @@ static void introduce(struct registrar *r, nsec now, member_number a, member_num
 void registrar_intro_connect(struct registrar *r, nsec now, struct slot *s, const struct ctl_msg *m)
 {
 	struct slot *other = registrar_slot_at(r, m->number);
-	member_number me = s->rec.number;
 	if (other == s || !other || !other->online) {
 		registrar_refuse(r, s->rec.key, m->request, CTL_REFUSED_NO_MEMBER,
 				 "member %u is not online", m->number);
 		return;
 	}
-	introduce(r, now, me < m->number ? me : m->number, me < m->number ? m->number : me);
+	introduce(r, now, s, m->number);
 }
 
 static void add_candidate(struct registrar *r, struct ctl_msg *m, const struct endpoint *e)

@@ -20,6 +20,13 @@
 
 enum { PAIR_EPOCH = 1 };
 
+/*
+ * A question of a hundred bytes brings up to 14 KB, to wherever its sender says that it is: twenty a second of each
+ * member, and as many at once as a sweep over the largest roster and its repetitions take.
+ */
+#define QUESTION_COST (NSEC_PER_SEC / 20)
+#define QUESTION_DEPTH (256 * QUESTION_COST)
+
 void registrar_roster_init(struct registrar *r, nsec now)
 {
 	uint8_t seed[16], h[32];
@@ -92,8 +99,11 @@ void registrar_roster_offline(struct registrar *r, nsec now, struct slot *s)
 	registrar_roster_changed(r, now, s);
 }
 
-void registrar_roster_ask(struct registrar *r, struct slot *s, const struct ctl_msg *m)
+enum drop registrar_roster_ask(struct registrar *r, nsec now, struct slot *s,
+			       const struct ctl_msg *m)
 {
+	if (!bucket_take(&s->questions, now, QUESTION_COST, QUESTION_DEPTH))
+		return DROP_FRAME_RATE;
 	bool known = m->roster.instance == r->roster.instance && m->roster.version >= r->floor &&
 		     m->roster.version <= r->roster.version;
 	s->page = (struct page_cursor){
@@ -109,10 +119,11 @@ void registrar_roster_ask(struct registrar *r, struct slot *s, const struct ctl_
 	 * by its first page: only the first time that its first question comes is a promise to know.
 	 */
 	if (m->after || (s->asked && m->request == s->asked_request))
-		return;
+		return DROP_NONE;
 	s->asked = r->roster.version;
 	s->asked_request = m->request;
 	heap_cancel(&r->heap, &s->tell.t);
+	return DROP_NONE;
 }
 
 size_t registrar_member_routes(const struct registrar *r, const char *id,
