@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/children.h"
+#include "gateway/ctl.h"
+#include "gateway/state.h"
+#include "gateway/unix_socket.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -8,6 +11,7 @@
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -75,7 +79,7 @@ static void start(struct child *c)
 	c->chan = fds[0];
 	c->status_fd = c->asked ? open_status(c->pid) : -1;
 	c->unanswered = 0;
-	c->excused = false;
+	c->excused = c->serves = c->remade = false;
 	c->started = c->of->loop->now;
 	ev_io_init(&c->io, on_channel, c->chan, EV_READ);
 	c->io.data = c;
@@ -125,7 +129,10 @@ static void on_channel(struct ev_loop *ev, ev_io *w, int revents)
 		c->unanswered = 0;
 		if (fd >= 0)
 			close(fd); /* nobody sends us one */
-		c->of->message(c->of->ctx, c, &m);
+		if (m.kind == CHAN_CONTROL)
+			c->serves = c->control != NULL;
+		else
+			c->of->message(c->of->ctx, c, &m);
 	}
 	if (got < 0)
 		ev_io_stop(ev, w); /* the end of the process is told by SIGCHLD */
@@ -167,6 +174,50 @@ void children_ask(struct children *cs)
 		ask(&cs->v[i]);
 }
 
+/* --- control sockets --- */
+
+/* Its directory may be gone as well. */
+static int listen_again(const char *path)
+{
+	char dir[300];
+	const char *slash = strrchr(path, '/');
+	int err = 0;
+
+	snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - path) : 0, path);
+	if (*dir)
+		err = make_dir(dir, 0755);
+	return err < 0 ? err : unix_listen(path, CTL_CLIENTS);
+}
+
+static int hand_over(struct child *c)
+{
+	const struct chan_msg m = { .kind = CHAN_CONTROL };
+	int fd = listen_again(c->control);
+	if (fd < 0)
+		return fd;
+	int err = chan_send(c->chan, &m, fd);
+	close(fd);
+	if (err < 0)
+		unlink(c->control); /* nobody serves it */
+	return err;
+}
+
+static void look_at_control(struct child *c)
+{
+	struct stat st;
+
+	if (!c->pid || !c->serves || lstat(c->control, &st) == 0 || errno != ENOENT)
+		return;
+	int err = hand_over(c);
+	c->remade |= err == 0;
+	if (err == 0)
+		log_warn("the control socket %s was removed: it is there again", c->control);
+	else
+		log_seldom(LOG_LEVEL_WARN, 60 * NSEC_PER_SEC,
+			   "the control socket %s was removed, and cannot be made again: %s",
+			   c->control, strerror(-err));
+}
+
 /* --- the loop --- */
 
 void children_turn(struct children *cs, nsec now)
@@ -174,6 +225,8 @@ void children_turn(struct children *cs, nsec now)
 	if (now >= cs->next_ask) {
 		cs->next_ask = now + ASK_EVERY;
 		children_ask(cs);
+		for (size_t i = 0; i < cs->n; i++)
+			look_at_control(&cs->v[i]);
 	}
 	for (size_t i = 0; i < cs->n; i++) {
 		struct child *c = &cs->v[i];
@@ -210,6 +263,8 @@ struct child *children_reaped(struct children *cs, pid_t pid)
 	close(c->chan);
 	if (c->status_fd >= 0)
 		close(c->status_fd);
+	if (c->remade) /* it may not have been let into the directory */
+		unlink(c->control);
 	return c;
 }
 

@@ -6,6 +6,9 @@
  * Who is `asked` has nothing to wait for. One that leaves so many questions in a row without an answer hangs, and is
  * killed. Questions are counted, and not seconds: after a pause of the whole machine there is one more. Not counted is
  * what a process is not to be blamed for: a debugger that holds it, and a disk that it waits for in the kernel.
+ *
+ * People remove what stands in /run, and a clean-up does. Who serves a control socket there is confined and cannot
+ * make another; so we do, and hand it over.
  */
 #ifndef WARREN_CHILDREN_H
 #define WARREN_CHILDREN_H
@@ -19,6 +22,8 @@ struct child {
 	/* by the owner */
 	const char *name; /* of the process (warren-NAME), and in the log */
 	bool wanted, asked;
+	const char
+		*control; /* path of its control socket, which it says that it serves; NULL: none */
 	/* by these functions */
 	pid_t pid; /* 0: not running */
 	int chan;
@@ -26,6 +31,8 @@ struct child {
 	nsec started, restart_at, back_off;
 	unsigned restarts, unanswered;
 	bool excused; /* at the last look */
+	bool serves;  /* its control socket, which */
+	bool remade;  /* we have made again since */
 	struct children *of;
 	ev_io io;
 };

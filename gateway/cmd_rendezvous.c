@@ -368,13 +368,16 @@ static int rendezvous(void *ctx, int chan)
 
 static int run(const struct config *c, struct start *s)
 {
-	char dir[256];
+	char dir[256], control[300];
 
 	snprintf(dir, sizeof(dir), "%s", config_get(c, SET_STATE, "/var/lib/warren/rendezvous"));
 	s->dir = dir;
-	const struct rdv_starter_config sc = {
-		.dir = dir, .lock = lock_state(dir), .ctx = s, .rendezvous = rendezvous
-	};
+	snprintf(control, sizeof(control), "%s/control.sock", dir);
+	const struct rdv_starter_config sc = { .dir = dir,
+					       .control = control,
+					       .lock = lock_state(dir),
+					       .ctx = s,
+					       .rendezvous = rendezvous };
 	return sc.lock < 0 ? EXIT_CANNOT : rdv_starter_run(&sc);
 }
 

@@ -400,10 +400,14 @@ static int prepare(struct app *a, const char *file)
 
 static int launch(struct app *a, char *const *command)
 {
+	char control[300];
+
+	snprintf(control, sizeof(control), "%s/%s.sock", a->run_dir, a->interface);
 	struct launcher_config lc = {
 		.command = command,
 		.user = config_get(&a->c, SET_USER, NULL),
 		.worker_id = a->id,
+		.control = control,
 		.trino = a->gw.trino,
 		.ctx = a,
 		.gateway = gateway_body,

@@ -11,7 +11,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-enum { CTL_CLIENTS = 16, CTL_ANSWER_MAX = 16 << 20, CTL_TIMEOUT_SECONDS = 5 };
+enum { CTL_ANSWER_MAX = 16 << 20, CTL_TIMEOUT_SECONDS = 5 };
 
 struct client {
 	struct ctl *ctl;
@@ -135,6 +135,11 @@ int ctl_open(struct ctl **out, struct ev_loop *ev, const char *path,
 	}
 	*out = c;
 	return 0;
+}
+
+void ctl_take(struct ctl *c, int fd)
+{
+	unix_listener_take(&c->listener, fd);
 }
 
 void ctl_close(struct ctl *c)

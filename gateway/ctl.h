@@ -12,7 +12,7 @@
 
 struct ctl;
 
-enum { CTL_LINE_MAX = 128 }; /* with the newline */
+enum { CTL_CLIENTS = 16, CTL_LINE_MAX = 128 /* with the newline */ };
 
 /*
  * `answer` returns a fresh text (malloc) to a line, which has no newline any more; or NULL. 0 or -errno;
@@ -20,6 +20,8 @@ enum { CTL_LINE_MAX = 128 }; /* with the newline */
  */
 int ctl_open(struct ctl **out, struct ev_loop *ev, const char *path,
 	     char *(*answer)(void *ctx, const char *line), void *ctx);
+void ctl_take(struct ctl *c,
+	      int fd);	       /* another socket of that path, for the one there was was removed */
 void ctl_close(struct ctl *c); /* removes the socket */
 
 /* The client's side: the whole answer (malloc), or NULL with errno. */

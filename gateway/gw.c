@@ -443,6 +443,7 @@ static int start(struct gw *g)
 	int err = gw_confine(g);
 	if (err < 0)
 		return err;
+	gw_tell_serves(g);
 	if (!cfg->joining)
 		gw_tell_up(g);
 	gw_bare_leave(null);

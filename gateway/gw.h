@@ -212,6 +212,7 @@ void gw_fatal(struct gw *g, int code);	/* tells the launcher; the line is writte
 void gw_cannot(struct gw *g, int code); /* the same where it may work at another try */
 void gw_tell_up(struct gw *g);
 void gw_tell_released(struct gw *g);
+void gw_tell_serves(struct gw *g); /* its control socket */
 void gw_resolve(struct gw *g);
 void gw_shim_roster(struct gw *g);
 /* Once a turn: a thousand questions at once get one answer, and do not hold up the data path. */

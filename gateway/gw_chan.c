@@ -45,6 +45,12 @@ void gw_tell_up(struct gw *g)
 	tell_launcher(g, &m);
 }
 
+void gw_tell_serves(struct gw *g)
+{
+	struct chan_msg m = { .kind = CHAN_CONTROL };
+	tell_launcher(g, &m);
+}
+
 /* --- helper --- */
 
 static void on_answer(struct gw *g, const struct resolve_answer *a)
@@ -322,6 +328,8 @@ static void on_chan(struct ev_loop *ev, ev_io *w, int revents)
 			on_keeper_fd(g, fd);
 		else if (m.kind == CHAN_SHIM && fd >= 0)
 			on_shim_fd(g, fd);
+		else if (m.kind == CHAN_CONTROL && fd >= 0)
+			ctl_take(g->ctl, fd);
 		else if (fd >= 0)
 			close(fd);
 		if (m.kind == CHAN_ALIVE)

@@ -262,7 +262,10 @@ int launcher_run(const struct launcher_config *cfg)
 				      SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH };
 	struct launcher l = {
 		.cfg = cfg,
-		.child = { [CHILD_GATEWAY] = { .name = "gateway", .wanted = true, .asked = true },
+		.child = { [CHILD_GATEWAY] = { .name = "gateway",
+					       .wanted = true,
+					       .asked = true,
+					       .control = cfg->control },
 			   [CHILD_SHIM] = { .name = "shim", .wanted = cfg->shim, .asked = true },
 			   [CHILD_HELPER] = { .name = "helper", .wanted = true },
 			   [CHILD_KEEPER] = { .name = "keeper", .wanted = cfg->keeper } },

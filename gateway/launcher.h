@@ -17,6 +17,7 @@ struct launcher_config {
 	char *const *command; /* NULL: none, run until a signal */
 	const char *user;     /* --user, or NULL */
 	const char *worker_id;
+	const char *control; /* path of the gateway's control socket */
 	bool trino;
 	void *ctx;
 	/*

@@ -31,6 +31,11 @@ enum chan_kind {
 	CHAN_RELEASED,
 	/* launcher → gateway, shim, starter → rendezvous, and back: does the loop turn? */
 	CHAN_ALIVE,
+	/*
+	 * gateway, rendezvous → its parent: it serves its control socket. Back, with a descriptor: that was removed,
+	 * here is another
+	 */
+	CHAN_CONTROL,
 	/* gateway → keeper, with a descriptor: write what is in it. Keeper → gateway, code: 0 or -errno */
 	CHAN_KEEP,
 	CHAN_KEPT,

@@ -172,7 +172,8 @@ int rdv_starter_run(const struct rdv_starter_config *cfg)
 		.cfg = cfg,
 		.child = { [CHILD_RENDEZVOUS] = { .name = "rendezvous",
 						  .wanted = true,
-						  .asked = true },
+						  .asked = true,
+						  .control = cfg->control },
 			   [CHILD_KEEPER] = { .name = "keeper", .wanted = true },
 			   [CHILD_STORE] = { .name = "store", .wanted = true } },
 	};

@@ -13,8 +13,9 @@
 #include "base/base.h"
 
 struct rdv_starter_config {
-	const char *dir; /* of the state */
-	int lock;	 /* of that, which is held until the last of the processes has ended */
+	const char *dir;     /* of the state */
+	const char *control; /* path of the rendezvous' control socket, there */
+	int lock;	     /* of that, which is held until the last of the processes has ended */
 	void *ctx;
 	/* The rendezvous' process; its exit status. */
 	int (*rendezvous)(void *ctx, int chan);

@@ -378,6 +378,8 @@ static void on_chan(struct ev_loop *ev, ev_io *w, int revents)
 			rdv_store_connect(p->store, fd);
 		else if (m.kind == CHAN_KEEPER && fd >= 0)
 			on_keeper(p, fd);
+		else if (m.kind == CHAN_CONTROL && fd >= 0)
+			ctl_take(p->ctl, fd);
 		else if (fd >= 0)
 			close(fd);
 		if (m.kind == CHAN_ALIVE)
@@ -449,6 +451,7 @@ int rdvproc_run(struct rdvproc_config *cfg, int chan)
 		return EXIT_CANNOT;
 	heed_starter(&p);
 	if (set_up(&p) == 0) {
+		chan_send(p.chan, &(struct chan_msg){ .kind = CHAN_CONTROL }, -1);
 		loop_run(&p.loop);
 		rdv_keeper_await(&p.keeper);
 		state_settle(&cfg->state, p.loop.now, rdv_timestamp_last(p.rdv));

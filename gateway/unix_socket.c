@@ -86,6 +86,15 @@ void unix_listener_resume(struct unix_listener *l)
 	ev_io_start(l->ev, &l->io);
 }
 
+void unix_listener_take(struct unix_listener *l, int fd)
+{
+	ev_io_stop(l->ev, &l->io);
+	close(l->fd);
+	l->fd = fd;
+	ev_io_set(&l->io, fd, EV_READ);
+	unix_listener_resume(l);
+}
+
 static void on_again(struct ev_loop *ev, ev_timer *w, int revents)
 {
 	(void)ev;

@@ -36,7 +36,9 @@ struct unix_listener {
 int unix_listener_open(struct unix_listener *l, struct ev_loop *ev, const char *path, int backlog,
 		       void (*client)(void *ctx, int fd), void *ctx);
 void unix_listener_resume(struct unix_listener *l); /* there is room again */
-void unix_listener_close(struct unix_listener *l);  /* removes the socket */
+/* Another socket, its own from here on, in place of the one that it listens to. */
+void unix_listener_take(struct unix_listener *l, int fd);
+void unix_listener_close(struct unix_listener *l); /* removes the socket */
 
 extern const struct syscall_rule unix_socket_syscalls[]; /* of who serves one, to its removal */
 
