@@ -99,13 +99,23 @@ static void claim_move(struct registrar *r, nsec now, const struct claim *c)
 	put_new(r, now, &rec, it.request, &it.facts);
 }
 
+/*
+ * Each take-over counts `granted` one second on. More often than once a second they would carry it ahead of the clock,
+ * and beyond the lease of whoever has the number after them.
+ */
+static bool taken_just_now(const struct slot *s, nsec now)
+{
+	return s->taken_at && now - s->taken_at < NSEC_PER_SEC;
+}
+
 /* The lease moves to the claimant, as soon as the store has it. */
 static void claim_take_over(struct registrar *r, nsec now, struct claim *c)
 {
 	struct slot *s = c->slot;
 	c->until = now;
 	bool moves = c->shown || !registrar_owns(r, s->rec.number);
-	if (s->op != OP_NONE || (moves && !c->shown && registrar_number_unsure(r, now))) {
+	if (s->op != OP_NONE || taken_just_now(s, now) ||
+	    (moves && !c->shown && registrar_number_unsure(r, now))) {
 		registrar_timer(r, &c->timer, now + CHALLENGE_EVERY);
 		return;
 	}

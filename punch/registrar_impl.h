@@ -141,6 +141,7 @@ struct slot {
 	bool removed;	/* its key was: the number is nobody's, and the others are told so */
 	bool announced; /* REGISTRAR_MEMBER was given for this key */
 	bool taken;	/* from another key, and that was not said yet */
+	nsec taken_at;	/* the last time that it was; 0: not since the start */
 	nsec heard;
 	int64_t age;	  /* of a row: seconds unseen when it was loaded */
 	uint32_t request; /* of the last REGISTER or RELEASE */

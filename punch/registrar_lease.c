@@ -19,6 +19,7 @@ static void commit_claim(struct registrar *r, nsec now, struct slot *s)
 	s->facts = c->facts;
 	s->announced = false;
 	s->taken = true;
+	s->taken_at = now;
 	s->asked = 0;
 	s->todo &=
 		~(unsigned)(TODO_GRANT | TODO_CHANGED | TODO_PAGE | TODO_CHALLENGE | TODO_RELEASED);

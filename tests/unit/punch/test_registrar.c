@@ -296,6 +296,7 @@ static void test_released_holder(void **state)
 	assert_int_equal(told(1, CTL_RELEASED)->request, 2);
 	reg(2, "w1", 1);
 	assert_int_equal(granted(2), 1);
+	run(SEC);
 	/* or it releases while it is asked: the newcomer need not wait longer */
 	reg(3, "w1", 1);
 	assert_int_equal(granted(3), 0);

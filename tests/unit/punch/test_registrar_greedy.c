@@ -133,12 +133,38 @@ static void test_claims(void **state)
 	assert_true(told(200, CTL_REPLACED));
 }
 
+/*
+ * Two keys that hand an id to and fro: each time its lease counts as granted later, so that it holds against the one
+ * before. It must not come to lie ahead of the clock, where it would hold against whoever has the number after them.
+ */
+static void test_to_and_fro(void **state)
+{
+	unsigned moved = 0;
+	uint32_t request = 2;
+	uint8_t holder = 1;
+	(void)state;
+	reg(1, "w1", 1);
+	for (unsigned i = 0; i < 400; i++) {
+		uint8_t other = (uint8_t)(3 - holder);
+		run(25 * MSEC);
+		say_plain(holder, CTL_RELEASE, request++);
+		reg(other, "w1", request++);
+		if (memcmp(rows[1].key, key(other), 32) != 0)
+			continue;
+		holder = other;
+		moved++;
+		assert_true(rows[1].granted <= (1700000000 * SEC + now) / SEC + 1);
+	}
+	assert_in_range(moved, 5, 11);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_introductions),
 		TEST(test_roster_questions),
 		TEST(test_claims),
+		TEST(test_to_and_fro),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
