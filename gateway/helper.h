@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The helper process does what blocks: it looks names up. (On the rendezvous the helper is
- * lease_store_serve().) One question at a time over a SOCK_SEQPACKET.
+ * The helper process does what blocks: it looks names up. One question at a time over a SOCK_SEQPACKET; answers come
+ * in an order of their own, for a name whose server is silent waits for the others.
  */
 #ifndef WARREN_HELPER_H
 #define WARREN_HELPER_H
@@ -25,6 +25,7 @@ struct resolve_answer {
 
 /* Serves until the channel from the launcher ends. Never returns. */
 _Noreturn void helper_main(int chan);
+void helper_serve(int chan); /* the same, without the sandbox, for tests */
 
 /* Blocking; at most RESOLVE_MAX. For the helper, and commands. */
 uint32_t resolve(const char *host, uint16_t port, struct endpoint out[static RESOLVE_MAX]);
