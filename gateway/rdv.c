@@ -1,40 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/rdv.h"
+#include "gateway/rdv_client.h"
 #include "punch/control.h"
 
-#include <errno.h>
 #include <sodium.h>
 #include <stdlib.h>
 
-enum {
-	OPEN_BATCH = 256,
-	STRANGERS = 256, /* sessions of keys that are not members (yet), at once */
-};
-#define STRANGER_TIME (30 * NSEC_PER_SEC)
-/* Of one that has not shown yet that it knows the admission secret: it makes room first. */
-#define UNPROVEN_TIME (10 * NSEC_PER_SEC)
-#define MEMBER_SILENCE (300 * NSEC_PER_SEC)
-
-/* One key's session. A member's lease lives in the registrar, longer than this. */
-struct client {
-	struct client *next, **link_in;
-	struct wg_peer *wg;
-	struct path at; /* where its last authenticated packet came from */
-	bool member;
-	bool plain; /* it knows the secret of tokens without a ticket: a session under it was confirmed */
-	bool offered_plain, next_plain; /* message 2 of this call is under it; the last one was */
-	unsigned turn;
-	nsec expires;
-};
+enum { OPEN_BATCH = 256 };
 
 struct rdv {
 	struct rdv_io io;
 	struct wg *wg;
 	struct registrar *registrar;
 	struct relay_server *relay;
-	struct client *clients;
-	uint32_t strangers;
-	nsec now, next_sweep; /* now: of this call, for the callbacks out of wg */
+	struct clients clients;
+	nsec now; /* of this call, for the callbacks out of wg */
 	struct drops drops;
 	struct wg_packet open[OPEN_BATCH];
 	struct path from[OPEN_BATCH];
@@ -42,49 +22,11 @@ struct rdv {
 	struct udp_tx relay_tx; /* a run of relayed datagrams for one member; len 0: none */
 };
 
-static void client_free(struct rdv *r, struct client *c)
-{
-	wg_peer_remove(r->wg, c->wg);
-	*c->link_in = c->next;
-	if (c->next)
-		c->next->link_in = c->link_in;
-	r->strangers -= !c->member;
-	free(c);
-}
-
-/* Room for one more stranger: the one that would expire first goes. */
-static void evict_stranger(struct rdv *r)
-{
-	struct client *oldest = NULL;
-	for (struct client *c = r->clients; c; c = c->next)
-		if (!c->member && (!oldest || c->expires < oldest->expires))
-			oldest = c;
-	if (oldest)
-		client_free(r, oldest);
-}
-
 static struct wg_peer *adopt(void *user, const uint8_t pub[static WG_KEY_LEN])
 {
 	struct rdv *r = user;
-	struct client *c = calloc(1, sizeof(*c));
-
-	if (!c)
-		return NULL;
-	if (r->strangers >= STRANGERS)
-		evict_stranger(r);
-	c->wg = wg_peer_add(r->wg, pub, c);
-	if (!c->wg) {
-		free(c);
-		return NULL;
-	}
-	c->expires = r->now + UNPROVEN_TIME;
-	c->next = r->clients;
-	if (c->next)
-		c->next->link_in = &c->next;
-	c->link_in = &r->clients;
-	r->clients = c;
-	r->strangers++;
-	return c->wg;
+	struct client *c = client_new(&r->clients, r->now, pub);
+	return c ? c->wg : NULL;
 }
 
 /*
@@ -110,14 +52,14 @@ struct rdv *rdv_new(const struct rdv_config *cfg, nsec now)
 	struct rdv *r = calloc(1, sizeof(*r));
 	if (!r)
 		return NULL;
-	struct wg_config wc = { .max_peers = cfg->registrar.max_members + STRANGERS,
+	struct wg_config wc = { .max_peers = cfg->registrar.max_members + CLIENT_STRANGERS,
 				.aead = cfg->aead,
 				.user = r,
 				.adopt = adopt,
 				.before_response = before_response };
 	r->io = cfg->io;
 	r->now = now;
-	r->wg = wg_new(&wc);
+	r->clients.wg = r->wg = wg_new(&wc);
 	r->registrar = registrar_new(&cfg->registrar, now);
 	r->relay = relay_server_new(cfg->registrar.max_members, cfg->boot);
 	if (!r->wg || !r->registrar || !r->relay) {
@@ -133,8 +75,8 @@ void rdv_free(struct rdv *r)
 {
 	if (!r)
 		return;
-	while (r->clients)
-		client_free(r, r->clients);
+	while (r->clients.first)
+		client_free(r->clients.first);
 	relay_server_free(r->relay);
 	registrar_free(r->registrar);
 	wg_free(r->wg);
@@ -151,9 +93,7 @@ static void set_relay_member(struct rdv *r, const uint8_t key[static 32], member
 	struct client *c = wg_peer_user(wg);
 	wg_peer_set_psk(wg, psk);
 	c->turn = 0;
-	r->strangers -= !c->member;
-	c->member = true;
-	c->expires = r->now + MEMBER_SILENCE;
+	client_set_member(c, r->now);
 	wg_peer_derive(wg, "warren relay", relay_key);
 	if (relay_server_set(r->relay, number, relay_key) == 0 && c->at.remote.port)
 		relay_server_address(r->relay, number, &c->at.remote);
@@ -225,19 +165,12 @@ static void send_control(struct rdv *r, const struct registrar_output *out)
 		sodium_memzero(buf, sizeof(buf));
 }
 
-static void end_member(struct rdv *r, struct client *c)
-{
-	r->strangers += c->member;
-	c->member = false;
-	c->expires = nsec_min(c->expires, r->now + STRANGER_TIME);
-}
-
 static void gone(struct rdv *r, const uint8_t key[static 32], member_number number)
 {
 	struct wg_peer *wg = wg_peer_find(r->wg, key);
 	/* the number may be another key's already: a replaced holder must not cut off the new one */
 	if (registrar_number(r->registrar, key) == 0 && wg)
-		end_member(r, wg_peer_user(wg));
+		client_end_member(wg_peer_user(wg), r->now);
 	if (number)
 		relay_server_remove(r->relay, number);
 }
@@ -252,7 +185,7 @@ void rdv_remove(struct rdv *r, nsec now, const uint8_t key[static 32])
 		relay_server_remove(r->relay, number);
 	registrar_remove(r->registrar, now, key);
 	if (wg)
-		end_member(r, wg_peer_user(wg));
+		client_end_member(wg_peer_user(wg), r->now);
 }
 
 int rdv_forget(struct rdv *r, nsec now, const char *id)
@@ -324,7 +257,7 @@ static void opened(struct rdv *r, const struct wg_packet *pkt, const struct path
 		c->at = *from;
 		c->turn = 0;
 		c->plain |= pkt->confirmed && c->next_plain;
-		c->expires = r->now + (c->member ? MEMBER_SILENCE : STRANGER_TIME);
+		client_heard(c, r->now);
 		/* there was no memory for it when it was granted */
 		if (number && !relay_server_address(r->relay, number, &from->remote))
 			set_relay_member(r, key, number);
@@ -384,7 +317,7 @@ static void handshake(struct rdv *r, const struct path *from, const uint8_t *msg
  */
 static void tell_of_start(struct rdv *r, member_number number, const struct path *from)
 {
-	for (struct client *c = r->clients; number && c; c = c->next) {
+	for (struct client *c = r->clients.first; number && c; c = c->next) {
 		if (registrar_number(r->registrar, wg_peer_public(c->wg)) != number ||
 		    wg_can_send(c->wg, r->now))
 			continue;
@@ -443,15 +376,6 @@ void rdv_udp(struct rdv *r, nsec now, const struct udp_rx *rx, unsigned count)
 	flush_open(r);
 }
 
-static void sweep(struct rdv *r)
-{
-	for (struct client *c = r->clients, *next; c; c = next) {
-		next = c->next;
-		if (c->expires <= r->now)
-			client_free(r, c);
-	}
-}
-
 void rdv_tick(struct rdv *r, nsec now)
 {
 	struct wg_output out;
@@ -462,16 +386,13 @@ void rdv_tick(struct rdv *r, nsec now)
 		if (out.event == WG_EVENT_SEND)
 			send_to(r, &((struct client *)wg_peer_user(out.peer))->at, out.bytes,
 				out.len, out.handshake ? WG_HANDSHAKE_TOS : 0);
-	if (now >= r->next_sweep) {
-		r->next_sweep = now + NSEC_PER_SEC;
-		sweep(r);
-	}
+	clients_sweep(&r->clients, now);
 }
 
 nsec rdv_deadline(const struct rdv *r)
 {
 	nsec at = nsec_min(wg_deadline(r->wg), registrar_deadline(r->registrar));
-	return r->clients ? nsec_min(at, r->next_sweep) : at;
+	return r->clients.first ? nsec_min(at, r->clients.next_sweep) : at;
 }
 
 struct drops *rdv_drops(struct rdv *r)
