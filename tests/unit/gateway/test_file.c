@@ -72,7 +72,9 @@ static void test_text(void **state)
 	is_read(file, "");
 	put("123456789", 9);
 	is_refused(file, EFBIG);
-	put("1234\0678", 8);
+	put("1234\0"
+	    "678",
+	    8);
 	is_refused(file, EILSEQ);
 	is_refused("/no/such/file", ENOENT);
 }
