@@ -29,6 +29,9 @@ static enum drop hello(struct peer *p, nsec now, const uint8_t *f, size_t len)
 
 	if (why != DROP_NONE)
 		return why;
+	/* also before one that wants no answer: what it changes are routes of the kernel */
+	if (!bucket_take(&p->answers, now, FRAME_ANSWER_COST, FRAME_ANSWER_DEPTH))
+		return DROP_FRAME_RATE;
 	mtu_become(p, now, (h.capabilities & both) == both && h.largest >= FRAGMENT_PACKET_MAX);
 	if (p->kind == PEER_STATIC)
 		p->partial = p->warren && h.capabilities & HELLO_PARTIAL_SUMS;
@@ -39,8 +42,6 @@ static enum drop hello(struct peer *p, nsec now, const uint8_t *f, size_t len)
 		peer_schedule(p);
 		return DROP_NONE;
 	}
-	if (!bucket_take(&p->answers, now, FRAME_ANSWER_COST, FRAME_ANSWER_DEPTH))
-		return DROP_FRAME_RATE;
 	struct frame_hello mine = { .flags = HELLO_ANSWER,
 				    .capabilities = mine_all,
 				    .largest = FRAGMENT_PACKET_MAX };

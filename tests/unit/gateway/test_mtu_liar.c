@@ -66,6 +66,28 @@ static void test_probe_flood(void **state)
 	assert_int_equal(drops(0, DROP_FRAME_RATE), 3000 - answers);
 }
 
+/* It is a warren, it is none, it is one …: each change is one of the kernel's routes as well. */
+static void test_hello_flood(void **state)
+{
+	(void)state;
+	warrens();
+	run_for(10 * SEC);
+	unsigned before = ends[0].told;
+	for (uint32_t i = 0; i < 2000; i++, now += MS) {
+		uint8_t f[HELLO_LEN];
+		bool is = i & 1;
+		frame_hello_write(&(struct frame_hello){ .flags = i & 2 ? HELLO_ANSWER : 0,
+							 .capabilities = is ? 7 : 0,
+							 .largest = is ? FRAGMENT_PACKET_MAX : 0 },
+				  f);
+		say(1, f, sizeof(f));
+		settle();
+	}
+	/* the burst, and two seconds of a hundred */
+	assert_in_range(ends[0].told - before, 10, 300 + 10);
+	assert_true(drops(0, DROP_FRAME_RATE) > 1500);
+}
+
 static void test_invented_acks(void **state)
 {
 	(void)state;
@@ -196,10 +218,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_probe_flood),
-		T(test_invented_acks),
-		T(test_lying_parts),
-		T(test_a_burst_of_whole_ones),
+		T(test_probe_flood), T(test_hello_flood),	    T(test_invented_acks),
+		T(test_lying_parts), T(test_a_burst_of_whole_ones),
 	};
 	if (sodium_init() < 0)
 		return 1;
