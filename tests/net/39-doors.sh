@@ -3,7 +3,7 @@
 # timeout: 120
 #
 # A member is no door: what another sends through it to anything but its own address, or a prefix that it was
-# granted, goes nowhere, though its host forwards; and nobody speaks with another's address.
+# granted, goes nowhere, though its host forwards; nobody speaks with another's address, nor of another's path.
 #
 #   a ══ b (forwards) ── h 10.99.0.10          the rendezvous takes the grant back while a does not hear it,
 #   c                                          so a goes on sending there, as one that lies would
@@ -87,5 +87,36 @@ for source in "$C" "$B" 10.77.99.99 10.99.0.10 203.0.113.23 127.0.0.1 8.8.8.8; d
 done
 lab_stop "$CAPTURE"
 check "b's kernel saw none of them" test "$(tcpdump -r "$LAB_DIR/b.pcap" "not src $A" 2>/dev/null | wc -l)" = 0
+
+# --- what it says of somebody else's path
+# too_big ADDRESS: a tells b's kernel that no more than 552 bytes of what b answers ADDRESS get there
+too_big() {
+	lab_exec a python3 - "$B" "$1" <<-'PY'
+		import socket, struct, sys
+		def put_sum(data, at):
+		    total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
+		    total = (total & 0xffff) + (total >> 16)
+		    total = (total & 0xffff) + (total >> 16)
+		    return data[:at] + struct.pack("!H", ~total & 0xffff) + data[at + 2:]
+		b, to = sys.argv[1:]
+		reply = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 1300, 7, 0x4000, 64, 1, 0, socket.inet_aton(b), socket.inet_aton(to))
+		reply = put_sum(reply, 10) + put_sum(struct.pack("!BBHHH", 0, 0, 0, 1, 1), 2)
+		s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+		s.sendto(put_sum(struct.pack("!BBHHH", 3, 4, 0, 0, 552) + reply, 2), (b, 0))
+	PY
+}
+# believes ADDRESS: b's kernel does
+believes() {
+	lab_in b ip route get "$1" | grep -q 'mtu 552'
+}
+too_big "$A"
+check_wait 3 "of its own it is believed" "believes $A" "lab_in b ip route get $A"
+before=$(drops b inner_false_error) n=0
+for other in "$C" "$B" 203.0.113.23 $RV_ADDR; do
+	too_big "$other"
+	n=$((n + 1))
+	check_wait 3 "of $other: dropped, by its name" "[ \"\$(drops b inner_false_error)\" = $((before + n)) ]" "drops b inner_false_error"
+	check "and not believed" eval "! believes $other"
+done
 check_wait 10 "all that time c was who it is" "reach c $B"
 finish
