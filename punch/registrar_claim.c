@@ -40,25 +40,32 @@ void registrar_claim_end(struct registrar *r, struct claim *c)
 	c->slot = NULL;
 }
 
-/* A free place. Where there is none, what does not wait for an answer has that of one which does, and asks again. */
-static struct claim *claim_room(struct registrar *r, bool at_once)
+/*
+ * A free place, or that of another claim of this key, which has one id: the one that it asked for last. Where there is
+ * none, what does not wait for an answer has that of one which does, and asks again.
+ */
+static struct claim *claim_room(struct registrar *r, const uint8_t key[static 32], bool at_once)
 {
-	struct claim *waits = NULL;
+	struct claim *room = NULL, *waits = NULL;
 	for (size_t i = 0; i < MAX_CLAIMS; i++) {
 		struct claim *c = &r->claims[i];
+		if (c->slot && registrar_claim_open(c) && memcmp(c->key, key, 32) == 0)
+			registrar_claim_end(r, c);
 		if (!c->slot)
-			return c;
-		if (at_once && registrar_claim_open(c))
+			room = c;
+		else if (at_once && registrar_claim_open(c))
 			waits = c;
 	}
-	if (waits)
-		registrar_claim_end(r, waits);
+	if (room || !waits)
+		return room;
+	registrar_claim_end(r, waits);
 	return waits;
 }
 
-static struct claim *claim_new(struct registrar *r, struct slot *s, bool at_once)
+static struct claim *claim_new(struct registrar *r, struct slot *s, const uint8_t key[static 32],
+			       bool at_once)
 {
-	struct claim *c = claim_room(r, at_once);
+	struct claim *c = claim_room(r, key, at_once);
 	if (!c)
 		return NULL;
 	heap_cancel(&r->heap, &c->timer.t);
@@ -363,7 +370,7 @@ static struct claim *claim_of(struct registrar *r, struct slot *s, const uint8_t
 		return NULL;
 	}
 	if (!c)
-		c = claim_new(r, s, force);
+		c = claim_new(r, s, key, force);
 	if (!c)
 		refuse_wait(r, key, m, "too many nodes are claiming ids at this moment");
 	return c;

@@ -133,6 +133,23 @@ static void test_claims(void **state)
 	assert_true(told(200, CTL_REPLACED));
 }
 
+/* One key has one claim: what it asked for last. */
+static void test_one_claim(void **state)
+{
+	(void)state;
+	for (unsigned i = 1; i <= GREEDY; i++)
+		reg((uint8_t)i, id_of(i), 1);
+	pass(61 * SEC);
+	for (unsigned i = 1; i <= GREEDY; i++)
+		reg(200, id_of(i), i);
+	reg(201, id_of(1), 1);
+	assert_refused(201, CTL_REFUSED_WAIT, false, "asked whether it lives");
+	pass(5100 * MSEC);
+	assert_memory_equal(rows[1].key, key(201), 32);
+	assert_memory_equal(rows[2].key, key(2), 32);
+	assert_memory_equal(rows[GREEDY].key, key(200), 32);
+}
+
 /*
  * Two keys that hand an id to and fro: each time its lease counts as granted later, so that it holds against the one
  * before. It must not come to lie ahead of the clock, where it would hold against whoever has the number after them.
@@ -161,10 +178,8 @@ static void test_to_and_fro(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_introductions),
-		TEST(test_roster_questions),
-		TEST(test_claims),
-		TEST(test_to_and_fro),
+		TEST(test_introductions), TEST(test_roster_questions), TEST(test_claims),
+		TEST(test_one_claim),	  TEST(test_to_and_fro),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
