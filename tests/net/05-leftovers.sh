@@ -119,6 +119,8 @@ gateway_pid=$(lab_in a ss -Hulnp | sed -n 's/.*"warren[^"]*",pid=\([0-9]*\).*/\1
 kill -KILL "$gateway_pid"
 check_wait 5 "a killed gateway is back by itself" "reach a $B" "tail -n 5 $LAB_DIR/a.log"
 check "and the command has gone on" kill -0 "$command_pid"
+lab_exec a rm -rf /run/warren
+check_wait 10 "a /run/warren that was removed is there again" 'node_up a' "tail -n 5 $LAB_DIR/a.log"
 kill -TERM "$command_pid"
 wait "${NODE_PID[a]}"
 check "when the command ends, everything ends with its status" test $? = 143

@@ -18,7 +18,7 @@ lab_public_host rv $RV_ADDR
 lab_site a portrestricted 203.0.113.21
 lab_site b portrestricted 203.0.113.22
 rv_start
-node_start a
+node_start a TRINO_MODE=true
 node_start b
 check_wait 20 "a and b have joined" 'node_up a && node_up b && reach a "$(node_ip b)"' "tail -qn 2 $LAB_DIR/[ab].log" || finish
 A=$(node_ip a) B=$(node_ip b)
@@ -71,11 +71,16 @@ lab_in a ip link set warren0 down
 check_wait 5 "an interface that is set down is told of" "grep -q 'interface warren0 was set down' $LAB_DIR/a.log"
 check "in the status as well" test "$(status a .tun.up)" = false
 check "and in its text" grep -q 'warren0 was set down: nothing is carried' <(lab_exec a "$WARREN" status)
+health() {
+	lab_exec a curl -s -m 5 -w '%{http_code}' http://localhost:8080/warren/health | tr '\n' ' ' | grep -q "$1"
+}
+check_wait 5 "and in the shim's health" "health 'warren0 was set down: .* 503'"
 check "and stays down" sh -c "ip -n ${LAB}a -o link show warren0 | grep -q 'state DOWN'"
 check "the network's addresses are closed off meanwhile" sh -c "ip -n ${LAB}a route get $B 2>&1 | grep -qi 'unreachable\|no route'"
 lab_in a ip link set warren0 up
 check_wait 5 "up again it has all of it" as_before as_before
 check "and says so" test "$(status a .tun.up)" = true
+check_wait 5 "and its health is good" "health 'ok 200'"
 lab_in a sysctl -qw net.ipv6.conf.all.disable_ipv6=1
 check_wait 5 "IPv6 that is switched off is told of" "grep -q 'not all addresses of warren0 can be set now' $LAB_DIR/a.log"
 lab_in a sysctl -qw net.ipv6.conf.all.disable_ipv6=0
