@@ -18,3 +18,8 @@ transfer() {
 	echo "sent ${sent##*$'\n'}, received $(tail -n 1 "$out")"
 	return 1
 }
+
+# transfer_moves FROM ADDRESS: it is connected. Requests of the shim to the same node are no transfer.
+transfer_moves() {
+	lab_wait 10 "lab_in $1 ss -Htn state established 'dst $2 and dport >= :20000' | grep -q ."
+}

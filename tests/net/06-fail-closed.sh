@@ -60,7 +60,7 @@ under_load() {
 	shift
 	transfer a c "$C" 40000000 8000000 >"$LAB_DIR/transfer" 2>&1 &
 	moving=$!
-	lab_wait 10 "lab_in a ss -Htn state established dst $C | grep -q ."
+	transfer_moves a "$C"
 	sleep 1
 	"$@"
 	if wait $moving; then ok "$name"; else not_ok "$name" "$(tail -n 1 "$LAB_DIR/transfer")"; fi

@@ -67,7 +67,7 @@ moving=$!
 ask 12 60 >"$LAB_DIR/answer" &
 asking=$!
 # what is connected lives on; a new connection in the second without a gateway is refused, as it must be
-lab_wait 10 "lab_in w1 ss -Htn state established dst $C1 | grep -q . && [ -s '$LAB_DIR/answer' ]" ||
+transfer_moves w1 "$C1" && lab_wait 10 "[ -s '$LAB_DIR/answer' ]" ||
 	echo "the transfer or the answer has not begun"
 for sig in KILL SEGV ABRT; do
 	sleep 0.$((RANDOM % 10))

@@ -137,7 +137,7 @@ moving >"$LAB_DIR/transfer" 2>&1 &
 MOVING=$!
 requests >"$LAB_DIR/wrong" 2>&1 &
 ASKING=$!
-lab_wait 10 "lab_in w1 ss -Htn state established dst $C1 | grep -q ."
+transfer_moves w1 "$C1"
 for ((i = 0; i < KILLS; i++)); do kill_one; done >"$LAB_DIR/late"
 touch "$LAB_DIR/done"
 check "$KILLS kills: each time another was there within 1 s (at most $(sort -n "$LAB_DIR/times" | tail -n 1) ms)" diff /dev/null "$LAB_DIR/late"

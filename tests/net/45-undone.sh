@@ -36,7 +36,7 @@ as_before() {
 
 transfer a b "$B" 60000000 4000000 >"$LAB_DIR/transfer" 2>&1 &
 moving=$!
-lab_wait 10 "lab_in a ss -Htn state established dst $B | grep -q ."
+transfer_moves a "$B"
 
 # undo WHAT COMMAND…: it is done, and undone within 5 s
 undo() {
