@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -48,15 +49,37 @@ static int open_handed_over(const char *path)
 }
 
 /* How many bytes there are, up to `cap`; or -errno. */
-static ssize_t read_to_end(int fd, char *p, size_t cap)
+static ssize_t read_to_end(int fd, void *p, size_t cap)
 {
 	size_t len = 0;
 	for (ssize_t n = 1; n > 0 && len < cap; len += (size_t)n) {
-		n = read(fd, p + len, cap - len);
+		n = read(fd, (uint8_t *)p + len, cap - len);
 		if (n < 0)
 			return -errno;
 	}
 	return (ssize_t)len;
+}
+
+int file_load(const char *path, size_t max, uint8_t **out, size_t *len)
+{
+	struct stat st;
+	int fd = file_open(path, O_NOFOLLOW);
+	if (fd < 0)
+		return fd;
+	int err = fstat(fd, &st) < 0 ? -errno : st.st_size > (off_t)max ? -EBADMSG : 0;
+	size_t size = err ? 0 : (size_t)st.st_size;
+	uint8_t *p = err ? NULL : malloc(size + 1); /* also where it is empty */
+	ssize_t n = p ? read_to_end(fd, p, size) : err ? err : -ENOMEM;
+	close(fd);
+	if (n == (ssize_t)size) {
+		*out = p;
+		*len = size;
+		return 0;
+	}
+	if (p)
+		sodium_memzero(p, size);
+	free(p);
+	return n < 0 ? (int)n : -EBADMSG;
 }
 
 char *file_read(const char *path, size_t max)

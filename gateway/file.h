@@ -11,6 +11,7 @@
 #define WARREN_FILE_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 /*
  * To read a file; `flags` are further ones of open(). A descriptor or -errno: -EBADMSG for what is none, as for
@@ -19,12 +20,18 @@
 int file_open(const char *path, int flags);
 
 /*
+ * The whole of a file in one of our directories, of at most `max` bytes, in fresh memory (malloc). 0 or -errno:
+ * -EBADMSG also where it is larger, or ends while it is read.
+ */
+int file_load(const char *path, size_t max, uint8_t **out, size_t *len);
+
+/*
  * The whole of a small text of at most `max` bytes, or of what was handed over; NULL with errno, EILSEQ where a byte
  * is 0. To be freed.
  */
 char *file_read(const char *path, size_t max);
 
-/* Of either, in words. */
+/* Of any of them, in words. */
 const char *file_error(int err);
 
 #endif

@@ -10,13 +10,11 @@
 #include "base/log.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 /* A failed save is not tried in each turn. */
 #define SAVE_AGAIN (5 * NSEC_PER_SEC)
@@ -104,37 +102,17 @@ static void members_path(const struct gw *g, char out[static 300])
 	snprintf(out, 300, "%s/" MEMBERS_FILE, g->cfg->state.dir);
 }
 
-static int read_all(int fd, uint8_t *p, size_t len)
-{
-	for (size_t at = 0; at < len;) {
-		ssize_t n = read(fd, p + at, len - at);
-		if (n <= 0)
-			return n < 0 ? -errno : -EBADMSG;
-		at += (size_t)n;
-	}
-	return 0;
-}
-
 /* 0 also where there is none. */
 static int read_members(struct memory *m, const char *path)
 {
-	struct stat st;
-	int fd = file_open(path, O_NOFOLLOW);
-	if (fd < 0)
-		return fd == -ENOENT ? 0 : fd;
-	int err = fstat(fd, &st) < 0 ? -errno : 0;
-	if (err == 0 && (st.st_size <= 0 || st.st_size > MEMORY_FILE_MAX))
-		err = -EBADMSG;
-	size_t len = err == 0 ? (size_t)st.st_size : 0;
-	uint8_t *bytes = err == 0 ? malloc(len) : NULL;
-	if (err == 0)
-		err = bytes ? read_all(fd, bytes, len) : -ENOMEM;
-	if (err == 0)
-		err = memory_decode(m, bytes, len);
-	if (bytes)
-		sodium_memzero(bytes, len);
+	uint8_t *bytes;
+	size_t len;
+	int err = file_load(path, MEMORY_FILE_MAX, &bytes, &len);
+	if (err < 0)
+		return err == -ENOENT ? 0 : err;
+	err = memory_decode(m, bytes, len);
+	sodium_memzero(bytes, len);
 	free(bytes);
-	close(fd);
 	return err;
 }
 

@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,28 +26,6 @@ void rdv_admin_secrets(const uint8_t private_key[static 32], uint8_t secret[stat
 	const struct bytes_view none = { "", 0 };
 	derive_key(private_key, "warren registrar", none, none, secret);
 	derive_key(private_key, "warren admission", none, none, plain);
-}
-
-static int read_all(const char *path, uint8_t **out, size_t *len)
-{
-	struct stat st;
-	int fd = file_open(path, O_NOFOLLOW);
-	if (fd < 0)
-		return fd;
-	int err = fstat(fd, &st) < 0 ? -errno : st.st_size > FILE_MAX ? -EBADMSG : 0;
-	size_t size = err ? 0 : (size_t)st.st_size;
-	uint8_t *p = malloc(size + 1);
-	ssize_t n = p && !err ? read(fd, p, size) : -1;
-	if (!err && n != (ssize_t)size)
-		err = p ? -EIO : -ENOMEM;
-	close(fd);
-	if (err) {
-		free(p);
-		return err;
-	}
-	*out = p;
-	*len = size;
-	return 0;
 }
 
 /* A rendezvous that was killed holds it until its last process is gone. */
@@ -87,7 +64,7 @@ int rdv_admin_load(struct admission *a, const char *dir)
 	size_t len = 0;
 	*a = (struct admission){ 0 };
 	snprintf(path, sizeof(path), "%s/admission", dir);
-	int err = read_all(path, &bytes, &len);
+	int err = file_load(path, FILE_MAX, &bytes, &len);
 	if (err == -ENOENT)
 		return 0; /* nothing was ever rotated, reserved or removed */
 	if (err == 0)

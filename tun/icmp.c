@@ -2,7 +2,6 @@
 #include "tun/icmp.h"
 
 enum {
-	ICMP_UNREACHABLE = 3,
 	ICMP_QUENCH = 4,
 	ICMP_REDIRECT = 5,
 	ICMP_TIME = 11,

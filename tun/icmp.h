@@ -9,7 +9,7 @@
 #include "base/addr.h"
 #include "tun/inet.h"
 
-enum { PROTO_ICMP = 1, PROTO_ICMP6 = 58 };
+enum { PROTO_ICMP = 1, PROTO_ICMP6 = 58, ICMP_UNREACHABLE = 3 };
 
 /* What follows the IP header and its extensions. */
 struct inet_upper {

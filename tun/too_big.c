@@ -12,7 +12,6 @@ enum {
 enum {
 	ICMP_HDR = 8,
 	ICMP_SUM = 2,
-	ICMP_UNREACHABLE = 3,
 	ICMP_HOST = 1, /* codes */
 	ICMP_NEEDS_FRAG = 4,
 	ICMP6_UNREACHABLE = 1,
