@@ -243,11 +243,16 @@ lab_outside() {
 	if [ "${LAB_KIND[$1]:-none}" = none ]; then echo "$1"; else echo "$1-nat"; fi
 }
 
-# lab_as_wire NS: no segmentation offload on the way to and from its eth0, so that a capture there shows
-# datagrams as they would be on a wire, and not the kernel's bundles of 64 KiB.
+# lab_unbundled NS INTERFACE: no segmentation offload there, so that each datagram goes by itself, as on a wire,
+# and not in the kernel's bundles of 64 KiB.
+lab_unbundled() {
+	lab_in "$1" ethtool -K "$2" gso off tso off tx-udp-segmentation off gro off >/dev/null 2>&1
+}
+
+# lab_as_wire NS: both ends of its eth0, so that a capture there shows what would be on a wire.
 lab_as_wire() {
-	lab_in "$1" ethtool -K eth0 gso off tso off tx-udp-segmentation off gro off >/dev/null 2>&1
-	lab_in "${LAB_HUB[$1]}" ethtool -K "${LAB_PORT[$1]}" gso off tso off tx-udp-segmentation off gro off >/dev/null 2>&1
+	lab_unbundled "$1" eth0
+	lab_unbundled "${LAB_HUB[$1]}" "${LAB_PORT[$1]}"
 }
 
 # lab_capture NS INTERFACE FILE [FILTER…]: returns once the capture runs; its process is in LAB_PID.

@@ -61,7 +61,7 @@ mtu_routing() {
 # mtu_wire NS INTERFACE: as on a wire, and as large as it gets
 mtu_wire() {
 	ip -n "$LAB$1" link set "$2" mtu $MTU_WIRE
-	lab_in "$1" ethtool -K "$2" gso off tso off tx-udp-segmentation off gro off >/dev/null 2>&1
+	lab_unbundled "$1" "$2"
 }
 
 # mtu_site NAME [KIND]: a host behind a router of its own; KIND none or one of lab.sh's NAT kinds
