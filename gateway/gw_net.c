@@ -274,8 +274,10 @@ static void set_route(struct gw *g, struct peer *p, const struct prefix *prefix,
 		return;
 	if (!v4 && mtu < PMTU_MIN_V6)
 		mtu = PMTU_MIN_V6;
-	int err = kernel_route_set(g->kernel, prefix, member ? (v4 ? &l->ip : &l->ip6) : NULL, mtu,
-				   mss_to_offer(g, p, prefix));
+	struct route_metrics metrics = { .mtu = mtu,
+					 .advmss = mss_to_offer(g, p, prefix) };
+	int err = kernel_route_set(g->kernel, prefix, member ? (v4 ? &l->ip : &l->ip6) : NULL,
+				   &metrics);
 	if (err == -EEXIST)
 		log_seldom(LOG_LEVEL_WARN, LOG_EVERY,
 			   "no route to %s: this host has one of its own, outside of the tunnel: "

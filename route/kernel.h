@@ -45,13 +45,19 @@ bool kernel_address_held(const struct kernel_routes *k, const struct prefix *p);
 
 /* The table of the routes that are set from now on; at first the main one. */
 void kernel_routes_table(struct kernel_routes *k, uint32_t table);
+/* What a route says to TCP. */
+struct route_metrics {
+	uint32_t mtu, advmss; /* 0: none said */
+	bool ecn;	      /* its connections ask for marks of congestion (RFC 3168) */
+};
+
 /*
- * A route to `p` through our TUN with this MTU and advmss (0: none said), source `src` where not
- * NULL. Replaces our own route of the same prefix; -EEXIST where somebody else has one (in the main
- * table; another one is the operator's to arrange, and there it replaces).
+ * A route to `p` through our TUN, with the source `src` where that is not NULL. Replaces our own route of
+ * the same prefix; -EEXIST where somebody else has one (in the main table; another one is the operator's to
+ * arrange, and there it replaces).
  */
 int kernel_route_set(struct kernel_routes *k, const struct prefix *p, const struct addr *src,
-		     uint32_t mtu, uint32_t advmss);
+		     const struct route_metrics *metrics);
 int kernel_route_remove(struct kernel_routes *k, const struct prefix *p);
 /* Set and not removed. */
 bool kernel_route_held(const struct kernel_routes *k, const struct prefix *p);

@@ -9,13 +9,14 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-static int put_metrics(struct nl_msg *m, const struct route_spec *s)
+static int put_metrics(struct nl_msg *m, const struct route_metrics *r)
 {
-	if (!s->mtu && !s->advmss)
+	if (!r->mtu && !r->advmss && !r->ecn)
 		return 0;
 	struct nlattr *nest = nla_nest_start(m, RTA_METRICS);
-	if (!nest || (s->mtu && nla_put_u32(m, RTAX_MTU, s->mtu) < 0) ||
-	    (s->advmss && nla_put_u32(m, RTAX_ADVMSS, s->advmss) < 0))
+	if (!nest || (r->mtu && nla_put_u32(m, RTAX_MTU, r->mtu) < 0) ||
+	    (r->advmss && nla_put_u32(m, RTAX_ADVMSS, r->advmss) < 0) ||
+	    (r->ecn && nla_put_u32(m, RTAX_FEATURES, RTAX_FEATURE_ECN) < 0))
 		return -ENOMEM;
 	nla_nest_end(m, nest);
 	return 0;
@@ -34,7 +35,8 @@ int route_send(struct kernel_routes *k, int type, int flags, const struct route_
 		  (s->table >= 256 && nla_put_u32(m, RTA_TABLE, s->table) < 0) ||
 		  (s->oif && nla_put_u32(m, RTA_OIF, s->oif) < 0) ||
 		  (s->metric && nla_put_u32(m, RTA_PRIORITY, s->metric) < 0) ||
-		  (s->src && rtnl_put_addr(m, RTA_PREFSRC, s->src) < 0) || put_metrics(m, s) < 0)) {
+		  (s->src && rtnl_put_addr(m, RTA_PREFSRC, s->src) < 0) ||
+		  put_metrics(m, &s->metrics) < 0)) {
 		nlmsg_free(m);
 		m = NULL;
 	}
@@ -158,7 +160,7 @@ void kernel_routes_table(struct kernel_routes *k, uint32_t table)
 }
 
 int kernel_route_set(struct kernel_routes *k, const struct prefix *p, const struct addr *src,
-		     uint32_t mtu, uint32_t advmss)
+		     const struct route_metrics *metrics)
 {
 	if (!k->ifindex)
 		return -ENODEV;
@@ -168,8 +170,7 @@ int kernel_route_set(struct kernel_routes *k, const struct prefix *p, const stru
 		return err;
 	struct route_spec s = route_through_tun(k, p);
 	s.src = src;
-	s.mtu = mtu;
-	s.advmss = advmss;
+	s.metrics = *metrics;
 	err = route_put(k, &s, held);
 	if (err < 0 && !held)
 		route_table_remove(k->routes, p, k);

@@ -116,7 +116,8 @@ struct route_spec {
 	struct prefix dst;
 	uint8_t type, scope;
 	unsigned oif;
-	uint32_t table, metric, mtu, advmss;
+	uint32_t table, metric;
+	struct route_metrics metrics;
 	const struct addr *src;
 };
 

@@ -45,7 +45,7 @@ static size_t find(const struct prefix *p)
 
 bool __wrap_kernel_route_held(const struct kernel_routes *k, const struct prefix *p);
 int __wrap_kernel_route_set(struct kernel_routes *k, const struct prefix *p, const struct addr *src,
-			    uint32_t mtu, uint32_t advmss);
+			    const struct route_metrics *m);
 int __wrap_kernel_route_remove(struct kernel_routes *k, const struct prefix *p);
 int __wrap_kernel_full_tunnel(struct kernel_routes *k, bool v4, uint32_t table);
 void __wrap_kernel_full_tunnel_end(struct kernel_routes *k, bool v4);
@@ -60,12 +60,11 @@ bool __wrap_kernel_route_held(const struct kernel_routes *k, const struct prefix
 }
 
 int __wrap_kernel_route_set(struct kernel_routes *k, const struct prefix *p, const struct addr *src,
-			    uint32_t mtu, uint32_t advmss)
+			    const struct route_metrics *m)
 {
 	(void)k;
 	(void)src;
-	(void)mtu;
-	(void)advmss;
+	(void)m;
 	size_t i = find(p);
 	assert_true(i < ARRAY_SIZE(held));
 	held[i] = *p;

@@ -47,7 +47,8 @@ int bench_teardown(void **ignored)
 int set(const char *dst, uint32_t mtu, uint32_t advmss)
 {
 	struct prefix p = pfx(dst);
-	return kernel_route_set(b.k, &p, NULL, mtu, advmss);
+	return kernel_route_set(b.k, &p, NULL,
+				&(struct route_metrics){ .mtu = mtu, .advmss = advmss });
 }
 
 int unset(const char *dst)

@@ -264,9 +264,11 @@ static void ask_to_route(void)
 {
 	struct prefix p = prefix("10.77.0.9/32"), wide = prefix("fd00::/64");
 	for (unsigned i = 0; i < 2; i++) {
-		bool ok = kernel_route_set(k, &p, NULL, 1400, 1360) == 0;
+		bool ok = kernel_route_set(
+				  k, &p, NULL,
+				  &(struct route_metrics){ .mtu = 1400, .advmss = 1360 }) == 0;
 		must(!ok || kernel_route_held(k, &p));
-		ok = kernel_route_set(k, &wide, NULL, 0, 0) == 0;
+		ok = kernel_route_set(k, &wide, NULL, &(struct route_metrics){ 0 }) == 0;
 		must(!ok || kernel_route_held(k, &wide));
 	}
 	(void)kernel_route_remove(k, &p);

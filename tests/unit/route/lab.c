@@ -225,6 +225,7 @@ static struct lab_seen seen_of(struct rtnl_route *r)
 	struct nl_addr *src = rtnl_route_get_pref_src(r);
 	rtnl_route_get_metric(r, RTAX_MTU, &s.mtu);
 	rtnl_route_get_metric(r, RTAX_ADVMSS, &s.advmss);
+	rtnl_route_get_metric(r, RTAX_FEATURES, &s.features);
 	if (rtnl_route_get_nnexthops(r) > 0)
 		s.oif = (unsigned)rtnl_route_nh_get_ifindex(rtnl_route_nexthop_n(r, 0));
 	if (src) {

@@ -34,10 +34,13 @@ struct lab_route {
 void lab_route(const struct lab_route *r);
 void lab_route_gone(const struct lab_route *r); /* anybody's */
 
+/* Metrics of a route that says no more. */
+#define MTU(n) (&(struct route_metrics){ .mtu = (n) })
+
 /* What the kernel has, one entry of `dst` in any table but the local one. */
 struct lab_seen {
 	uint8_t protocol, type, scope;
-	unsigned oif, table, metric, mtu, advmss;
+	unsigned oif, table, metric, mtu, advmss, features;
 	char src[ADDR_STRLEN];
 };
 /* How many such routes there are; *last is one of them. */

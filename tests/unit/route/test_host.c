@@ -121,7 +121,7 @@ static void our_own_is_no_clash(void **ignored)
 	assert_int_equal(kernel_routes_new(&ours, tun), 0);
 	assert_int_equal(kernel_unreachable_set(ours, &p), 0);
 	assert_int_equal(kernel_address_add(ours, &a), 0);
-	assert_int_equal(kernel_route_set(ours, &r, NULL, 0, 0), 0);
+	assert_int_equal(kernel_route_set(ours, &r, NULL, MTU(0)), 0);
 	lab_route(&(struct lab_route){ .dst = "10.77.4.0/24", .oif = tun });
 	assert_false(clash("10.77.0.0/16"));
 	assert_true(kernel_prefix_clash(k, &p, resolv, 0, what, sizeof(what)));
@@ -279,9 +279,9 @@ static void monitor_leaves_out_our_own(void **ignored)
 	assert_int_equal(kernel_unreachable_set(k, &p6), 0);
 	assert_int_equal(kernel_address_add(k, &a4), 0);
 	assert_int_equal(kernel_address_add(k, &a6), 0);
-	assert_int_equal(kernel_route_set(k, &r4, NULL, 1400, 0), 0);
-	assert_int_equal(kernel_route_set(k, &r6, NULL, 1400, 0), 0);
-	assert_int_equal(kernel_route_set(k, &r4, NULL, 1300, 0), 0);
+	assert_int_equal(kernel_route_set(k, &r4, NULL, MTU(1400)), 0);
+	assert_int_equal(kernel_route_set(k, &r6, NULL, MTU(1400)), 0);
+	assert_int_equal(kernel_route_set(k, &r4, NULL, MTU(1300)), 0);
 	assert_int_equal(kernel_link_mtu(k, 1500), 0);
 	kernel_routes_free(k);
 	k = NULL;
@@ -310,18 +310,18 @@ static void monitor_sees_what_is_undone(void **ignored)
 	assert_true(fd >= 0);
 	assert_int_equal(kernel_unreachable_set(k, &p), 0);
 	assert_int_equal(kernel_address_add(k, &a4), 0);
-	assert_int_equal(kernel_route_set(k, &r4, NULL, 1400, 0), 0);
-	assert_int_equal(kernel_route_set(k, &r4, NULL, 1300, 0), 0);
+	assert_int_equal(kernel_route_set(k, &r4, NULL, MTU(1400)), 0);
+	assert_int_equal(kernel_route_set(k, &r4, NULL, MTU(1300)), 0);
 	assert_int_equal(kernel_route_remove(k, &r4), 0);
 	assert_false(kernel_monitor_drain(fd, tun, k, &u));
 	assert_false(u.lost || u.link);
 	/* a member that left and is back, both before the kernel's first word of it is read */
-	assert_int_equal(kernel_route_set(k, &r4, NULL, 1400, 0), 0);
-	assert_int_equal(kernel_route_set(k, &r6, NULL, 1400, 0), 0);
+	assert_int_equal(kernel_route_set(k, &r4, NULL, MTU(1400)), 0);
+	assert_int_equal(kernel_route_set(k, &r6, NULL, MTU(1400)), 0);
 	assert_int_equal(kernel_route_remove(k, &r4), 0);
 	assert_int_equal(kernel_route_remove(k, &r6), 0);
-	assert_int_equal(kernel_route_set(k, &r4, NULL, 1400, 0), 0);
-	assert_int_equal(kernel_route_set(k, &r6, NULL, 1400, 0), 0);
+	assert_int_equal(kernel_route_set(k, &r4, NULL, MTU(1400)), 0);
+	assert_int_equal(kernel_route_set(k, &r6, NULL, MTU(1400)), 0);
 	assert_false(kernel_monitor_drain(fd, tun, k, &u));
 	assert_false(u.lost || u.link);
 	lab_address_gone(tun, "10.77.0.2/32"); /* and the kernel removes the route along */
@@ -330,7 +330,7 @@ static void monitor_sees_what_is_undone(void **ignored)
 	assert_true(kernel_restore(k));
 	assert_true(lab_has_address(tun, "10.77.0.2", NULL, NULL));
 	assert_int_equal(lab_routes("10.77.0.3/32", NULL), 0);
-	assert_int_equal(kernel_route_set(k, &r4, NULL, 1400, 0), 0);
+	assert_int_equal(kernel_route_set(k, &r4, NULL, MTU(1400)), 0);
 	assert_int_equal(lab_routes("10.77.0.3/32", NULL), 1);
 	u = (struct kernel_undone){ 0 };
 	lab_route_gone(&(struct lab_route){ .dst = "10.77.0.0/16",
@@ -380,7 +380,7 @@ static int monitor_of_many(const struct kernel_routes *own)
 	for (uint32_t i = 0; i < 200; i++) {
 		struct addr a = addr_v4_u32(0x0a4d0000u + i);
 		struct prefix p = prefix_host(&a);
-		assert_int_equal(kernel_route_set(k, &p, NULL, 1400, 0), 0);
+		assert_int_equal(kernel_route_set(k, &p, NULL, MTU(1400)), 0);
 	}
 	return fd;
 }
@@ -424,8 +424,8 @@ static void monitor_knows_connected_routes(void **ignored)
 	assert_int_equal(kernel_link_up(k, 1400), 0);
 	assert_int_equal(kernel_address_network(k, &a4, 24), 0);
 	assert_int_equal(kernel_address_network(k, &a6, 64), 0);
-	assert_int_equal(kernel_route_set(k, &n4, NULL, 1400, 0), 0);
-	assert_int_equal(kernel_route_set(k, &n6, NULL, 1400, 0), 0);
+	assert_int_equal(kernel_route_set(k, &n4, NULL, MTU(1400)), 0);
+	assert_int_equal(kernel_route_set(k, &n6, NULL, MTU(1400)), 0);
 	assert_false(kernel_monitor_drain(fd, tun, k, &u));
 	assert_false(u.lost || u.missed);
 	lab_address_gone(tun, "10.9.0.1/24");

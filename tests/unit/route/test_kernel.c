@@ -94,7 +94,7 @@ static void nothing_without_a_device(void **ignored)
 	assert_int_equal(kernel_link_mtu(k, 1420), -ENODEV);
 	assert_int_equal(kernel_link_segments(k, 44), -ENODEV);
 	assert_int_equal(kernel_address_add(k, &p), -ENODEV);
-	assert_int_equal(kernel_route_set(k, &p, NULL, 0, 0), -ENODEV);
+	assert_int_equal(kernel_route_set(k, &p, NULL, MTU(0)), -ENODEV);
 	assert_int_equal(kernel_unreachable_set(k, &p), 0); /* needs none */
 	kernel_routes_free(k);
 	assert_int_equal(lab_routes_of(ROUTE_PROTOCOL), 0);
@@ -132,7 +132,7 @@ static void set_everything(struct kernel_routes *k)
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
 		struct prefix p = pfx(routes[i]);
-		assert_int_equal(kernel_route_set(k, &p, NULL, 1400, 0), 0);
+		assert_int_equal(kernel_route_set(k, &p, NULL, MTU(1400)), 0);
 	}
 }
 
@@ -283,7 +283,7 @@ static void without_rights(void **ignored)
 			_exit(1);
 		if (kernel_link_mtu(k, 1300) != -EPERM || kernel_address_add(k, &p) != -EPERM)
 			_exit(2);
-		if (kernel_route_set(k, &p, NULL, 0, 0) != -EPERM ||
+		if (kernel_route_set(k, &p, NULL, MTU(0)) != -EPERM ||
 		    kernel_unreachable_set(k, &p) != -EPERM)
 			_exit(3);
 		kernel_routes_free(k);

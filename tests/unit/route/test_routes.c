@@ -20,7 +20,10 @@ static void route_v4(void **ignored)
 	struct addr src = adr("10.77.0.2");
 	(void)ignored;
 	assert_int_equal(add_address("10.77.0.2"), 0);
-	assert_int_equal(kernel_route_set(b.k, &p, &src, 1392, 8848), 0);
+	assert_int_equal(kernel_route_set(b.k, &p, &src,
+					  &(struct route_metrics){
+						  .mtu = 1392, .advmss = 8848, .ecn = true }),
+			 0);
 	assert_int_equal(lab_routes("10.77.0.3/32", &s), 1);
 	assert_int_equal(s.protocol, ROUTE_PROTOCOL);
 	assert_int_equal(s.type, RTN_UNICAST);
@@ -29,6 +32,7 @@ static void route_v4(void **ignored)
 	assert_int_equal(s.oif, b.tun);
 	assert_int_equal(s.mtu, 1392);
 	assert_int_equal(s.advmss, 8848);
+	assert_int_equal(s.features, RTAX_FEATURE_ECN);
 	assert_string_equal(s.src, "10.77.0.2");
 	assert_int_equal(unset("10.77.0.3"), 0);
 	assert_int_equal(lab_routes("10.77.0.3/32", NULL), 0);
@@ -42,12 +46,15 @@ static void route_v6(void **ignored)
 	struct addr src = adr("fd77::2");
 	(void)ignored;
 	assert_int_equal(add_address("fd77::2"), 0);
-	assert_int_equal(kernel_route_set(b.k, &p, &src, 1372, 8828), 0);
+	assert_int_equal(kernel_route_set(b.k, &p, &src,
+					  &(struct route_metrics){ .mtu = 1372, .advmss = 8828 }),
+			 0);
 	assert_int_equal(lab_routes("fd77::3/128", &s), 1);
 	assert_int_equal(s.protocol, ROUTE_PROTOCOL);
 	assert_int_equal(s.oif, b.tun);
 	assert_int_equal(s.mtu, 1372);
 	assert_int_equal(s.advmss, 8828);
+	assert_int_equal(s.features, 0);
 	assert_string_equal(s.src, "fd77::2");
 	assert_int_equal(unset("fd77::3"), 0);
 	assert_int_equal(lab_routes("fd77::3/128", NULL), 0);
@@ -69,7 +76,7 @@ static void bad_source(void **ignored)
 	struct prefix p = pfx("10.77.0.3");
 	struct addr src = adr("10.77.0.99"); /* not an address of this host */
 	(void)ignored;
-	assert_int_equal(kernel_route_set(b.k, &p, &src, 0, 0), -EINVAL);
+	assert_int_equal(kernel_route_set(b.k, &p, &src, MTU(0)), -EINVAL);
 	assert_int_equal(lab_routes("10.77.0.3/32", NULL), 0);
 }
 
@@ -132,9 +139,9 @@ static void own_route_of_before(void **ignored)
 	assert_int_equal(set("fd77::3", 1392, 0), 0);
 	assert_int_equal(set("10.77.4.0/24", 1392, 0), 0);
 	assert_int_equal(kernel_routes_new(&again, b.tun), 0);
-	assert_int_equal(kernel_route_set(again, &p4, NULL, 1300, 0), 0);
-	assert_int_equal(kernel_route_set(again, &p6, NULL, 1300, 0), 0);
-	assert_int_equal(kernel_route_set(again, &w, NULL, 1300, 0), 0);
+	assert_int_equal(kernel_route_set(again, &p4, NULL, MTU(1300)), 0);
+	assert_int_equal(kernel_route_set(again, &p6, NULL, MTU(1300)), 0);
+	assert_int_equal(kernel_route_set(again, &w, NULL, MTU(1300)), 0);
 	assert_int_equal(lab_routes("10.77.0.3/32", &s), 1);
 	assert_int_equal(s.mtu, 1300);
 	assert_int_equal(lab_routes("fd77::3/128", &s), 1);
@@ -258,7 +265,7 @@ static void many_routes(void **ignored)
 	for (uint32_t i = 0; i < N; i++) {
 		struct addr a = addr_v4_u32(0x0a4d0100u + i);
 		struct prefix p = prefix_host(&a);
-		assert_int_equal(kernel_route_set(b.k, &p, NULL, 1400, 0), 0);
+		assert_int_equal(kernel_route_set(b.k, &p, NULL, MTU(1400)), 0);
 	}
 	assert_int_equal(lab_routes_of(ROUTE_PROTOCOL), N + 1);
 	kernel_routes_free(b.k);

@@ -74,8 +74,8 @@ static void path_mtus(void **ignored)
 	/* a route may know better than its device */
 	assert_int_equal(kernel_routes_new(&ours, tun), 0);
 	assert_int_equal(kernel_unreachable_set(ours, &closed), 0);
-	assert_int_equal(kernel_route_set(ours, &r4, NULL, 1333, 0), 0);
-	assert_int_equal(kernel_route_set(ours, &r6, NULL, 1299, 0), 0);
+	assert_int_equal(kernel_route_set(ours, &r4, NULL, MTU(1333)), 0);
+	assert_int_equal(kernel_route_set(ours, &r6, NULL, MTU(1299)), 0);
 	assert_int_equal(path_mtu("10.77.0.3"), 1333);
 	assert_int_equal(path_mtu("fd77::3"), 1299);
 	assert_int_equal(path_mtu("10.77.0.4"), 0); /* unreachable */
