@@ -71,10 +71,17 @@ static bool is_forwarded_tcp(const uint8_t *ip, size_t len)
 	return ip[v6 ? 7 : 8] != IPDEFTTL;
 }
 
+static void note_backlog(struct gw *g, enum node_edge edge, struct backlog *b, bool ready)
+{
+	bool waited = g->loop.busy == 0 || !ready;
+	node_backlog(g->node, edge, backlog_read(b, g->loop.now, g->loop.turns, waited));
+}
+
 static void read_tun(struct gw *g, bool ready)
 {
 	size_t bytes = 0;
 	g->tun_turns++;
+	note_backlog(g, NODE_TUN, &g->tun_backlog, ready || ev_is_pending(&g->tun_io));
 	for (unsigned reads = 0; may_read(g, ready, reads, bytes); reads++) {
 		ssize_t n = tun_read(&g->tun, &g->vnet, g->tun_buf, TUN_READ_MAX);
 		if (n == -EINVAL || n == -EMSGSIZE || n == -EFAULT) {
@@ -99,6 +106,8 @@ static void read_tun(struct gw *g, bool ready)
 		node_tun(g->node, g->loop.now, &g->vnet, g->tun_buf, (size_t)n);
 		bytes += (size_t)n;
 	}
+	if (bytes < GW_TURN_BYTES) /* what it holds now has come meanwhile */
+		backlog_empty(&g->tun_backlog);
 	g->tun_writes = 0;
 	node_flush(g->node, g->loop.now);
 }
@@ -132,15 +141,16 @@ static void on_udp(struct ev_loop *ev, ev_io *w, int revents)
 	(void)revents;
 	for (unsigned i = 0; i < GW_RX_SLOTS; i++)
 		rx[i].buf = g->rx_buf[i];
-	while (bytes < GW_TURN_BYTES) {
-		int n = udp_recv(&g->udp, rx, GW_RX_SLOTS);
+	note_backlog(g, NODE_UDP, &g->udp_backlog, true);
+	for (int n = GW_RX_SLOTS; n == GW_RX_SLOTS && bytes < GW_TURN_BYTES;) {
+		n = udp_recv(&g->udp, rx, GW_RX_SLOTS);
+		if (n < GW_RX_SLOTS)
+			backlog_empty(&g->udp_backlog);
 		if (n <= 0)
 			break; /* an error here is an ICMP's or a moment's: the socket stays good */
 		for (int i = 0; i < n; i++)
 			bytes += rx[i].len;
 		node_udp(g->node, g->loop.now, rx, (unsigned)n);
-		if (n < GW_RX_SLOTS)
-			break;
 	}
 	if (g->udp.errors)
 		take_errors(g);

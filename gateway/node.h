@@ -105,10 +105,18 @@ void node_free(struct node *n);
 
 /* --- what comes in --- */
 
-/* A packet or super-packet from the TUN. */
-void node_tun(struct node *n, nsec now, const struct vnet_hdr *h, const uint8_t *ip, size_t len);
+/* A packet or super-packet from the TUN; it is worked on in place. */
+void node_tun(struct node *n, nsec now, const struct vnet_hdr *h, uint8_t *ip, size_t len);
 /* A receive batch from the socket; its buffers are worked on in place. */
 void node_udp(struct node *n, nsec now, const struct udp_rx *rx, unsigned count);
+/*
+ * How long the queue has stood (backlog.h) that what comes by this edge is from. Packets that have waited there
+ * for longer than they should are marked, where their flows know marks (peer_congested()).
+ */
+enum node_edge { NODE_TUN, NODE_UDP, NODE_EDGES };
+void node_backlog(struct node *n, enum node_edge edge, nsec stood);
+/* Packets, merged ones as one, that were marked for that. */
+uint64_t node_marked(const struct node *n, enum node_edge edge);
 /* The end of a turn: what is held for batching goes out. */
 void node_flush(struct node *n, nsec now);
 /* Timers and everything that waits to be sent. Call after each turn's input. */
@@ -195,6 +203,8 @@ enum peer_kind peer_kind(const struct peer *p);
 bool peer_is_shown(const struct peer *p);		     /* a member or a static one */
 const struct roster_entry *peer_entry(const struct peer *p); /* members alone */
 struct addr peer_ip(const struct peer *p);		     /* members: their address */
+/* Is that one of a member's own addresses, and not one of what is behind it? */
+bool peer_is_at(const struct peer *p, const struct addr *a);
 const uint8_t *peer_key(const struct peer *p);
 const struct wg_peer *peer_wg(const struct peer *p);
 const struct link *peer_link(const struct peer *p); /* members alone */

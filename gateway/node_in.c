@@ -77,6 +77,7 @@ static enum drop inner_admit(struct node *n, struct peer *p, const struct arriva
 		return DROP_INNER_MALFORMED;
 	if (a->congested)
 		ecn_congested(ip);
+	peer_congested(p, NODE_UDP, &in.src, ip);
 	*out = (struct gro_packet){ .ip = ip, .len = (uint32_t)in.len, .partial = partial };
 	return DROP_NONE;
 }

@@ -179,6 +179,8 @@ struct node {
 	uint64_t boot;
 	uint32_t max_peers;
 	bool udp_gso, down;
+	nsec stood[NODE_EDGES];
+	uint64_t marked[NODE_EDGES];
 	uint32_t tun_ifindex;
 	struct join join;
 	struct saved saved;
@@ -229,6 +231,12 @@ void peer_drop_staged(struct peer *p, enum drop why);
 int peer_route(struct peer *p, const struct prefix *prefix);	/* table and kernel */
 void peer_unroute(struct peer *p, const struct prefix *prefix); /* if it is the peer's */
 void peer_unroute_all(struct peer *p);
+
+/*
+ * A packet to or from `far`, behind this peer, has come by a queue that has stood for so long that whoever fills
+ * it should hear of it: it is marked for congestion.
+ */
+void peer_congested(struct peer *p, enum node_edge edge, const struct addr *far, uint8_t *ip);
 
 /* Sets the timer by which node_tick() comes to the peer; after each change of its times. */
 void peer_schedule(struct peer *p);

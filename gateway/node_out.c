@@ -362,7 +362,7 @@ static bool goes_round(struct peer *p, const struct addr *dst, const uint8_t *ip
 	return false;
 }
 
-void node_tun(struct node *n, nsec now, const struct vnet_hdr *h, const uint8_t *ip, size_t len)
+void node_tun(struct node *n, nsec now, const struct vnet_hdr *h, uint8_t *ip, size_t len)
 {
 	struct addr dst;
 	struct path path;
@@ -390,6 +390,7 @@ void node_tun(struct node *n, nsec now, const struct vnet_hdr *h, const uint8_t 
 		node_drop(n, p, DROP_OUTER_INSIDE);
 		return;
 	}
+	peer_congested(p, NODE_TUN, &dst, ip);
 	out_packet(n, p, now, &path, h, ip, len);
 }
 

@@ -220,6 +220,11 @@ const struct roster_entry *peer_entry(const struct peer *p)
 	return &p->entry;
 }
 
+bool peer_is_at(const struct peer *p, const struct addr *a)
+{
+	return p->kind == PEER_MEMBER && (addr_eq(a, &p->ip) || addr_eq(a, &p->ip6));
+}
+
 struct addr peer_ip(const struct peer *p)
 {
 	return p->ip;

@@ -194,19 +194,22 @@ static const char *state_word(const struct gw *g)
 
 static json_t *socket_json(const struct gw *g)
 {
-	return json_pack("{s:i,s:b,s:b,s:I,s:I,s:I,s:I,s:I,s:I}", "port", g->udp.port, "gso",
+	return json_pack("{s:i,s:b,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "port", g->udp.port, "gso",
 			 g->udp.gso, "gro", g->udp.gro, "tx_calls", (json_int_t)g->udp.tx_calls,
 			 "tx_datagrams", (json_int_t)g->udp.tx_datagrams, "rx_calls",
 			 (json_int_t)g->udp.rx_calls, "rx_empty", (json_int_t)g->udp.rx_empty,
 			 "rx_datagrams", (json_int_t)g->udp.rx_datagrams, "gso_fallbacks",
-			 (json_int_t)g->udp.gso_fallbacks);
+			 (json_int_t)g->udp.gso_fallbacks, "marked",
+			 (json_int_t)node_marked(g->node, NODE_UDP));
 }
 
-static json_t *tun_json(const struct tun *t, bool up)
+static json_t *tun_json(const struct gw *g)
 {
-	return json_pack("{s:b,s:b,s:b,s:I,s:I,s:I}", "up", up, "tso", t->tso, "uso", t->uso,
-			 "reads", (json_int_t)t->reads, "empty_reads", (json_int_t)t->empty_reads,
-			 "writes", (json_int_t)t->writes);
+	const struct tun *t = &g->tun;
+	return json_pack("{s:b,s:b,s:b,s:I,s:I,s:I,s:I}", "up", !g->set_down, "tso", t->tso, "uso",
+			 t->uso, "reads", (json_int_t)t->reads, "empty_reads",
+			 (json_int_t)t->empty_reads, "writes", (json_int_t)t->writes, "marked",
+			 (json_int_t)node_marked(g->node, NODE_TUN));
 }
 
 static json_t *cpu_json(const struct gw *g)
@@ -227,12 +230,12 @@ json_t *gw_status(struct gw *g)
 	for (struct peer *p = NULL; (p = node_peer_next(g->node, p));)
 		if (peer_is_shown(p))
 			json_array_append_new(peers, peer_json(g->node, p, g->loop.now));
-	json_t *o = json_pack(
-		"{s:s,s:s,s:s,s:s,s:o,s:s,s:o,s:o,s:o,s:o,s:o}", "release", WARREN_VERSION, "state",
-		state_word(g), "worker_id", g->cfg->worker_id, "interface", g->tun.name, "key",
-		key_text(wg_public_key(node_wg(g->node))), "aead", g->cfg->aead->name, "udp",
-		socket_json(g), "tun", tun_json(&g->tun, !g->set_down), "cpu", cpu_json(g), "peers",
-		peers, "drops", drops_json(node_drops(g->node)));
+	json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:o,s:s,s:o,s:o,s:o,s:o,s:o}", "release",
+			      WARREN_VERSION, "state", state_word(g), "worker_id",
+			      g->cfg->worker_id, "interface", g->tun.name, "key",
+			      key_text(wg_public_key(node_wg(g->node))), "aead", g->cfg->aead->name,
+			      "udp", socket_json(g), "tun", tun_json(g), "cpu", cpu_json(g),
+			      "peers", peers, "drops", drops_json(node_drops(g->node)));
 	if (g->cfg->joining) {
 		json_object_set_new(o, "network", json_string(g->cfg->token.network));
 		json_object_set_new(o, "rendezvous", all_rendezvous_json(g));

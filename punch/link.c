@@ -243,6 +243,11 @@ static uint32_t count_lost(const struct link *l, const struct slot *s)
 	return missing > waiting ? missing - waiting : 0;
 }
 
+nsec link_rtt(const struct link *l)
+{
+	return l->chosen == NO_SLOT ? 0 : l->slots[l->chosen].rtt_low;
+}
+
 size_t link_paths(const struct link *l, struct link_path_info *out, size_t cap)
 {
 	size_t n = 0;

@@ -197,6 +197,9 @@ struct link_path_info {
 
 size_t link_paths(const struct link *l, struct link_path_info *out, size_t cap);
 
+/* The round trip of the path in use, without what stands in queues now and then; 0 unknown. */
+nsec link_rtt(const struct link *l);
+
 /* --- the relay's side (run by the rendezvous) --- */
 
 struct relay_server;

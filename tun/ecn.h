@@ -14,7 +14,7 @@ enum { ECN_NONE = 0, ECN_ECT1 = 1, ECN_ECT0 = 2, ECN_CE = 3, ECN_MASK = 3 };
 
 /* What its datagram says. Of one that is marked already: that its flow knows marks. */
 uint8_t ecn_outside(const uint8_t *ip);
-/* Its datagram came marked. Where the flow knows no marks none is made. */
-void ecn_congested(uint8_t *ip);
+/* It met congestion. Where its flow knows no marks none is made; false, as where one was made before. */
+bool ecn_congested(uint8_t *ip);
 
 #endif

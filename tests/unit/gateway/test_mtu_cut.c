@@ -64,7 +64,7 @@ static uint32_t raw_packet(uint8_t *ip, uint32_t len)
 	return len;
 }
 
-static void into_tun(const struct vnet_hdr *h, const uint8_t *ip, uint32_t len)
+static void into_tun(const struct vnet_hdr *h, uint8_t *ip, uint32_t len)
 {
 	node_tun(ends[0].node, now, h, ip, len);
 	node_flush(ends[0].node, now);
