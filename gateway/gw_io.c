@@ -12,7 +12,8 @@ enum {
 	BUSY_TURNS = 2,
 	SOME_WRITES = 2,
 	READ_PRICE = 32,
-	READ_CREDIT_MOST = 8 * READ_PRICE
+	READ_CREDIT_MOST = 8 * READ_PRICE,
+	BULK_BYTES = 32 << 10
 };
 
 void gw_send_udp(void *ctx, const struct udp_tx *tx, unsigned n)
@@ -36,15 +37,17 @@ void gw_send_tun(void *ctx, const struct gro_write *w)
  * something; where several packets have just been given to the kernel, some may have been answered
  * already. As many more are tried as such packets, and all that there is where packets have come of late
  * without a wait and without one to answer, so that a queue is emptied at once. What finds nothing is
- * paid for by what did: one in READ_PRICE.
+ * paid for by what did: one in READ_PRICE. Behind a super-packet of `last` bytes there mostly is another of
+ * the same write, and beside what it takes to seal one a read is nothing.
  */
-static bool may_read(const struct gw *g, bool ready, unsigned reads, size_t bytes)
+static bool may_read(const struct gw *g, bool ready, unsigned reads, size_t bytes, size_t last)
 {
 	bool credit = g->read_credit >= READ_PRICE;
 	bool queue = g->loop.busy >= BUSY_TURNS && g->tun_turns >= BUSY_TURNS;
 	if (reads == 0)
 		return ready || (g->tun_writes >= SOME_WRITES && credit);
-	return bytes < GW_TURN_BYTES && (reads < g->tun_writes || (queue && credit));
+	return bytes < GW_TURN_BYTES &&
+	       (reads < g->tun_writes || last >= BULK_BYTES || (queue && credit));
 }
 
 static void note_read(struct gw *g, bool found)
@@ -79,10 +82,10 @@ static void note_backlog(struct gw *g, enum node_edge edge, struct backlog *b, b
 
 static void read_tun(struct gw *g, bool ready)
 {
-	size_t bytes = 0;
+	size_t bytes = 0, last = 0;
 	g->tun_turns++;
 	note_backlog(g, NODE_TUN, &g->tun_backlog, ready || ev_is_pending(&g->tun_io));
-	for (unsigned reads = 0; may_read(g, ready, reads, bytes); reads++) {
+	for (unsigned reads = 0; may_read(g, ready, reads, bytes, last); reads++) {
 		ssize_t n = tun_read(&g->tun, &g->vnet, g->tun_buf, TUN_READ_MAX);
 		if (n == -EINVAL || n == -EMSGSIZE || n == -EFAULT) {
 			/* one packet that the kernel could not hand over: no reason to go */
@@ -104,7 +107,7 @@ static void read_tun(struct gw *g, bool ready)
 		if (!g->forwards && is_forwarded_tcp(g->tun_buf, (size_t)n))
 			gw_net_forwards(g);
 		node_tun(g->node, g->loop.now, &g->vnet, g->tun_buf, (size_t)n);
-		bytes += (size_t)n;
+		bytes += last = (size_t)n;
 	}
 	if (bytes < GW_TURN_BYTES) /* what it holds now has come meanwhile */
 		backlog_empty(&g->tun_backlog);
@@ -154,7 +157,7 @@ static void on_udp(struct ev_loop *ev, ev_io *w, int revents)
 	}
 	if (g->udp.errors)
 		take_errors(g);
-	if (may_read(g, false, 0, 0))
+	if (may_read(g, false, 0, 0, 0))
 		read_tun(g, false);
 }
 
