@@ -109,8 +109,10 @@ static void read_tun(struct gw *g, bool ready)
 		node_tun(g->node, g->loop.now, &g->vnet, g->tun_buf, (size_t)n);
 		bytes += last = (size_t)n;
 	}
-	if (bytes < GW_TURN_BYTES) /* what it holds now has come meanwhile */
+	/* taken for empty: to know it would take a read more, and a TUN that fills turns is what matters */
+	if (bytes < GW_TURN_BYTES)
 		backlog_empty(&g->tun_backlog);
+	node_backlog(g->node, NODE_TUN, 0);
 	g->tun_writes = 0;
 	node_flush(g->node, g->loop.now);
 }
@@ -147,7 +149,7 @@ static void on_udp(struct ev_loop *ev, ev_io *w, int revents)
 	note_backlog(g, NODE_UDP, &g->udp_backlog, true);
 	for (int n = GW_RX_SLOTS; n == GW_RX_SLOTS && bytes < GW_TURN_BYTES;) {
 		n = udp_recv(&g->udp, rx, GW_RX_SLOTS);
-		if (n < GW_RX_SLOTS)
+		if (n >= 0 && n < GW_RX_SLOTS)
 			backlog_empty(&g->udp_backlog);
 		if (n <= 0)
 			break; /* an error here is an ICMP's or a moment's: the socket stays good */
@@ -155,6 +157,7 @@ static void on_udp(struct ev_loop *ev, ev_io *w, int revents)
 			bytes += rx[i].len;
 		node_udp(g->node, g->loop.now, rx, (unsigned)n);
 	}
+	node_backlog(g->node, NODE_UDP, 0);
 	if (g->udp.errors)
 		take_errors(g);
 	if (may_read(g, false, 0, 0, 0))
@@ -260,6 +263,7 @@ void gw_io_socket(struct gw *g, const struct udp_socket *s)
 	ev_io_stop(g->loop.ev, &g->udp_io);
 	udp_close(&g->udp);
 	g->udp = *s;
+	g->udp_backlog = (struct backlog){ 0 };
 	start_udp(g);
 }
 

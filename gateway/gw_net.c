@@ -276,7 +276,8 @@ static void set_route(struct gw *g, struct peer *p, const struct prefix *prefix,
 		mtu = PMTU_MIN_V6;
 	struct route_metrics metrics = { .mtu = mtu,
 					 .advmss = mss_to_offer(g, p, prefix),
-					 .ecn = peer_is_at(p, &prefix->addr) };
+					 .ecn = prefix->bits == (v4 ? 32 : 128) &&
+						peer_is_at(p, &prefix->addr) };
 	int err = kernel_route_set(g->kernel, prefix, member ? (v4 ? &l->ip : &l->ip6) : NULL,
 				   &metrics);
 	if (err == -EEXIST)

@@ -197,7 +197,7 @@ struct link_path_info {
 
 size_t link_paths(const struct link *l, struct link_path_info *out, size_t cap);
 
-/* The round trip of the path in use, without what stands in queues now and then; 0 unknown. */
+/* The round trip of the path in use, smoothed, but a lower one counts at once; 0 unknown. */
 nsec link_rtt(const struct link *l);
 
 /* --- the relay's side (run by the rendezvous) --- */
