@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# usage: tests/bench.sh [mtu|others|trino] [--rounds N] [--seconds N] [--only NAME,NAME]
+# usage: tests/bench.sh [mtu|others|trino] [--rounds N] [--seconds N] [--tcp NAME] [--only NAME,NAME]
 #
 # warren beside bare veth and wireguard-go, in one run on one machine: for each two namespaces joined
 # by a veth pair of MTU 1500, all kept up, the rounds interleaved so that what else the machine does
@@ -9,7 +9,8 @@
 # carried, those of the whole machine, round trips idle and beside a TCP stream, UDP at the highest
 # rate with at most 1 % loss, memory. warren is there twice, once with the AEAD of processors that
 # libipsec-mb has nothing for. Each figure is the median of the rounds, with the least and the
-# largest; the raw ones are kept. It asserts no speed.
+# largest; the raw ones are kept. It asserts no speed. iperf3's TCP is CUBIC, as Debian's is, whatever
+# this machine was set to; --tcp takes another that `sysctl net.ipv4.tcp_available_congestion_control` has.
 #
 # mtu: warren alone: jumbo packets, and the cost of fragments (lib/bench_mtu.sh).
 # others: nebula and boringtun, too; TCP, ping, memory; draws docs/bench.svg (lib/bench_others.sh).
@@ -26,7 +27,7 @@ cd "$(dirname "$0")" || exit 1
 . lib/bench_others.sh
 . lib/bench_trino.sh
 
-ROUNDS=5 SECS=5 MODE=default ONLY=bare,warren,warren-libcrypto,wireguard-go
+ROUNDS=5 SECS=5 TCP=cubic MODE=default ONLY=bare,warren,warren-libcrypto,wireguard-go
 case ${1:-} in
 mtu) MODE=$1 ONLY=$BENCH_MTU_NAMES ;;
 others) MODE=$1 ONLY=$BENCH_OTHERS_NAMES ;;
@@ -45,6 +46,7 @@ while [ $# -gt 0 ]; do
 	case $1 in
 	--rounds) ROUNDS=$2 ;;
 	--seconds) SECS=$2 ;;
+	--tcp) TCP=$2 ;;
 	--only) ONLY=$2 ;;
 	*) usage ;;
 	esac
@@ -107,6 +109,6 @@ what_they_are
 if [ "$MODE" = trino ]; then
 	echo "$ROUNDS rounds; each figure: the median (the least-the largest)"
 else
-	echo "$ROUNDS rounds of $SECS s; each figure: the median (the least-the largest)"
+	echo "TCP: $TCP; $ROUNDS rounds of $SECS s; each figure: the median (the least-the largest)"
 fi
 "${MODE}_tables"

@@ -24,7 +24,7 @@ FOREIGN_OPTIONS = {
     "--system",                                     # useradd
     "--server", "--execute",                        # trino
     "--suite",                                      # meson test
-    "--keep", "--rounds", "--seconds", "--only",    # tests/demo.sh, tests/bench.sh
+    "--keep", "--rounds", "--seconds", "--tcp", "--only",    # tests/demo.sh, tests/bench.sh
 }
 ALSO_OPTIONS = {"--help", "--version"}              # of main.c, not in the table of settings
 

@@ -94,7 +94,7 @@ iperf_failed() {
 
 # measure_tcp NAME STREAMS
 measure_tcp() {
-	iperf "$1" "$SECS" -P "$2" || iperf_failed "$1"
+	iperf "$1" "$SECS" -P "$2" -C "$TCP" || iperf_failed "$1"
 	note "$1" "tcp$2" "$RATE"
 	note "$1" "cpu$2" "$CPU"
 	note "$1" "busy$2" "$BUSY"
@@ -121,7 +121,7 @@ measure_ping() {
 # measure_loaded NAME: the 99th percentile of round trips while a TCP stream fills the way
 measure_loaded() {
 	local streaming
-	lab_in "${FROM[$1]}" timeout 20 iperf3 -c "${TARGET[$1]}" -t 7 >/dev/null 2>&1 &
+	lab_in "${FROM[$1]}" timeout 20 iperf3 -c "${TARGET[$1]}" -t 7 -C "$TCP" >/dev/null 2>&1 &
 	streaming=$!
 	lab_wait 5 "lab_in ${FROM[$1]} ss -Htn state established dst ${TARGET[$1]} | grep -q ."
 	note "$1" loaded "$(round_trips "$1" 200 99)"
