@@ -196,6 +196,15 @@ size_t uapi_turn(struct uapi *u, nsec now, const char *p, size_t len)
 	return (size_t)(at - p);
 }
 
+void uapi_eof(struct uapi *u, nsec now)
+{
+	if (u->state != UAPI_SET)
+		return;
+	if (u->len)
+		line_ends(u, now);
+	request_ends(u);
+}
+
 bool uapi_works(const struct uapi *u)
 {
 	return u->state == UAPI_ANSWER;

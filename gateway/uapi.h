@@ -45,6 +45,11 @@ void uapi_free(struct uapi *u);			      /* wipes what it held of keys */
  * done while too much of an answer waits to be sent.
  */
 MUST_CHECK size_t uapi_turn(struct uapi *u, nsec now, const char *p, size_t len);
+/*
+ * The client says no more. As in wireguard-go a set ends there as with an empty line, and what there is
+ * of its last line is a line; a get is not answered. Only when uapi_turn() has taken all that came.
+ */
+void uapi_eof(struct uapi *u, nsec now);
 /* An answer is under way: another turn is wanted, though there be no bytes. */
 bool uapi_works(const struct uapi *u);
 /*

@@ -102,6 +102,8 @@ static void client_read(struct client *c)
 	c->ends = n <= 0;
 	c->at = 0;
 	c->have = n > 0 ? (size_t)n : 0;
+	if (n == 0)
+		uapi_eof(c->uapi, c->heard);
 }
 
 /* What was taken is wiped: it may be a private key. */

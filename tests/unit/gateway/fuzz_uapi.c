@@ -250,7 +250,7 @@ static void check_node(void)
 static struct {
 	char line[8];
 	size_t len;
-	bool within, broken;
+	bool within, set, broken;
 	unsigned requests;
 } asked;
 
@@ -268,8 +268,8 @@ static void ask(char c)
 		asked.within = asked.len != 0;
 		asked.requests += !asked.within;
 	} else {
-		asked.within = asked.len == 5 && (memcmp(asked.line, "get=1", 5) == 0 ||
-						  memcmp(asked.line, "set=1", 5) == 0);
+		asked.set = asked.len == 5 && memcmp(asked.line, "set=1", 5) == 0;
+		asked.within = asked.set || (asked.len == 5 && memcmp(asked.line, "get=1", 5) == 0);
 		asked.broken = !asked.within;
 	}
 	asked.len = 0;
@@ -387,6 +387,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			deed(b);
 		check_node();
 	}
+	uapi_eof(u, now);
+	check_node();
+	asked.requests += asked.within && asked.set;
 	take(u, SIZE_MAX);
 	check(answered.len == 0 && !answered.told && answered.requests == asked.requests);
 	uapi_free(u);

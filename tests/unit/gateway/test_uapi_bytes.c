@@ -88,6 +88,44 @@ static void test_left_half_way(void **state)
 	assert_true(d->mark == 9 && d->npeers == 1 && d->peers[0].nallowed == 1);
 }
 
+/* What was said when nothing more comes, and what it is answered: as wireguard-go does. */
+static const struct {
+	const char *said, *answer;
+	uint32_t mark;
+} ended[] = {
+	{ "", "", 0 },
+	{ "set=1", "", 0 },
+	{ "set=1\n", "errno=0\n\n", 0 },
+	{ "set=1\nfwmark=9\n", "errno=0\n\n", 9 },
+	{ "set=1\nfwmark=9\nfwmark=10", "errno=0\n\n", 10 }, /* a line all the same */
+	{ "set=1\nfwmark=9\nfwmark=", "errno=-22\n\n", 9 },
+	{ "set=1\nfwmark=9\nfwm", "errno=-71\n\n", 9 },
+	{ "set=1\nfwmark=x\nfwmark=9", "errno=-22\n\n", 0 },
+	{ "set=1\nfwmark=9\n\n", "", 9 }, /* it has its answer */
+	{ "get=1", "", 0 },
+	{ "get=1\n", "", 0 }, /* a get ends with its empty line alone */
+	{ "get=1\nx", "", 0 },
+};
+
+static void test_end_of_input(void **state)
+{
+	size_t len;
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(ended); i++) {
+		t->mark = 0;
+		assert_true(talk_say(t, now, ended[i].said));
+		for (unsigned twice = 0; twice < 2; twice++) {
+			uapi_eof(t->u, now);
+			const char *text = uapi_answer(t->u, &len);
+			assert_int_equal(len, strlen(ended[i].answer));
+			assert_memory_equal(text, ended[i].answer, len);
+		}
+		assert_int_equal(t->mark, ended[i].mark);
+		assert_false(uapi_broken(t->u) || uapi_works(t->u));
+		talk_again(t);
+	}
+}
+
 /* --- clients that are wrong --- */
 
 static void test_long_lines(void **state)
@@ -294,6 +332,7 @@ static void test_no_key_is_logged_or_kept(void **state)
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test_setup_teardown(test_any_split, begin, end),
 	cmocka_unit_test_setup_teardown(test_left_half_way, begin, end),
+	cmocka_unit_test_setup_teardown(test_end_of_input, begin, end),
 	cmocka_unit_test_setup_teardown(test_long_lines, begin, end),
 	cmocka_unit_test_setup_teardown(test_nul, begin, end),
 	cmocka_unit_test_setup_teardown(test_no_request, begin, end),
