@@ -56,12 +56,17 @@ bool uapi_parse_mark(const struct uapi *u, const char *text, struct uapi_value *
 	return digits >= 1 && digits <= 8 && !text[digits];
 }
 
-/* Of a link-local address: an interface by number, or by name as getnameinfo() writes it. */
-static bool parse_scope(const struct uapi *u, const char *text, uint32_t *scope)
+/*
+ * An interface by number, or by name as getnameinfo() writes it. It says where a link-local address is;
+ * of a global one the kernel does not look at it, so that it is not looked up and not kept.
+ */
+static bool parse_scope(const struct uapi *u, const char *text, struct endpoint *e)
 {
-	if (!parse_number(text, UINT32_MAX, scope))
-		*scope = u->dev.ifindex ? u->dev.ifindex(u->dev.ctx, text) : 0;
-	return *scope;
+	if (!addr_is_link_local(&e->addr))
+		return *text;
+	if (!parse_number(text, UINT32_MAX, &e->scope))
+		e->scope = u->dev.ifindex ? u->dev.ifindex(u->dev.ctx, text) : 0;
+	return e->scope;
 }
 
 bool uapi_parse_endpoint(const struct uapi *u, const char *text, struct uapi_value *v)
@@ -82,8 +87,7 @@ bool uapi_parse_endpoint(const struct uapi *u, const char *text, struct uapi_val
 	memcpy(plain + before, close, strlen(close) + 1);
 	memcpy(scope, percent + 1, within);
 	scope[within] = 0;
-	return endpoint_parse(plain, e) && !addr_is_v4(&e->addr) && addr_is_link_local(&e->addr) &&
-	       parse_scope(u, scope, &e->scope);
+	return endpoint_parse(plain, e) && !addr_is_v4(&e->addr) && parse_scope(u, scope, e);
 }
 
 bool uapi_parse_prefix(const struct uapi *u, const char *text, struct uapi_value *v)

@@ -248,6 +248,24 @@ static void test_link_local_endpoints(void **state)
 			 -EINVAL);
 }
 
+/* A scope says nothing about an address that is not link-local, and is not kept: `scope` is 0 there. */
+static void test_scope_of_a_global_endpoint(void **state)
+{
+	static const char *const scopes[] = { "eth0", "eth9", "7", "0" };
+	struct path path;
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(scopes); i++) {
+		assert_int_equal(talk_set(t, now,
+					  "replace_peers=true\npublic_key=" KEY_A
+					  "\nendpoint=[2001:db8::1%%%s]:9\n",
+					  scopes[i]),
+				 0);
+		assert_string_equal(get_peer(KEY_A)->endpoint, "[2001:db8::1]:9");
+		assert_true(peer_path(node_peer_next(t->u->dev.node, NULL), &path));
+		assert_int_equal(path.remote.scope, 0);
+	}
+}
+
 /* --- whole sections --- */
 
 static void test_replace_peers(void **state)
@@ -420,6 +438,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test_setup_teardown(test_allowed_ip_moves_and_goes, begin, end),
 	cmocka_unit_test_setup_teardown(test_port_0, begin, end),
 	cmocka_unit_test_setup_teardown(test_link_local_endpoints, begin, end),
+	cmocka_unit_test_setup_teardown(test_scope_of_a_global_endpoint, begin, end),
 	cmocka_unit_test_setup_teardown(test_replace_peers, begin, end),
 	cmocka_unit_test_setup_teardown(test_remove, begin, end),
 	cmocka_unit_test_setup_teardown(test_update_only, begin, end),
