@@ -90,10 +90,15 @@ bool uapi_parse_endpoint(const struct uapi *u, const char *text, struct uapi_val
 	return endpoint_parse(plain, e) && !addr_is_v4(&e->addr) && parse_scope(u, scope, e);
 }
 
+/*
+ * ::ffff:10.0.0.0/104 is a prefix of IPv6 here, which struct prefix has no form for; that it becomes
+ * a route of IPv4, whose bits are counted otherwise too, was nobody's wish.
+ */
 bool uapi_parse_prefix(const struct uapi *u, const char *text, struct uapi_value *v)
 {
 	(void)u;
 	v->minus = *text == '-';
 	text += *text == '-' || *text == '+';
-	return strchr(text, '/') && prefix_parse(text, &v->prefix);
+	return strchr(text, '/') && prefix_parse(text, &v->prefix) &&
+	       !(strchr(text, ':') && addr_is_v4(&v->prefix.addr));
 }
