@@ -156,7 +156,9 @@ check "the peer follows there" reach a 10.7.0.2
 wg_of a set wg7 listen-port 40404
 check "a key that is none" answers "set=1\npublic_key=12\n\n" -22
 check "nothing" answers 'set=1\n\n' 0
-check "a set that ends with the input, in the middle of a line" answers 'set=1\nlisten_port=40404\nfwmark=0' 0
+check "a set that ends with the input, in the middle of a line" answers 'set=1\nfwmark=77' 0
+check "is done, that line, too" test "$(wg_of a show wg7 fwmark)" = 0x4d
+wg_of a set wg7 fwmark 0
 # nine_of_ten FILE: the round trip that nine of ten pings stay below, in whole µs
 nine_of_ten() {
 	sed -n 's/.*time=\([0-9.]*\) ms/\1/p' "$1" | sort -n | awk '{ t[NR] = $1 } END { printf "%d\n", t[int(NR * 0.9)] * 1000 }'
