@@ -9,6 +9,36 @@
 static struct world *w;
 static struct host *a, *b;
 
+/* --- a and b may be one step of the world apart */
+
+static unsigned due; /* the first of what passes set out a step ago */
+
+static bool takes_a_step(struct world *all, struct datagram *d)
+{
+	if (endpoint_eq(&d->from, &all->rdv_at) || endpoint_eq(&d->to, &all->rdv_at))
+		return true;
+	if (due) {
+		due--;
+		return true;
+	}
+	assert_true(all->nsaved < WORLD_SAVED);
+	world_save(all, d);
+	return false;
+}
+
+static void run(nsec time)
+{
+	for (; time > 0; time -= 10 * NSEC_PER_MSEC) {
+		due = w->nsaved;
+		w->nsaved = 0;
+		for (unsigned i = 0; i < due; i++) {
+			const struct datagram *d = &w->saved[i];
+			world_inject(w, &d->from, &d->to, d->bytes, d->len);
+		}
+		world_run(w, 10 * NSEC_PER_MSEC);
+	}
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -43,7 +73,7 @@ static uint8_t carried_to(struct addr dst, uint8_t tos)
 	memcpy(ip + 16, dst.b + 12, 4);
 	unsigned before = b->packets;
 	node_tun(a->node, w->now, &plain, ip, sizeof(ip));
-	world_run(w, 50 * NSEC_PER_MSEC);
+	run(50 * NSEC_PER_MSEC);
 	assert_int_equal(b->packets, before + 1);
 	return b->last[1];
 }
@@ -60,14 +90,15 @@ static nsec round_trip(const struct host *h, const char *to)
 	return rtt;
 }
 
-static void at_edge(struct host *h, enum node_edge edge, const char *other)
+/* `spread`: what a round trip may change by meanwhile */
+static void at_edge(struct host *h, enum node_edge edge, const char *other, nsec spread)
 {
 	nsec limit = nsec_max(2 * round_trip(h, other), STANDS_LEAST);
 	uint64_t marked = node_marked(h->node, edge);
-	node_backlog(h->node, edge, limit - 1);
+	node_backlog(h->node, edge, limit - 1 - spread);
 	assert_int_equal(carried(ECN_ECT0), ECN_ECT0);
 	assert_int_equal(node_marked(h->node, edge), marked);
-	node_backlog(h->node, edge, limit);
+	node_backlog(h->node, edge, limit + spread);
 	assert_int_equal(carried(0xb8 | ECN_ECT0), 0xb8 | ECN_CE);
 	assert_int_equal(carried(ECN_ECT1), ECN_CE);
 	assert_int_equal(node_marked(h->node, edge), marked + 2);
@@ -82,15 +113,25 @@ static void at_edge(struct host *h, enum node_edge edge, const char *other)
 static void test_tun(void **state)
 {
 	(void)state;
-	at_edge(a, NODE_TUN, "b");
+	at_edge(a, NODE_TUN, "b", 0);
 	assert_int_equal(node_marked(b->node, NODE_UDP), 0);
 }
 
 static void test_socket(void **state)
 {
 	(void)state;
-	at_edge(b, NODE_UDP, "a");
+	at_edge(b, NODE_UDP, "a", 0);
 	assert_int_equal(node_marked(a->node, NODE_TUN), 0);
+}
+
+static void test_far_apart(void **state)
+{
+	(void)state;
+	w->tap = takes_a_step;
+	run(900 * NSEC_PER_SEC); /* what is measured of it goes up slowly */
+	assert_in_range(round_trip(a, "b"), 5 * NSEC_PER_MSEC, 40 * NSEC_PER_MSEC);
+	at_edge(a, NODE_TUN, "b", NSEC_PER_MSEC);
+	at_edge(b, NODE_UDP, "a", NSEC_PER_MSEC);
 }
 
 /* The way goes on behind the member, nobody knows how far: CoDel's interval. */
@@ -114,6 +155,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_tun, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_socket, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_far_apart, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_behind, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
