@@ -124,11 +124,12 @@ void out_flush_runs(struct node *n, nsec now)
 
 /*
  * What a datagram with that inner packet says of ECN: nothing where a mark would not get through, as a
- * relay makes a datagram of its own.
+ * relay makes a datagram of its own. And nothing to members, whose TCP asks for marks by our own routes:
+ * there are paths that lose what may be marked (RFC 9000 13.4.2), and that none did so before is not known.
  */
-static uint8_t ecn_by(const struct path *path, const uint8_t *ip)
+static uint8_t ecn_by(const struct peer *p, const struct path *path, const uint8_t *ip)
 {
-	return path->relay ? ECN_NONE : ecn_outside(ip);
+	return path->relay || p->kind == PEER_MEMBER ? ECN_NONE : ecn_outside(ip);
 }
 
 /* Fits the run one more datagram of `size` bytes? A shorter one does, as the last. */
@@ -194,7 +195,7 @@ static void out_segments(struct node *n, struct peer *p, nsec now, const struct 
 		bool last = at + 1 == plan->segments;
 		uint32_t seg = last ? plan->last_len : plan->seg_len;
 		uint32_t size = around + wg_padded(seg, room);
-		struct run *r = run_for(n, p, now, path, ecn_by(path, ip), size);
+		struct run *r = run_for(n, p, now, path, ecn_by(p, path, ip), size);
 		/* as many equal ones as the run holds; the last of the plan comes by itself */
 		uint32_t fit = (RUN_BYTES - r->used) / size, left = plan->segments - 1 - at;
 		uint32_t count = RUN_SEGMENTS - r->count < fit ? RUN_SEGMENTS - r->count : fit;
@@ -213,7 +214,7 @@ static void out_whole(struct node *n, struct peer *p, nsec now, const struct pat
 		      const uint8_t *ip, uint32_t len, uint32_t room)
 {
 	uint32_t padded = wg_padded(len, room), size = around_text(path) + padded;
-	struct run *r = run_for(n, p, now, path, ecn_by(path, ip), size);
+	struct run *r = run_for(n, p, now, path, ecn_by(p, path, ip), size);
 	memcpy(r->buf + r->used + r->head, ip, len);
 	run_add(r, len, padded, size);
 }

@@ -55,7 +55,14 @@ told_by_marks() {
 	lab_spawn a "$LAB_DIR/iperf.log" iperf3 -c "$1" -p "$2" -t 60 -P 8
 	check_wait 10 "connections to $1 ask for marks" "ask_for_marks $2" "tail -n 2 $LAB_DIR/iperf.log"
 	check_wait 40 "and are told by them of a queue that stands" "[ \$(both_marked) -gt $before ]"
+	check "of which nothing is seen outside" seen_outside
 	lab_stop "$LAB_PID" INT
+}
+
+# Of two hundred datagrams to b none may be marked by routers, some of which would lose it.
+seen_outside() {
+	lab_in b timeout 20 tcpdump -vni eth0 -c 200 'udp and greater 1000' 2>/dev/null >"$LAB_DIR/outside"
+	[ "$(grep -c 'tos 0x0,' "$LAB_DIR/outside")" = 200 ] || { sed -n 's/.*\(tos [^,]*\),.*/\1/p' "$LAB_DIR/outside" | sort | uniq -c && false; }
 }
 told_by_marks "$B" 5201
 told_by_marks "$B6" 5202
