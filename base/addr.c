@@ -230,6 +230,11 @@ struct prefix prefix_host(const struct addr *a)
 	return prefix_of(a, addr_is_v4(a) ? 32 : 128);
 }
 
+bool prefix_is_host(const struct prefix *p)
+{
+	return p->bits == (addr_is_v4(&p->addr) ? 32 : 128);
+}
+
 void wr_endpoint(struct wr *w, const struct endpoint *e)
 {
 	wr_bytes(w, e->addr.b, 16);

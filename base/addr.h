@@ -59,6 +59,7 @@ bool prefix_overlaps(const struct prefix *a, const struct prefix *b);
 bool prefix_is_private(const struct prefix *p);
 struct prefix prefix_of(const struct addr *a, uint8_t bits); /* host bits cleared */
 struct prefix prefix_host(const struct addr *a);	     /* /32 or /128 */
+bool prefix_is_host(const struct prefix *p);
 
 /* On the wire: 16 bytes of address, be16 port. The scope does not travel. */
 void wr_endpoint(struct wr *w, const struct endpoint *e);

@@ -197,8 +197,7 @@ static uint32_t what_stock_may_send(const struct peer *p)
  */
 static bool sender_knows_better(const struct peer *p, const struct prefix *prefix)
 {
-	return peer_is_warren(p) || (prefix->bits == (addr_is_v4(&prefix->addr) ? 32 : 128) &&
-				     peer_mtu(p) >= GW_BARE_MTU);
+	return peer_is_warren(p) || (prefix_is_host(prefix) && peer_mtu(p) >= GW_BARE_MTU);
 }
 
 /*
@@ -276,7 +275,7 @@ static void set_route(struct gw *g, struct peer *p, const struct prefix *prefix,
 		mtu = PMTU_MIN_V6;
 	struct route_metrics metrics = { .mtu = mtu,
 					 .advmss = mss_to_offer(g, p, prefix),
-					 .ecn = prefix->bits == (v4 ? 32 : 128) &&
+					 .ecn = prefix_is_host(prefix) &&
 						peer_is_at(p, &prefix->addr) };
 	int err = kernel_route_set(g->kernel, prefix, member ? (v4 ? &l->ip : &l->ip6) : NULL,
 				   &metrics);

@@ -44,11 +44,6 @@ uint8_t rtnl_family(const struct prefix *p)
 	return addr_is_v4(&p->addr) ? AF_INET : AF_INET6;
 }
 
-bool prefix_is_host(const struct prefix *p)
-{
-	return p->bits == (addr_is_v4(&p->addr) ? 32 : 128);
-}
-
 int rtnl_no_ipv6(const struct prefix *p, int err)
 {
 	if (rtnl_family(p) == AF_INET6 && (err == -EACCES || err == -EOPNOTSUPP))

@@ -59,7 +59,6 @@ int rtnl_no_ipv6(const struct prefix *p, int err);
 int rtnl_gone_is_fine(int err);
 
 uint8_t rtnl_family(const struct prefix *p);
-bool prefix_is_host(const struct prefix *p); /* one address */
 
 /* A request with a fixed header, or NULL without memory. */
 struct nl_msg *rtnl_request(int type, int flags, const void *header, size_t len);
