@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * How long a queue that the kernel keeps for us, the TUN's or the socket's, has not been found empty: as long as a
- * packet out of it may have waited, but for the turn in which it was found so. Such a queue, a standing one, is only delay (RFC 7567 2); whoever fills it
- * is told by marks (peer_congested()).
+ * packet out of it may have waited, but for the turn in which it was found so. Such a queue, a standing one, is
+ * only delay (RFC 7567 2); whoever fills it is told by marks (peer_congested()).
  */
 #ifndef WARREN_BACKLOG_H
 #define WARREN_BACKLOG_H

@@ -111,8 +111,8 @@ struct gw {
 	uint8_t *tun_buf;
 	uint32_t read_credit;
 	unsigned tun_writes; /* since the TUN was read */
+	unsigned tun_turns;  /* in which it was read, since something was written to it */
 	struct backlog tun_backlog, udp_backlog;
-	unsigned tun_turns; /* in which it was read, since something was written to it */
 	uint8_t *rx_buf[GW_RX_SLOTS];
 	nsec complains;	 /* that no rendezvous answers: not before */
 	nsec began;	 /* to wait for rendezvous */

@@ -147,16 +147,17 @@ static void on_udp(struct ev_loop *ev, ev_io *w, int revents)
 	for (unsigned i = 0; i < GW_RX_SLOTS; i++)
 		rx[i].buf = g->rx_buf[i];
 	note_backlog(g, NODE_UDP, &g->udp_backlog, true);
-	for (int n = GW_RX_SLOTS; n == GW_RX_SLOTS && bytes < GW_TURN_BYTES;) {
+	int n = GW_RX_SLOTS;
+	while (n == GW_RX_SLOTS && bytes < GW_TURN_BYTES) {
 		n = udp_recv(&g->udp, rx, GW_RX_SLOTS);
-		if (n >= 0 && n < GW_RX_SLOTS)
-			backlog_empty(&g->udp_backlog);
 		if (n <= 0)
 			break; /* an error here is an ICMP's or a moment's: the socket stays good */
 		for (int i = 0; i < n; i++)
 			bytes += rx[i].len;
 		node_udp(g->node, g->loop.now, rx, (unsigned)n);
 	}
+	if (n >= 0 && n < GW_RX_SLOTS)
+		backlog_empty(&g->udp_backlog);
 	node_backlog(g->node, NODE_UDP, 0);
 	if (g->udp.errors)
 		take_errors(g);

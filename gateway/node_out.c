@@ -125,7 +125,7 @@ void out_flush_runs(struct node *n, nsec now)
 /*
  * What a datagram with that inner packet says of ECN: nothing where a mark would not get through, as a
  * relay makes a datagram of its own. And nothing to members, whose TCP asks for marks by our own routes:
- * there are paths that lose what may be marked (RFC 9000 13.4.2), and that none did so before is not known.
+ * some paths lose datagrams that may be marked (RFC 9000 13.4.2), and no SYN would have found that out.
  */
 static uint8_t ecn_by(const struct peer *p, const struct path *path, const uint8_t *ip)
 {

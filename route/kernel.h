@@ -45,6 +45,7 @@ bool kernel_address_held(const struct kernel_routes *k, const struct prefix *p);
 
 /* The table of the routes that are set from now on; at first the main one. */
 void kernel_routes_table(struct kernel_routes *k, uint32_t table);
+
 /* What a route says to TCP. */
 struct route_metrics {
 	uint32_t mtu, advmss; /* 0: none said */
