@@ -158,6 +158,9 @@ void node_static_keepalive(struct peer *p, nsec now, unsigned seconds); /* 0: of
 /* Gives the prefix to the peer; another static peer loses it. 0, -ENOMEM, or -EPERM: a member's. */
 int node_static_route(struct node *n, struct peer *p, const struct prefix *prefix);
 void node_static_unroute(struct peer *p, const struct prefix *prefix); /* if it is the peer's */
+/* PEER_UNROUTE of them at most, as each may cost a call of the kernel. How many; if fewer, it has no more. */
+enum { PEER_UNROUTE = 16 };
+size_t node_static_unroute_some(struct peer *p);
 void node_static_unroute_all(struct peer *p);
 bool node_is_joined(const struct node *n); /* by a token, whether or not it is up */
 /*

@@ -230,6 +230,7 @@ void peer_unstage(struct peer *p, nsec now); /* a session is up: all goes out */
 void peer_drop_staged(struct peer *p, enum drop why);
 int peer_route(struct peer *p, const struct prefix *prefix);	/* table and kernel */
 void peer_unroute(struct peer *p, const struct prefix *prefix); /* if it is the peer's */
+size_t peer_unroute_some(struct peer *p);			/* as node_static_unroute_some() */
 void peer_unroute_all(struct peer *p);
 
 /*

@@ -68,6 +68,12 @@ void node_static_unroute(struct peer *p, const struct prefix *prefix)
 	peer_unroute(p, prefix);
 }
 
+size_t node_static_unroute_some(struct peer *p)
+{
+	assert(p->kind == PEER_STATIC);
+	return peer_unroute_some(p);
+}
+
 void node_static_unroute_all(struct peer *p)
 {
 	assert(p->kind == PEER_STATIC);

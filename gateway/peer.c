@@ -60,14 +60,6 @@ int peer_route(struct peer *p, const struct prefix *prefix)
 	return err;
 }
 
-static void tell_unroute(void *ctx, const struct prefix *prefix, void *owner)
-{
-	struct peer *p = ctx;
-	(void)owner;
-	node_tell(p->node,
-		  &(struct node_note){ .event = NODE_ROUTE_REMOVE, .peer = p, .prefix = *prefix });
-}
-
 struct route_visit {
 	void (*each)(void *ctx, const struct prefix *prefix);
 	void *ctx;
@@ -98,13 +90,23 @@ void peer_unroute(struct peer *p, const struct prefix *prefix)
 	if (route_table_exact(p->node->routes, prefix) != p)
 		return;
 	route_table_remove(p->node->routes, prefix, p);
-	tell_unroute(p, prefix, p);
+	node_tell(p->node,
+		  &(struct node_note){ .event = NODE_ROUTE_REMOVE, .peer = p, .prefix = *prefix });
+}
+
+size_t peer_unroute_some(struct peer *p)
+{
+	struct prefix some[PEER_UNROUTE];
+	size_t n = peer_routes(p, NULL, some, PEER_UNROUTE);
+	for (size_t i = 0; i < n; i++)
+		peer_unroute(p, &some[i]);
+	return n;
 }
 
 void peer_unroute_all(struct peer *p)
 {
-	route_table_each(p->node->routes, p, tell_unroute, p);
-	route_table_remove_owner(p->node->routes, p);
+	while (peer_unroute_some(p) == PEER_UNROUTE)
+		;
 }
 
 /*

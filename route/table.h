@@ -18,17 +18,16 @@ void route_table_free(struct route_table *t);
 int route_table_set(struct route_table *t, const struct prefix *p, void *owner);
 /* Removes the prefix if it is `owner`'s. */
 void route_table_remove(struct route_table *t, const struct prefix *p, const void *owner);
-void route_table_remove_owner(struct route_table *t, const void *owner);
 /* The owner of the longest prefix that holds `a`, or NULL. */
 void *route_table_find(const struct route_table *t, const struct addr *a);
 /* The owner of exactly this prefix, or NULL. */
 void *route_table_exact(const struct route_table *t, const struct prefix *p);
-/* Calls `each` for every prefix of `owner` (NULL: of everybody), in address order. */
+/* Calls `each` for every prefix of `owner` (NULL: of everybody), in address order. The table must not change meanwhile. */
 void route_table_each(const struct route_table *t, const void *owner,
 		      void (*each)(void *ctx, const struct prefix *p, void *owner), void *ctx);
 /*
- * The first `room` prefixes of `owner` in address order that come after `after` (NULL: from the first); how many
- * there are of these. Costs what the owner holds.
+ * The first `room` prefixes of `owner` (NULL: of everybody) in address order that come after `after` (NULL: from
+ * the first; it need not be there any more); how many there are of these. Costs a look-up and what is listed.
  */
 size_t route_table_list(const struct route_table *t, const void *owner, const struct prefix *after,
 			struct prefix *out, size_t room);

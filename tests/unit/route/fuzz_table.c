@@ -45,6 +45,16 @@ static const void *model_find(const struct model *m, const struct addr *a)
 	return best < m->n ? m->owner[best] : NULL;
 }
 
+/* As who lists an owner's prefixes by and by. */
+static void remove_owner(struct route_table *t, const void *owner)
+{
+	struct prefix p[3];
+	size_t n;
+	while ((n = route_table_list(t, owner, NULL, p, ARRAY_SIZE(p))))
+		for (size_t i = 0; i < n; i++)
+			route_table_remove(t, &p[i], owner);
+}
+
 static char owners[4];
 
 static void step(struct route_table *t, struct model *m, struct rd *r)
@@ -72,7 +82,7 @@ static void step(struct route_table *t, struct model *m, struct rd *r)
 		if (i < m->n && m->owner[i] == owner)
 			model_drop(m, i);
 	} else {
-		route_table_remove_owner(t, owner);
+		remove_owner(t, owner);
 		for (i = 0; i < m->n;)
 			if (m->owner[i] == owner)
 				model_drop(m, i);

@@ -189,6 +189,16 @@ static void compare_pages(const struct route_table *t, const void *owner, size_t
 	CHECK(at == got.n);
 }
 
+/* As who lists an owner's prefixes by and by. */
+static void remove_owner(struct route_table *t, const void *owner)
+{
+	struct prefix p[3];
+	size_t n;
+	while ((n = route_table_list(t, owner, NULL, p, ARRAY_SIZE(p))))
+		for (size_t i = 0; i < n; i++)
+			route_table_remove(t, &p[i], owner);
+}
+
 static void one_step(struct route_table *t)
 {
 	struct prefix p =
@@ -205,7 +215,7 @@ static void one_step(struct route_table *t)
 		route_table_remove(t, &p, owner);
 		naive_remove(&p, owner);
 	} else {
-		route_table_remove_owner(t, owner);
+		remove_owner(t, owner);
 		naive_remove_owner(owner);
 	}
 }
@@ -230,7 +240,7 @@ static void random_ops_match_the_list(void **ignored)
 				compare_pages(t, &owners[rnd(sizeof(owners))], 1 + rnd(8));
 		}
 		for (size_t i = 0; i < sizeof(owners); i++)
-			route_table_remove_owner(t, &owners[i]);
+			remove_owner(t, &owners[i]);
 		CHECK(route_table_count(t) == 0);
 		route_table_free(t);
 	}
@@ -318,9 +328,9 @@ static void a_move_leaves_nothing_behind(void **ignored)
 	assert_int_equal(route_table_set(t, &p, &owners[2]), 0);
 	assert_int_equal(route_table_count(t), 1);
 	route_table_remove(t, &p, &owners[1]); /* no longer its owner */
-	route_table_remove_owner(t, &owners[1]);
+	remove_owner(t, &owners[1]);
 	assert_ptr_equal(route_table_exact(t, &p), &owners[2]);
-	route_table_remove_owner(t, &owners[2]);
+	remove_owner(t, &owners[2]);
 	assert_null(route_table_find(t, &p.addr));
 	assert_int_equal(route_table_count(t), 0);
 	route_table_free(t);
@@ -364,7 +374,7 @@ static void a_nest_of_all_lengths(void **ignored)
 	}
 	for (unsigned bits = 128; bits > 0; bits--) {
 		assert_ptr_equal(route_table_find(t, &a), &nest[bits]);
-		route_table_remove_owner(t, &nest[bits]);
+		remove_owner(t, &nest[bits]);
 	}
 	assert_int_equal(route_table_count(t), 1);
 	route_table_free(t);
@@ -387,7 +397,7 @@ static void ten_thousand_owners(void **ignored)
 	for (uint32_t i = 0; i < N; i++) {
 		struct addr a = addr_v4_u32(0x0a4d0000u + i * 7);
 		assert_ptr_equal(route_table_find(t, &a), &who[i]);
-		route_table_remove_owner(t, &who[i]);
+		remove_owner(t, &who[i]);
 		assert_null(route_table_find(t, &a));
 	}
 	assert_int_equal(route_table_count(t), 0);
@@ -395,6 +405,32 @@ static void ten_thousand_owners(void **ignored)
 	assert_true(mallinfo2().uordblks + (full ? N * sizeof(void *) * 8 : 0) < full + 1);
 	route_table_free(t);
 	route_table_free(NULL);
+}
+
+/* A provider's whole list at one peer, both families: minutes, were a page to cost what all hold. */
+static void a_hundred_thousand_of_one(void **ignored)
+{
+	(void)ignored;
+	enum { N = 50000, PAGE = 32 };
+	struct route_table *t = route_table_new();
+	struct prefix page[PAGE], last = { .bits = 0 };
+	size_t n, listed = 0;
+	for (uint32_t i = 0; i < N; i++) {
+		struct addr four = addr_v4_u32(i << 12), six = adr("2001:db8::");
+		store_be32(six.b + 4, i);
+		struct prefix p4 = prefix_of(&four, 20), p6 = prefix_of(&six, 64);
+		assert_int_equal(route_table_set(t, &p4, &owners[1]), 0);
+		assert_int_equal(route_table_set(t, &p6, &owners[1]), 0);
+	}
+	for (; (n = route_table_list(t, &owners[1], listed ? &last : NULL, page, PAGE));
+	     listed += n) {
+		assert_true(!listed || in_order(&last, &page[0]));
+		last = page[n - 1];
+	}
+	assert_int_equal(listed, 2 * N);
+	remove_owner(t, &owners[1]);
+	assert_int_equal(route_table_count(t), 0);
+	route_table_free(t);
 }
 
 int main(void)
@@ -407,6 +443,7 @@ int main(void)
 		cmocka_unit_test(odd_prefixes),
 		cmocka_unit_test(a_nest_of_all_lengths),
 		cmocka_unit_test(ten_thousand_owners),
+		cmocka_unit_test(a_hundred_thousand_of_one),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
