@@ -137,6 +137,13 @@ static void request_ends(struct uapi *u)
 	}
 }
 
+static void chore_goes_on(struct uapi *u)
+{
+	uapi_set_goes_on(u);
+	if (!u->chore && u->ended)
+		request_ends(u);
+}
+
 static int request_line(struct uapi *u, nsec now)
 {
 	char *value = strchr(u->line, '=');
@@ -182,7 +189,11 @@ size_t uapi_turn(struct uapi *u, nsec now, const char *p, size_t len)
 {
 	const char *at = p, *end = p + len;
 
-	for (u->work = 0; has_time(u) && (at < end || u->state == UAPI_ANSWER);) {
+	for (u->work = 0; has_time(u) && (at < end || uapi_works(u));) {
+		if (u->chore) {
+			chore_goes_on(u);
+			continue;
+		}
 		if (u->state == UAPI_ANSWER) {
 			answer_goes_on(u, now);
 			continue;
@@ -202,12 +213,14 @@ void uapi_eof(struct uapi *u, nsec now)
 		return;
 	if (u->len)
 		line_ends(u, now);
-	request_ends(u);
+	u->ended = true;
+	if (!u->chore)
+		request_ends(u);
 }
 
 bool uapi_works(const struct uapi *u)
 {
-	return u->state == UAPI_ANSWER;
+	return u->state == UAPI_ANSWER || u->chore;
 }
 
 bool uapi_broken(const struct uapi *u)

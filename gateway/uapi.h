@@ -40,7 +40,7 @@ struct uapi; /* one client's conversation; several requests may follow one anoth
 struct uapi *uapi_new(const struct uapi_device *dev); /* `dev` is copied. NULL: no memory */
 void uapi_free(struct uapi *u);			      /* wipes what it held of keys */
 /*
- * A turn: goes on with an answer that is under way, then takes of the client's bytes what it can with a
+ * A turn: goes on with what is under way, an answer or the removal of many, then takes of the client's bytes what it can with a
  * bounded amount of work, and says how many that were; the others are to be given again. Nothing is
  * done while too much of an answer waits to be sent.
  */
@@ -50,7 +50,7 @@ MUST_CHECK size_t uapi_turn(struct uapi *u, nsec now, const char *p, size_t len)
  * of its last line is a line; a get is not answered. Only when uapi_turn() has taken all that came.
  */
 void uapi_eof(struct uapi *u, nsec now);
-/* An answer is under way: another turn is wanted, though there be no bytes. */
+/* An answer is under way, or what a line began: another turn is wanted, though there be no bytes. */
 bool uapi_works(const struct uapi *u);
 /*
  * The client has broken the protocol (no get=1 or set=1 where one must be), or there is no memory: what

@@ -36,6 +36,9 @@ struct uapi {
 	} section;
 	uint8_t key[32];
 	bool made; /* the peer, by this section */
+	/* What its last line began and has not done: to take the prefixes of `key`, then itself, or all peers */
+	enum { CHORE_NONE, CHORE_UNROUTE, CHORE_REMOVE, CHORE_REMOVE_ALL } chore;
+	bool ended; /* with the client's last byte: when the chore is done it is answered */
 	/* Its prefixes are to be those that follow. Of a member: which of its own did, by place */
 	bool replacing;
 	uint64_t listed;
@@ -74,5 +77,7 @@ uapi_parse uapi_parse_endpoint, uapi_parse_prefix;
 void uapi_set_begin(struct uapi *u);
 int uapi_set_line(struct uapi *u, nsec now, const char *key, const char *value);
 int uapi_set_end(const struct uapi *u);
+/* Some more of the chore. */
+void uapi_set_goes_on(struct uapi *u);
 
 #endif

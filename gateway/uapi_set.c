@@ -67,14 +67,10 @@ static int set_mark(struct uapi *u, struct peer *p, nsec now, const struct uapi_
 
 static int replace_peers(struct uapi *u, struct peer *p, nsec now, const struct uapi_value *v)
 {
-	struct peer *next;
+	(void)p;
 	(void)now;
 	(void)v;
-	for (p = node_peer_next(u->dev.node, NULL); p; p = next) {
-		next = node_peer_next(u->dev.node, p);
-		if (peer_kind(p) == PEER_STATIC)
-			node_static_remove(p);
-	}
+	u->chore = CHORE_REMOVE_ALL;
 	return 0;
 }
 
@@ -91,8 +87,8 @@ static int remove_peer(struct uapi *u, struct peer *p, nsec now, const struct ua
 {
 	(void)now;
 	(void)v;
-	if (p && peer_kind(p) == PEER_STATIC)
-		node_static_remove(p);
+	if (p)
+		u->chore = CHORE_REMOVE;
 	u->section = SECTION_IGNORED;
 	return 0;
 }
@@ -137,10 +133,10 @@ static int set_keepalive(struct uapi *u, struct peer *p, nsec now, const struct 
 
 static int replace_allowed_ips(struct uapi *u, struct peer *p, nsec now, const struct uapi_value *v)
 {
-	(void)u;
+	(void)p;
 	(void)now;
 	(void)v;
-	node_static_unroute_all(p);
+	u->chore = CHORE_UNROUTE;
 	return 0;
 }
 
@@ -282,6 +278,35 @@ static int peer_line(struct uapi *u, nsec now, const char *key, const char *text
 
 	sodium_memzero(&v, sizeof(v));
 	return err;
+}
+
+/* --- what takes long: a peer may have 100,000 prefixes, and there may be thousands of peers --- */
+
+static struct peer *first_static(const struct node *n)
+{
+	struct peer *p = NULL;
+	while ((p = node_peer_next(n, p)) && peer_kind(p) != PEER_STATIC)
+		;
+	return p;
+}
+
+void uapi_set_goes_on(struct uapi *u)
+{
+	bool all = u->chore == CHORE_REMOVE_ALL;
+	struct peer *p = all ? first_static(u->dev.node) : node_peer_find(u->dev.node, u->key);
+
+	u->work++;
+	if (p && peer_kind(p) == PEER_STATIC) {
+		size_t n = node_static_unroute_some(p);
+		u->work += (unsigned)n;
+		if (n == PEER_UNROUTE)
+			return;
+		if (u->chore != CHORE_UNROUTE)
+			node_static_remove(p);
+		if (all)
+			return;
+	}
+	u->chore = CHORE_NONE;
 }
 
 /* --- sections --- */

@@ -4,10 +4,10 @@
 #
 # More of what a WireGuard interface is held to: a client that reads one datagram, counters to the byte,
 # the address that replies leave from, routes that change, one peer carried by another, what is said about
-# packets for nobody, large and small MTUs, interfaces that were moved, and `warren up FILE` in wg-quick's
-# place. Each part has hosts of its own, joined by cables without anything between.
+# packets for nobody, large and small MTUs, interfaces that were moved, and a peer with 130,560 allowed
+# IPs. Each part has hosts of its own, joined by cables without anything between.
 #
-#	x1 ══ x2    d1 ══ d2    a1 ══ a2    o1 ══ o2 (wg0, wg1)    b1 ══ b2    g1 ══ g2    f ── f-nat ── s, h
+#	x1 ══ x2    d1 ══ d2    a1 ══ a2    o1 ══ o2 (wg0, wg1)    b1 ══ b2    g1 ══ g2    m1 ══ m2    l1 ══ l2
 cd "$(dirname "$0")/.." || exit 1
 . lib/lab.sh
 . lib/check.sh
@@ -319,9 +319,45 @@ padded() {
 	echo $((after - before - 32))
 }
 
+# --- a peer with 130,560 allowed IPs ---
+
+lists_hosts() {
+	two l1 l2 8
+	wg_pair "$LAB_DIR/l3.key"
+	awk -v key="$(wg_pub l3)" 'BEGIN {
+		printf "[Peer]\nPublicKey = %s\n", key
+		for (a = 1; a < 256; a++)
+			for (b = 0; b < 256; b++)
+				printf "AllowedIPs = %d.%d.0.0/16, %x::%x/128\n", a, b, a, b
+	}' >"$LAB_DIR/lists.conf"
+}
+
+# of_l3: how many allowed IPs it has
+of_l3() {
+	wg_field l1 wg0 allowed-ips l3 | grep -o / | wc -l
+}
+
+# While they are set, shown, replaced and removed another peer is pinged.
+lists() {
+	local pinger
+	lab_spawn l1 "$LAB_DIR/lists.ping" ping -q -i 0.01 -W 1 10.7.0.2
+	pinger=$LAB_PID
+	check "lists: set" wg_of l1 addconf wg0 "$LAB_DIR/lists.conf"
+	check "lists: each is shown" test "$(of_l3)" = $((255 * 256 * 2))
+	check "lists: replaced" wg_of l1 set wg0 peer "$(wg_pub l3)" allowed-ips 10.8.0.0/16,fd08::/64
+	check "lists: by these two" test "$(of_l3)" = 2
+	check "lists: set again" wg_of l1 addconf wg0 "$LAB_DIR/lists.conf"
+	check "lists: each is shown again" test "$(of_l3)" = $((255 * 256 * 2))
+	check "lists: removed" wg_of l1 set wg0 peer "$(wg_pub l3)" remove
+	check "lists: gone, and the other one's are there" test "$(wg_of l1 show wg0 allowed-ips | cut -f 2)" = "10.7.0.2/32 fd07::2/128"
+	lab_stop "$pinger" INT
+	check "lists: each ping to the other was answered" grep ' 0% packet loss' "$LAB_DIR/lists.ping"
+	tail -n 1 "$LAB_DIR/lists.ping"
+}
+
 # --- all of it, side by side ---
 
-parts=(exact ways onion sizes moved)
+parts=(exact ways onion sizes moved lists)
 for part in "${parts[@]}"; do "${part}_hosts"; done
 running=()
 for part in "${parts[@]}"; do
