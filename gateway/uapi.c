@@ -33,6 +33,7 @@ void uapi_free(struct uapi *u)
 	if (!u)
 		return;
 	drop_answer(u);
+	trie_clear(&u->named);
 	sodium_memzero(u, sizeof(*u));
 	free(u);
 }
@@ -125,11 +126,23 @@ static void answer_goes_on(struct uapi *u, nsec now)
 		answer_ends(u);
 }
 
+/* The last section ends after an error as well: what stands before a bad line is done. */
+static void set_ends(struct uapi *u)
+{
+	int err = uapi_set_end(u);
+
+	if (u->err == 0)
+		u->err = err;
+	u->ending = u->chore != CHORE_NONE;
+	if (!u->ending)
+		answer_ends(u);
+}
+
 static void request_ends(struct uapi *u)
 {
-	if (u->state == UAPI_SET && u->err == 0)
-		u->err = uapi_set_end(u);
-	if (u->state == UAPI_GET && u->err == 0) {
+	if (u->state == UAPI_SET)
+		set_ends(u);
+	else if (u->state == UAPI_GET && u->err == 0) {
 		u->state = UAPI_ANSWER;
 		u->answer.at = ANSWER_DEVICE;
 	} else {
@@ -140,8 +153,10 @@ static void request_ends(struct uapi *u)
 static void chore_goes_on(struct uapi *u)
 {
 	uapi_set_goes_on(u);
-	if (!u->chore && u->ended)
-		request_ends(u);
+	if (u->chore || !u->ending)
+		return;
+	u->ending = false;
+	answer_ends(u);
 }
 
 static int request_line(struct uapi *u, nsec now)
@@ -213,9 +228,7 @@ void uapi_eof(struct uapi *u, nsec now)
 		return;
 	if (u->len)
 		line_ends(u, now);
-	u->ended = true;
-	if (!u->chore)
-		request_ends(u);
+	request_ends(u);
 }
 
 bool uapi_works(const struct uapi *u)

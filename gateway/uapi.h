@@ -3,7 +3,8 @@
  * WireGuard's cross-platform configuration protocol (www.wireguard.com/xplatform), so that wg(8) drives
  * a gateway: `get=1` and `set=1`, lines of key=value, an empty line, and `errno=` at the end of the
  * answer. Sans-IO: bytes of one client in, the answer out. As with every implementation a set is
- * not atomic: what stands before a bad line is done, what comes after it is not.
+ * not atomic: what stands before a bad line is done, what comes after it is not. What replace_allowed_ips
+ * takes away goes when the peer's section ends, so that packets find what stays all the time.
  *
  * Peers that the rendezvous introduced are shown like others. replace_peers and remove pass them over
  * and succeed; to change one is -EPERM, with a line in the log; so is another private key for a
@@ -47,7 +48,8 @@ void uapi_free(struct uapi *u);			      /* wipes what it held of keys */
 MUST_CHECK size_t uapi_turn(struct uapi *u, nsec now, const char *p, size_t len);
 /*
  * The client says no more. As in wireguard-go a set ends there as with an empty line, and what there is
- * of its last line is a line; a get is not answered. Only when uapi_turn() has taken all that came.
+ * of its last line is a line; a get is not answered. Only when uapi_turn() has taken all that came, and is done
+ * with it; to be followed by turns like any line.
  */
 void uapi_eof(struct uapi *u, nsec now);
 /* An answer is under way, or what a line began: another turn is wanted, though there be no bytes. */

@@ -4,6 +4,7 @@
 #define WARREN_UAPI_IMPL_H
 
 #include "gateway/uapi.h"
+#include "route/trie.h"
 
 struct uapi {
 	struct uapi_device dev;
@@ -36,13 +37,25 @@ struct uapi {
 	} section;
 	uint8_t key[32];
 	bool made; /* the peer, by this section */
-	/* What its last line began and has not done: to take the prefixes of `key`, then itself, or all peers */
-	enum { CHORE_NONE, CHORE_UNROUTE, CHORE_REMOVE, CHORE_REMOVE_ALL } chore;
-	bool ended; /* with the client's last byte: when the chore is done it is answered */
-	/* Its prefixes are to be those that follow. Of a member: which of its own did, by place */
+	/*
+	 * Its prefixes are to be those that follow, which are noted; what else it has goes when the section ends, so
+	 * that no packet misses what stays. Of a member: which of its own did follow, by place
+	 */
 	bool replacing;
+	struct trie named;
 	uint64_t listed;
 	unsigned sections;
+	/* What takes many turns; no line is taken meanwhile. Of the peer `chore_key`, behind `after` */
+	enum {
+		CHORE_NONE,
+		CHORE_REMOVE,	  /* its prefixes, and then itself */
+		CHORE_REMOVE_ALL, /* peers */
+		CHORE_PRUNE,	  /* prefixes that were not named */
+	} chore;
+	uint8_t chore_key[32];
+	bool has_after;
+	struct prefix after;
+	bool ending; /* the request, which is answered when the chore is done */
 	/* what there is of the current line */
 	size_t len;
 	bool overlong;
@@ -76,7 +89,7 @@ uapi_parse uapi_parse_endpoint, uapi_parse_prefix;
 /* uapi_set.c; each 0 or -errno */
 void uapi_set_begin(struct uapi *u);
 int uapi_set_line(struct uapi *u, nsec now, const char *key, const char *value);
-int uapi_set_end(const struct uapi *u);
+int uapi_set_end(struct uapi *u);
 /* Some more of the chore. */
 void uapi_set_goes_on(struct uapi *u);
 

@@ -36,6 +36,13 @@ static int refuse_peer(const struct peer *p)
 	return -EPERM;
 }
 
+static void begin_chore(struct uapi *u, unsigned chore)
+{
+	u->chore = chore;
+	memcpy(u->chore_key, u->key, sizeof(u->chore_key));
+	u->has_after = false;
+}
+
 /* --- the device --- */
 
 /* No key is what a file without PrivateKey says, which setconf and syncconf pass on. */
@@ -70,7 +77,7 @@ static int replace_peers(struct uapi *u, struct peer *p, nsec now, const struct 
 	(void)p;
 	(void)now;
 	(void)v;
-	u->chore = CHORE_REMOVE_ALL;
+	begin_chore(u, CHORE_REMOVE_ALL);
 	return 0;
 }
 
@@ -88,7 +95,7 @@ static int remove_peer(struct uapi *u, struct peer *p, nsec now, const struct ua
 	(void)now;
 	(void)v;
 	if (p)
-		u->chore = CHORE_REMOVE;
+		begin_chore(u, CHORE_REMOVE);
 	u->section = SECTION_IGNORED;
 	return 0;
 }
@@ -136,22 +143,27 @@ static int replace_allowed_ips(struct uapi *u, struct peer *p, nsec now, const s
 	(void)p;
 	(void)now;
 	(void)v;
-	u->chore = CHORE_UNROUTE;
+	trie_clear(&u->named);
+	u->replacing = true;
 	return 0;
 }
 
 static int set_allowed_ip(struct uapi *u, struct peer *p, nsec now, const struct uapi_value *v)
 {
 	char prefix[PREFIX_STRLEN];
+	void *before;
 
 	(void)now;
 	if (v->minus) {
+		trie_remove(&u->named, &v->prefix);
 		node_static_unroute(p, &v->prefix);
 		return 0;
 	}
 	int err = node_static_route(u->dev.node, p, &v->prefix);
 	if (err == -EPERM)
 		SAY_REFUSED("%s is a member's", prefix_str(&v->prefix, prefix));
+	if (err == 0 && u->replacing)
+		err = trie_set(&u->named, &v->prefix, u, &before);
 	return err;
 }
 
@@ -213,15 +225,10 @@ static bool is_allowed(struct uapi *u, const struct peer *p, const struct uapi_v
 	return v->minus ? !l.found : l.found != 0;
 }
 
-static int replaced_all(const struct uapi *u)
+static int replaced_all(const struct uapi *u, const struct peer *p)
 {
-	const struct peer *p = u->replacing && u->section == SECTION_PEER
-				       ? node_peer_find(u->dev.node, u->key)
-				       : NULL;
 	struct listing l = { 0 };
 
-	if (!p || peer_kind(p) == PEER_STATIC)
-		return 0;
 	peer_each_route(p, list_prefix, &l);
 	return l.all == u->listed ? 0 : refuse_peer(p);
 }
@@ -290,23 +297,57 @@ static struct peer *first_static(const struct node *n)
 	return p;
 }
 
+/* Each of these: some of it; true when there is no more. */
+static bool remove_some(struct uapi *u, struct peer *p)
+{
+	size_t n = node_static_unroute_some(p);
+
+	u->work += (unsigned)n;
+	if (n == PEER_UNROUTE)
+		return false;
+	node_static_remove(p);
+	return true;
+}
+
+static bool remove_some_peer(struct uapi *u)
+{
+	struct peer *p = first_static(u->dev.node);
+
+	if (p)
+		remove_some(u, p);
+	return !p;
+}
+
+static bool prune_some(struct uapi *u, struct peer *p)
+{
+	struct prefix some[PEER_UNROUTE];
+	size_t n = peer_routes(p, u->has_after ? &u->after : NULL, some, PEER_UNROUTE);
+
+	u->work += (unsigned)n;
+	for (size_t i = 0; i < n; i++)
+		if (!trie_remove(&u->named, &some[i]))
+			node_static_unroute(p, &some[i]);
+	if (n < PEER_UNROUTE) {
+		trie_clear(&u->named); /* what somebody else took meanwhile */
+		return true;
+	}
+	u->after = some[n - 1];
+	u->has_after = true;
+	return false;
+}
+
 void uapi_set_goes_on(struct uapi *u)
 {
-	bool all = u->chore == CHORE_REMOVE_ALL;
-	struct peer *p = all ? first_static(u->dev.node) : node_peer_find(u->dev.node, u->key);
+	struct peer *p = node_peer_find(u->dev.node, u->chore_key);
+	bool done = !p || peer_kind(p) != PEER_STATIC; /* somebody else has removed it */
 
 	u->work++;
-	if (p && peer_kind(p) == PEER_STATIC) {
-		size_t n = node_static_unroute_some(p);
-		u->work += (unsigned)n;
-		if (n == PEER_UNROUTE)
-			return;
-		if (u->chore != CHORE_UNROUTE)
-			node_static_remove(p);
-		if (all)
-			return;
-	}
-	u->chore = CHORE_NONE;
+	if (u->chore == CHORE_REMOVE_ALL)
+		done = remove_some_peer(u);
+	else if (!done)
+		done = u->chore == CHORE_PRUNE ? prune_some(u, p) : remove_some(u, p);
+	if (done)
+		u->chore = CHORE_NONE;
 }
 
 /* --- sections --- */
@@ -346,6 +387,7 @@ void uapi_set_begin(struct uapi *u)
 	u->section = SECTION_DEVICE;
 	u->sections = 0;
 	u->replacing = false;
+	trie_clear(&u->named);
 }
 
 int uapi_set_line(struct uapi *u, nsec now, const char *key, const char *value)
@@ -357,7 +399,17 @@ int uapi_set_line(struct uapi *u, nsec now, const char *key, const char *value)
 }
 
 /* To remove a peer, or to change one that is there, needs no room. */
-int uapi_set_end(const struct uapi *u)
+int uapi_set_end(struct uapi *u)
 {
-	return u->section == SECTION_FULL ? -ENOSPC : replaced_all(u);
+	if (u->section == SECTION_FULL)
+		return -ENOSPC;
+	struct peer *p = u->replacing && u->section == SECTION_PEER
+				 ? node_peer_find(u->dev.node, u->key)
+				 : NULL;
+	u->replacing = false;
+	if (p && peer_kind(p) != PEER_STATIC)
+		return u->err ? 0 : replaced_all(u, p);
+	if (p)
+		begin_chore(u, CHORE_PRUNE);
+	return 0;
 }

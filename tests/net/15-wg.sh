@@ -105,6 +105,22 @@ check "addconf: 200 peers, and an allowed IP that moves from one to the next" \
 	wg_of a addconf wg7 "$LAB_DIR/many.conf"
 check "all are there" test "$(wg_of a show wg7 peers | wc -l)" = 201
 check "the shared prefix is the last one's alone" test "$(wg_of a show wg7 allowed-ips | grep -c 10.9.0.0/24)" = 1
+{
+	grep -v '^AllowedIPs' "$LAB_DIR/a.showconf"
+	printf 'AllowedIPs = 10.5.%d.0/24\n' {1..100} # before what is pinged: more than a turn's
+	echo 'AllowedIPs = 10.7.0.2/32, fd07::2/128'
+	cat "$LAB_DIR/many.conf"
+} >"$LAB_DIR/both.conf"
+lab_exec a ping -i 0.002 -c 1500 -q 10.7.0.2 >"$LAB_DIR/ping.same" 2>&1 &
+same=$!
+synced=0
+while kill -0 $same 2>/dev/null; do
+	wg_of a syncconf wg7 "$LAB_DIR/both.conf" || break
+	synced=$((synced + 1))
+done
+wait $same
+check "the same again and again: each ping of a peer that stays is answered" grep ' 0% packet loss' "$LAB_DIR/ping.same"
+check "between $synced of them" test "$synced" -gt 10
 check "syncconf back to what the file says" wg_of a syncconf wg7 "$LAB_DIR/a.showconf"
 check "200 peers are gone" test "$(wg_of a show wg7 peers | wc -l)" = 1
 (umask 077 && wg genpsk >"$LAB_DIR/psk")

@@ -388,6 +388,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_node();
 	}
 	uapi_eof(u, now);
+	while (uapi_works(u))
+		check(uapi_turn(u, now, NULL, 0) == 0);
 	check_node();
 	asked.requests += asked.within && asked.set;
 	take(u, SIZE_MAX);

@@ -252,81 +252,6 @@ static void test_turns_are_short(void **state)
 	assert_int_equal(uapi_turn(t->u, now, text + sizeof(port) - 1, at), sizeof(heavy) - 1);
 }
 
-static size_t held(const char *key)
-{
-	uint8_t bin[32];
-	struct prefix all[400];
-	assert_int_equal(sodium_hex2bin(bin, 32, key, 64, NULL, NULL, NULL), 0);
-	const struct peer *p = node_peer_find(ends[0].node, bin);
-	return p ? peer_routes(p, NULL, all, ARRAY_SIZE(all)) : 0;
-}
-
-static void with_prefixes(const char *key, unsigned n)
-{
-	for (unsigned i = 0; i < n; i++)
-		assert_int_equal(talk_set(t, now, "public_key=%s\nallowed_ip=10.9.%u.%u/32\n", key,
-					  i / 200, i % 200),
-				 0);
-	assert_int_equal(held(key), n);
-}
-
-/* Turns that `text` takes; no more than a turn's worth of KEY_A's prefixes goes in one. */
-static unsigned turns_of(const char *text, bool eof)
-{
-	size_t len = strlen(text), at = 0, answer = 0;
-	unsigned turns = 0;
-	do {
-		size_t before = held(KEY_A);
-		at += uapi_turn(t->u, now, text + at, len - at);
-		if (at == len && eof && !turns)
-			uapi_eof(t->u, now);
-		assert_true(held(KEY_A) + PEER_UNROUTE >= before);
-		uapi_answer(t->u, &answer);
-		assert_false(answer && held(KEY_A) > 1);
-		turns++;
-	} while (at < len || uapi_works(t->u));
-	assert_true(answer > 0);
-	uapi_sent(t->u, answer);
-	return turns;
-}
-
-/* One line may take away what thousands of lines have made: by and by, and what follows waits for it. */
-static void test_removals_take_turns(void **state)
-{
-	(void)state;
-	with_prefixes(KEY_A, 320);
-	assert_in_range(turns_of("set=1\npublic_key=" KEY_A
-				 "\nreplace_allowed_ips=true\nallowed_ip=192.0.2.0/24\n\n",
-				 false),
-			320 / PEER_UNROUTE, 400);
-	assert_int_equal(held(KEY_A), 1);
-	with_prefixes(KEY_B, 20);
-	talk_set(t, now, "public_key=" KEY_A "\nreplace_allowed_ips=true\n");
-	assert_int_equal(held(KEY_B), 20);
-	talk_set(t, now, "public_key=" KEY_B "\nremove=true\n");
-	with_prefixes(KEY_A, 320);
-	assert_in_range(turns_of("set=1\npublic_key=" KEY_A "\nremove=true\npublic_key=" KEY_B
-				 "\n\n",
-				 false),
-			320 / PEER_UNROUTE, 400);
-	assert_int_equal(talk_get(t, now)->npeers, 1);
-	many_peers(6);
-	with_prefixes(KEY_A, 320);
-	assert_in_range(turns_of("set=1\nreplace_peers=true\n\n", false), 320 / PEER_UNROUTE,
-			400);
-	assert_int_equal(talk_get(t, now)->npeers, 0);
-}
-
-/* Who ends with such a line is answered when it is done. */
-static void test_removal_at_the_end(void **state)
-{
-	(void)state;
-	with_prefixes(KEY_A, 320);
-	assert_in_range(turns_of("set=1\npublic_key=" KEY_A "\nremove=true", true),
-			320 / PEER_UNROUTE, 400);
-	assert_int_equal(talk_get(t, now)->npeers, 0);
-}
-
 /* Peers come and go while the answer is made: none twice, none left out that was there all the time. */
 static void test_answer_of_a_table_that_changes(void **state)
 {
@@ -413,8 +338,6 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test_setup_teardown(test_no_request, begin, end),
 	cmocka_unit_test_setup_teardown(test_greedy, begin, end),
 	cmocka_unit_test_setup_teardown(test_turns_are_short, begin, end),
-	cmocka_unit_test_setup_teardown(test_removals_take_turns, begin, end),
-	cmocka_unit_test_setup_teardown(test_removal_at_the_end, begin, end),
 	cmocka_unit_test_setup_teardown(test_answer_of_a_table_that_changes, begin, end),
 	cmocka_unit_test_setup_teardown(test_no_memory, begin, end),
 	cmocka_unit_test_setup_teardown(test_no_key_is_logged_or_kept, begin, end),
