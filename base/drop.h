@@ -42,6 +42,7 @@
 	X(WG_BAD_TAG, "wg_bad_tag") \
 	X(WG_REPLAY, "wg_replay") \
 	X(WG_EXPIRED, "wg_expired") \
+	X(WG_NOT_SEALED, "wg_not_sealed") \
 	/* in-tunnel frames */ \
 	X(FRAME_UNKNOWN, "frame_unknown") \
 	X(FRAME_UNEXPECTED, "frame_unexpected") \

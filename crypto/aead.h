@@ -17,7 +17,7 @@ struct aead_job {
 	uint8_t *text; /* sealed or opened in place; the 16-byte tag stands right behind it */
 	uint32_t len;  /* bytes of text without the tag */
 	uint64_t nonce;
-	bool ok; /* out: open: the tag was right. Where not, the text is not to be used */
+	bool ok; /* out: sealed, or opened and the tag right. Where not, the text is not to be used */
 };
 
 struct aead {

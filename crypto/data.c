@@ -23,9 +23,19 @@ static void write_header(uint8_t *p, const struct session *s, uint64_t counter)
 	memcpy(p, &m, sizeof(m));
 }
 
-static void seal_batch(struct wg_peer *p, struct session *s, struct wg_packet *pkts, size_t n)
+static bool all_sealed(const struct aead_job *jobs, size_t n)
+{
+	size_t i = 0;
+	while (i < n && jobs[i].ok)
+		i++;
+	return i == n;
+}
+
+/* False where the library has failed; the counters are used up all the same, and never come again. */
+static bool seal_batch(struct wg_peer *p, struct session *s, struct wg_packet *pkts, size_t n)
 {
 	struct aead_job jobs[BATCH];
+	uint64_t bytes = 0;
 	for (size_t i = 0; i < n; i++) {
 		struct wg_packet *k = &pkts[i];
 		uint8_t *text = k->data + HEADER;
@@ -35,10 +45,14 @@ static void seal_batch(struct wg_peer *p, struct session *s, struct wg_packet *p
 		write_header(k->data, s, s->counter++);
 		k->len = HEADER + k->padded + AEAD_TAG_LEN;
 		k->drop = DROP_NONE;
-		p->tx_bytes += k->len;
+		bytes += k->len;
 	}
 	p->wg->cfg.aead->seal(s->keys->send, jobs, n);
+	if (!all_sealed(jobs, n))
+		return false;
+	p->tx_bytes += bytes;
 	s->sent = true;
+	return true;
 }
 
 void rekey_if_due(struct wg_peer *p, const struct session *s, nsec now, nsec age)
@@ -58,7 +72,8 @@ enum drop wg_seal(struct wg *wg, struct wg_peer *p, nsec now, struct wg_packet *
 	for (size_t i = 0; i < n; i++)
 		data |= pkts[i].padded > 0;
 	for (size_t done = 0; done < n; done += BATCH)
-		seal_batch(p, s, pkts + done, size_min(BATCH, n - done));
+		if (!seal_batch(p, s, pkts + done, size_min(BATCH, n - done)))
+			return DROP_WG_NOT_SEALED;
 	if (n)
 		timers_any_sent(p, now);
 	if (data)
@@ -85,16 +100,16 @@ bool wg_sent_of_late(const struct wg_peer *p, const uint8_t header[static WG_DAT
 	return sent;
 }
 
-void keepalive_make(struct wg_peer *p, nsec now, struct wg_output *out)
+bool keepalive_make(struct wg_peer *p, nsec now, struct wg_output *out)
 {
 	struct wg_packet k = { .data = out->bytes };
 	out->event = WG_EVENT_SEND;
 	out->peer = p;
 	out->handshake = false;
-	enum drop why = wg_seal(p->wg, p, now, &k, 1);
-	assert(why == DROP_NONE);
-	(void)why;
+	if (wg_seal(p->wg, p, now, &k, 1) != DROP_NONE)
+		return false;
 	out->len = k.len;
+	return true;
 }
 
 /* --- opening --- */

@@ -191,10 +191,7 @@ static bool retry(struct wg_peer *p, nsec now, struct wg_output *out)
 
 static bool keepalive(struct wg_peer *p, nsec now, struct wg_output *out)
 {
-	if (!session_can_send(p->sessions.current, now))
-		return false;
-	keepalive_make(p, now, out);
-	return true;
+	return session_can_send(p->sessions.current, now) && keepalive_make(p, now, out);
 }
 
 static bool confirm(struct wg_peer *p, nsec now, struct wg_output *out)

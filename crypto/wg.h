@@ -192,7 +192,8 @@ static inline uint32_t wg_padded(uint32_t len, uint32_t mtu)
 bool wg_can_send(const struct wg_peer *p, nsec now);
 /*
  * Seals up to n packets of one peer in order, all or none: DROP_NONE, or DROP_WG_EXPIRED where there
- * is no session (nothing is changed). Rekeys are started as a side effect (out of wg_poll()).
+ * is no session (nothing is changed), or DROP_WG_NOT_SEALED where the library failed: none of them may
+ * be sent, and their text is of no more use. Rekeys are started as a side effect (out of wg_poll()).
  */
 enum drop wg_seal(struct wg *wg, struct wg_peer *p, nsec now, struct wg_packet *pkts, size_t n);
 /*

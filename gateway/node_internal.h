@@ -275,7 +275,7 @@ void out_flush_runs(struct node *n, nsec now);
 void out_links(struct node *n, nsec now); /* what the links have to say: node.c */
 /*
  * A frame, filled up with zeros to `padded` bytes of plaintext, sealed to the peer now and sent by
- * `path`; false when there is no session.
+ * `path`; false when there is no session, or it could not be sealed.
  */
 bool out_frame(struct peer *p, nsec now, const struct path *path, const uint8_t *frame, size_t len,
 	       size_t padded);

@@ -75,39 +75,53 @@ static void stage_run(struct run *r, nsec now)
 	wg_peer_initiate(r->peer->node->wg, r->peer->wg, now, 0);
 }
 
+static void drop_run(const struct run *r, enum drop why)
+{
+	for (uint32_t i = 0; i < r->count; i++)
+		node_drop(r->peer->node, r->peer, why);
+}
+
+/* What leaves with a run that is sealed. */
+static struct udp_tx run_tx(const struct run *r, nsec now, const struct wg_packet *pkts)
+{
+	struct peer *p = r->peer;
+	struct udp_tx tx = tx_of(p, &r->path, r->buf, r->used, r->stride);
+
+	for (uint32_t i = 0; r->path.relay && i < r->count; i++)
+		link_relay_header(p->link, &r->path.remote, r->buf + i * r->stride, pkts[i].len);
+	tx.tos = r->ecn;
+	tx.single = !mtu_batches(p);
+	tx.may_fragment |= beyond_fragments(r);
+	p->stats.tx_bytes += r->used;
+	*(r->path.relay ? &p->stats.tx_relay : &p->stats.tx_direct) += r->used;
+	if (p->link)
+		link_active(p->link, now);
+	if (!beyond_fragments(r))
+		mtu_sent(p, now, &r->path, r->stride - (r->head - WG_DATA_HEADER_LEN),
+			 r->count - (r->closed && r->count > 1));
+	return tx;
+}
+
 /* Seals what the run holds; true with *tx when there is something to send. The run is free then. */
 static bool seal_run(struct run *r, nsec now, struct udp_tx *tx)
 {
 	struct wg_packet pkts[RUN_SEGMENTS];
 	struct peer *p = r->peer;
-	bool ok = false;
 
 	for (uint32_t i = 0; i < r->count; i++)
 		pkts[i] = (struct wg_packet){ .data = r->buf + i * r->stride + r->head -
 						      WG_DATA_HEADER_LEN,
 					      .len = r->len[i],
 					      .padded = r->padded[i] };
-	if (wg_seal(p->node->wg, p->wg, now, pkts, r->count) == DROP_NONE) {
-		for (uint32_t i = 0; r->path.relay && i < r->count; i++)
-			link_relay_header(p->link, &r->path.remote, r->buf + i * r->stride,
-					  pkts[i].len);
-		*tx = tx_of(p, &r->path, r->buf, r->used, r->stride);
-		tx->tos = r->ecn;
-		tx->single = !mtu_batches(p);
-		tx->may_fragment |= beyond_fragments(r);
-		p->stats.tx_bytes += r->used;
-		*(r->path.relay ? &p->stats.tx_relay : &p->stats.tx_direct) += r->used;
-		if (p->link)
-			link_active(p->link, now);
-		if (!beyond_fragments(r))
-			mtu_sent(p, now, &r->path, r->stride - (r->head - WG_DATA_HEADER_LEN),
-				 r->count - (r->closed && r->count > 1));
-		ok = true;
-	} else {
+	enum drop why = wg_seal(p->node->wg, p->wg, now, pkts, r->count);
+	if (why == DROP_NONE)
+		*tx = run_tx(r, now, pkts);
+	else if (why == DROP_WG_EXPIRED)
 		stage_run(r, now);
-	}
+	else
+		drop_run(r, why);
 	r->peer = NULL;
-	return ok;
+	return why == DROP_NONE;
 }
 
 void out_flush_runs(struct node *n, nsec now)
@@ -476,8 +490,10 @@ bool out_frame(struct peer *p, nsec now, const struct path *path, const uint8_t 
 
 	assert(len <= padded && padded <= PMTU_MAX);
 	memcpy(pkt.data + WG_DATA_HEADER_LEN, frame, len);
-	if (wg_seal(n->wg, p->wg, now, &pkt, 1) != DROP_NONE)
-		return false;
-	send_scratch(n, p, p->link, path, 0, pkt.len);
-	return true;
+	enum drop why = wg_seal(n->wg, p->wg, now, &pkt, 1);
+	if (why == DROP_NONE)
+		send_scratch(n, p, p->link, path, 0, pkt.len);
+	else if (why != DROP_WG_EXPIRED)
+		node_drop(n, p, why);
+	return why == DROP_NONE;
 }

@@ -159,10 +159,14 @@ static void send_control(struct rdv *r, const struct registrar_output *out)
 	memcpy(buf + WG_DATA_HEADER_LEN, out->bytes, out->len);
 	pkt.len = pkt.padded =
 		(uint32_t)ctl_pad(buf + WG_DATA_HEADER_LEN, out->len, CONTROL_SEND_MAX);
-	if (wg_seal(r->wg, wg, r->now, &pkt, 1) == DROP_NONE)
+	enum drop why = wg_seal(r->wg, wg, r->now, &pkt, 1);
+	if (why == DROP_NONE) {
 		send_to(r, &((struct client *)wg_peer_user(wg))->at, buf, pkt.len, 0);
-	else
-		sodium_memzero(buf, sizeof(buf));
+		return;
+	}
+	if (why != DROP_WG_EXPIRED)
+		drop_count(&r->drops, why);
+	sodium_memzero(buf, sizeof(buf));
 }
 
 static void gone(struct rdv *r, const uint8_t key[static 32], member_number number)

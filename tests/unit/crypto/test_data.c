@@ -256,6 +256,59 @@ static void several_peers_in_a_batch(void **unused)
 	wg_free(e[2].wg[0]);
 }
 
+static size_t fails_at; /* the job that is left as it is */
+
+static void seal_but_one(const uint8_t key[static AEAD_KEY_LEN], struct aead_job *jobs, size_t n)
+{
+	test_aead()->seal(key, jobs, size_min(n, fails_at));
+	if (n > fails_at) {
+		jobs[fails_at].ok = false;
+		test_aead()->seal(key, jobs + fails_at + 1, n - fails_at - 1);
+	}
+}
+
+/* Where the AEAD does nothing, nothing may be sent, and no counter comes again. */
+static void what_is_not_sealed(void **unused)
+{
+	static const struct aead failing = { .name = "failing", .seal = seal_but_one };
+	static uint8_t bytes[3][64];
+	struct wg_packet k[3];
+	struct wg_peer_stats before, after;
+	struct session *s = d.peer[0]->sessions.current;
+	uint64_t counter = s->counter;
+	(void)unused;
+	wg_peer_stats(d.peer[0], 2 * SEC, &before);
+	d.wg[0]->cfg.aead = &failing;
+	for (fails_at = 0; fails_at < 3; fails_at++) {
+		for (int i = 0; i < 3; i++)
+			k[i] = (struct wg_packet){ .data = bytes[i], .len = 5, .padded = 16 };
+		assert_int_equal(wg_seal(d.wg[0], d.peer[0], 2 * SEC, k, 3), DROP_WG_NOT_SEALED);
+	}
+	wg_peer_stats(d.peer[0], 2 * SEC, &after);
+	assert_int_equal(after.tx_bytes, before.tx_bytes);
+	assert_int_equal(s->counter, counter + 9);
+	d.wg[0]->cfg.aead = test_aead();
+	struct datagram m = must_seal(&d, 0, 2 * SEC, "works again");
+	assert_int_equal(msg_data_counter(m.b), counter + 9);
+	assert_int_equal(open_one(d.wg[1], 2 * SEC, &m, NULL), DROP_NONE);
+}
+
+/* Nor is a keepalive sent, however it was asked for. */
+static void no_keepalive_is_not_sealed(void **unused)
+{
+	static const struct aead failing = { .name = "failing", .seal = seal_but_one };
+	struct datagram m = must_seal(&d, 1, 2 * SEC, "x");
+	struct wg_output o;
+	(void)unused;
+	assert_int_equal(open_one(d.wg[0], 2 * SEC, &m, NULL), DROP_NONE);
+	d.wg[0]->cfg.aead = &failing;
+	fails_at = 0;
+	assert_false(wg_poll(d.wg[0], 2 * SEC + KEEPALIVE_TIMEOUT, &o));
+	wg_peer_set_keepalive(d.wg[0], d.peer[0], 20 * SEC, 25);
+	assert_int_equal(must_poll(d.wg[0], 20 * SEC).len, WG_INITIATION_LEN);
+	assert_false(wg_poll(d.wg[0], 20 * SEC, &o));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -271,6 +324,8 @@ int main(void)
 		TEST(many_messages_call_for_a_rekey),
 		TEST(what_is_counted),
 		TEST(several_peers_in_a_batch),
+		TEST(what_is_not_sealed),
+		TEST(no_keepalive_is_not_sealed),
 	};
 	return cmocka_run_group_tests_name("data", tests, NULL, NULL);
 }

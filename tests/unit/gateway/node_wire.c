@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 struct end ends[ENDS];
+const struct aead *node_aead;
 uint32_t node_peers = 8;
 nsec now;
 struct sent wire[WIRE];
@@ -101,7 +102,7 @@ static bool start(struct end *e)
 					   .note = on_note,
 					   .local_way = local_way },
 				   .pinned_mtu = pinned_mtu,
-				   .aead = aead_choose("libcrypto"),
+				   .aead = node_aead ? node_aead : aead_choose("libcrypto"),
 				   .max_peers = node_peers };
 	memcpy(cfg.private_key, e->priv, 32);
 	e->node = node_new(&cfg, now);

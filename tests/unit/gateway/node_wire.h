@@ -42,7 +42,8 @@ struct end {
 
 extern struct end ends[ENDS];
 extern nsec now;
-extern uint32_t node_peers; /* that the ends of the next setup() have room for */
+extern uint32_t node_peers;	     /* that the ends of the next setup() have room for */
+extern const struct aead *node_aead; /* of the ends of the next setup(); NULL: libcrypto */
 extern struct sent wire[WIRE];
 extern unsigned nwire, wire_done;
 extern unsigned datagrams, last_len; /* of all ends */

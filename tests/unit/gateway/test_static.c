@@ -351,6 +351,46 @@ static void test_mapped_addresses(void **state)
 	assert_int_equal(ends[1].came, 0);
 }
 
+static bool seals;
+
+static void seal_or_not(const uint8_t key[static AEAD_KEY_LEN], struct aead_job *jobs, size_t n)
+{
+	if (seals)
+		aead_choose("libcrypto")->seal(key, jobs, n);
+	for (size_t i = 0; i < n && !seals; i++)
+		jobs[i].ok = false;
+}
+
+static int setup_unsealed(void **state)
+{
+	static struct aead failing;
+	failing = *aead_choose("libcrypto");
+	failing.seal = seal_or_not;
+	seals = true;
+	node_aead = &failing;
+	int err = setup(state);
+	node_aead = NULL;
+	return err;
+}
+
+/* What was not encrypted goes nowhere; nor does it wait, as some of it may be sealed already. */
+static void test_what_is_not_sealed(void **state)
+{
+	struct peer *p = stock_pair();
+	unsigned before = datagrams, came = ends[1].came;
+	(void)state;
+	seals = false;
+	send_inner(0, one, two, 1, 10);
+	settle();
+	assert_int_equal(datagrams, before);
+	assert_int_equal(drops(0, DROP_WG_NOT_SEALED), 1);
+	assert_int_equal(p->staged_packets, 0);
+	seals = true;
+	send_inner(0, one, two, 1, 10);
+	settle();
+	assert_int_equal(ends[1].came, came + 1);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -364,6 +404,7 @@ int main(void)
 		T(test_down_and_up),
 		T(test_forged_relay_in_a_batch),
 		T(test_mapped_addresses),
+		cmocka_unit_test_setup_teardown(test_what_is_not_sealed, setup_unsealed, teardown),
 	};
 	if (sodium_init() < 0)
 		return 1;
