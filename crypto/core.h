@@ -236,8 +236,6 @@ static inline bool initiation_in_flight(const struct wg_peer *p)
 
 /* An empty packet under the current session. False where it cannot be made. */
 MUST_CHECK bool keepalive_make(struct wg_peer *p, nsec now, struct wg_output *out);
-/* Starts a rekey when the session in use is due for one. */
-void rekey_if_due(struct wg_peer *p, const struct session *s, nsec now, nsec age);
 
 /* --- timers.c: each is to be called after what its name says --- */
 

@@ -55,9 +55,11 @@ static bool seal_batch(struct wg_peer *p, struct session *s, struct wg_packet *p
 	return true;
 }
 
-void rekey_if_due(struct wg_peer *p, const struct session *s, nsec now, nsec age)
+/* As to the session that we send under: those before it may be as old as they like. */
+static void rekey_if_due(struct wg_peer *p, nsec now, nsec age)
 {
-	if (s->counter >= REKEY_AFTER_MESSAGES || (s->initiator && now - s->born >= age))
+	const struct session *s = p->sessions.current;
+	if (s && (s->counter >= REKEY_AFTER_MESSAGES || (s->initiator && now - s->born >= age)))
 		timers_handshake_wanted(p, now, 0);
 }
 
@@ -78,7 +80,7 @@ enum drop wg_seal(struct wg *wg, struct wg_peer *p, nsec now, struct wg_packet *
 		timers_any_sent(p, now);
 	if (data)
 		timers_data_sent(p, now);
-	rekey_if_due(p, s, now, REKEY_AFTER_TIME);
+	rekey_if_due(p, now, REKEY_AFTER_TIME);
 	return DROP_NONE;
 }
 
@@ -177,7 +179,7 @@ static void note_received(struct session *s, nsec now, const struct harvest *h)
 	if (h->data)
 		timers_data_received(p, now);
 	h->first->confirmed = session_received(p, s, now);
-	rekey_if_due(p, s, now, receive_rekey_age());
+	rekey_if_due(p, now, receive_rekey_age());
 }
 
 /* All of `n` packets are of this session. */

@@ -12,6 +12,8 @@ enum act {
 	SEND,	   /* we seal a data packet */
 	RECEIVE,   /* one comes in */
 	RECEIVE_KEEPALIVE,
+	DELAY, /* the peer sends something that is long under way */
+	RECEIVE_DELAYED,
 	KEEPALIVE_25, /* the configured keepalive is set to 25 s */
 	KEEPALIVE_OFF,
 	ANSWER,	   /* the peer answers the initiation that came out last */
@@ -30,7 +32,7 @@ struct row {
 };
 
 static struct pair d;
-static struct datagram last_initiation, last_response;
+static struct datagram last_initiation, last_response, delayed;
 
 static void feed_data(const char *text, nsec now)
 {
@@ -77,6 +79,12 @@ static void perform(enum act act, nsec now)
 		break;
 	case RECEIVE_KEEPALIVE:
 		feed_data("", now);
+		break;
+	case DELAY:
+		delayed = must_seal(&d, 1, now, "");
+		break;
+	case RECEIVE_DELAYED:
+		assert_int_equal(open_one(d.wg[0], now, &delayed, NULL), DROP_NONE);
 		break;
 	case KEEPALIVE_25:
 	case KEEPALIVE_OFF:
@@ -254,6 +262,15 @@ TABLE(rekey_on_receiving,
 	{ 164999, RECEIVE_KEEPALIVE, NONE },
 	{ 165000, RECEIVE_KEEPALIVE, INITIATION })
 
+/* Nor is it of any account how old the session before is. */
+TABLE(no_rekey_by_a_late_packet,
+	{ 0, CONNECT, NONE },
+	{ 50000, DELAY, NONE },
+	{ 100000, PEER_ASKS, NONE },
+	{ 100010, PEER_CONFIRMS, NONE },
+	{ 170000, RECEIVE_DELAYED, NONE },
+	{ 180000, WAIT, NONE })
+
 TABLE(the_responder_does_not_rekey,
 	{ 0, PEER_ASKS, NONE },
 	{ 10, PEER_CONFIRMS, NONE },
@@ -335,6 +352,7 @@ int main(void)
 		cmocka_unit_test(silence_is_broken),
 		cmocka_unit_test(rekey_by_the_initiator),
 		cmocka_unit_test(rekey_on_receiving),
+		cmocka_unit_test(no_rekey_by_a_late_packet),
 		cmocka_unit_test(the_responder_does_not_rekey),
 		cmocka_unit_test(persistent_keepalive),
 		cmocka_unit_test(persistent_keepalive_alone),
