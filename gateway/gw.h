@@ -15,6 +15,7 @@
 #include "gateway/node.h"
 #include "gateway/state.h"
 #include "gateway/wgconf.h"
+#include "base/heap.h"
 #include "route/guard.h"
 #include "route/kernel.h"
 #include "tun/dev.h"
@@ -98,6 +99,7 @@ struct gw {
 	/* static peers' endpoints that are names, and full tunnels ([IPv4]) */
 	struct gw_name *names;
 	size_t nnames;
+	struct heap names_due;
 	bool full[2];
 	struct trino_facts trino; /* our own, as the shim last said */
 	/* towards the shim */

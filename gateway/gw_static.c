@@ -16,10 +16,11 @@ enum {
 	NAME_ID = 1u << 31,	   /* of a question: not the rendezvous'; with the name's place */
 };
 
-/* A peer whose endpoint is a name that is not known yet. */
+/* A peer whose endpoint is a name. */
 struct gw_name {
-	const struct wgconf_peer *peer; /* NULL: known by now */
-	nsec next, gap;
+	struct timer due; /* when it is asked for next; not armed: known by now */
+	const struct wgconf_peer *peer;
+	nsec gap;
 };
 
 int gw_static_addresses(struct gw *g)
@@ -40,17 +41,54 @@ int gw_static_addresses(struct gw *g)
 
 /* --- names --- */
 
-static struct gw_name *waiting(const struct gw *g, const uint8_t *key)
+static bool is_own(const struct gw *g, const struct wgconf_peer *wp)
 {
-	for (size_t i = 0; i < g->nnames; i++)
-		if (g->names[i].peer && memcmp(g->names[i].peer->key, key, 32) == 0)
-			return &g->names[i];
-	return NULL;
+	return memcmp(wp->key, wg_public_key(node_wg(g->node)), 32) == 0;
+}
+
+static bool is_named(const struct wgconf_peer *wp)
+{
+	struct addr literal;
+	return wp->host[0] && !addr_parse(wp->host, &literal);
+}
+
+/* By their keys; those of one key as in the file. */
+static int compare(const void *a, const void *b)
+{
+	const struct gw_name *x = a, *y = b;
+	int order = memcmp(x->peer->key, y->peer->key, 32);
+	return order ? order : (x->peer > y->peer) - (x->peer < y->peer);
+}
+
+static int compare_key(const void *key, const void *name)
+{
+	return memcmp(key, ((const struct gw_name *)name)->peer->key, 32);
+}
+
+/* A file may have thousands: they are sorted, so that one is found at once. Of each key the last one counts. */
+static void collect_names(struct gw *g)
+{
+	const struct wgconf *c = g->cfg->static_conf;
+	size_t all = 0, n = 0;
+
+	for (size_t i = 0; i < c->npeers; i++)
+		if (is_named(&c->peers[i]) && !is_own(g, &c->peers[i]))
+			g->names[all++].peer = &c->peers[i];
+	qsort(g->names, all, sizeof(*g->names), compare);
+	for (size_t i = 0; i < all; i++)
+		if (i + 1 == all || compare_key(g->names[i].peer->key, &g->names[i + 1]) != 0)
+			g->names[n++] = g->names[i];
+	g->nnames = n;
+	for (size_t i = 0; i < n; i++)
+		heap_set(&g->names_due, &g->names[i].due, 0);
 }
 
 bool gw_static_named(const struct gw *g, const struct peer *p)
 {
-	return waiting(g, peer_key(p));
+	const struct gw_name *n =
+		g->nnames ? bsearch(peer_key(p), g->names, g->nnames, sizeof(*n), compare_key)
+			  : NULL;
+	return n && timer_armed(&n->due);
 }
 
 static void ask(struct gw *g, struct gw_name *n)
@@ -58,27 +96,22 @@ static void ask(struct gw *g, struct gw_name *n)
 	struct resolve_question q = { .id = NAME_ID | (uint32_t)(n - g->names),
 				      .port = n->peer->port };
 
-	n->next = g->loop.now + ANSWER_TIME;
 	static_assert(sizeof(q.host) >= sizeof(n->peer->host), "a name fits its question");
 	memcpy(q.host, n->peer->host, sizeof(n->peer->host));
-	if (send(g->helper_fd, &q, sizeof(q), MSG_NOSIGNAL) < 0)
-		n->next = g->loop.now + NSEC_PER_SEC;
+	bool sent = send(g->helper_fd, &q, sizeof(q), MSG_NOSIGNAL) >= 0;
+	heap_set(&g->names_due, &n->due, g->loop.now + (sent ? ANSWER_TIME : NSEC_PER_SEC));
 }
 
 void gw_static_turn(struct gw *g, nsec now)
 {
-	for (size_t i = 0; i < g->nnames && g->helper_fd >= 0; i++)
-		if (g->names[i].peer && now >= g->names[i].next)
-			ask(g, &g->names[i]);
+	struct timer *t;
+	while (g->helper_fd >= 0 && (t = heap_due(&g->names_due, now)))
+		ask(g, container_of(t, struct gw_name, due));
 }
 
 nsec gw_static_deadline(const struct gw *g)
 {
-	nsec at = NSEC_NEVER;
-	for (size_t i = 0; i < g->nnames && g->helper_fd >= 0; i++)
-		if (g->names[i].peer)
-			at = nsec_min(at, g->names[i].next);
-	return at;
+	return g->helper_fd >= 0 ? heap_deadline(&g->names_due) : NSEC_NEVER;
 }
 
 static const struct endpoint *usable(const struct gw *g, const struct resolve_answer *a)
@@ -99,7 +132,7 @@ static void known(struct gw *g, struct gw_name *n, const struct endpoint *at)
 		node_static_endpoint(p, g->loop.now, at);
 		gw_net_path(g, p);
 	}
-	n->peer = NULL;
+	heap_cancel(&g->names_due, &n->due);
 }
 
 bool gw_static_answer(struct gw *g, const struct resolve_answer *a)
@@ -108,7 +141,7 @@ bool gw_static_answer(struct gw *g, const struct resolve_answer *a)
 
 	if (!(a->id & NAME_ID))
 		return false;
-	if (i >= g->nnames || !g->names[i].peer || a->count > RESOLVE_MAX)
+	if (i >= g->nnames || !timer_armed(&g->names[i].due) || a->count > RESOLVE_MAX)
 		return true;
 	struct gw_name *n = &g->names[i];
 	const struct endpoint *at = usable(g, a);
@@ -119,7 +152,7 @@ bool gw_static_answer(struct gw *g, const struct resolve_answer *a)
 	if (!n->gap)
 		log_warn("no address for the endpoint's name %s: trying again", n->peer->host);
 	n->gap = n->gap ? nsec_min(2 * n->gap, RETRY_MOST) : NSEC_PER_SEC;
-	n->next = g->loop.now + n->gap;
+	heap_set(&g->names_due, &n->due, g->loop.now + n->gap);
 	return true;
 }
 
@@ -127,15 +160,12 @@ bool gw_static_answer(struct gw *g, const struct resolve_answer *a)
 void gw_static_helper(struct gw *g)
 {
 	for (size_t i = 0; i < g->nnames; i++)
-		g->names[i].next = 0;
+		if (timer_armed(&g->names[i].due))
+			heap_set(&g->names_due, &g->names[i].due, 0);
 }
 
-static void look_up(struct gw *g, const struct wgconf_peer *wp)
+static void tell_of_wait(const struct gw *g, const struct wgconf_peer *wp)
 {
-	struct gw_name *n = waiting(g, wp->key);
-	if (!n)
-		n = &g->names[g->nnames++];
-	*n = (struct gw_name){ .peer = wp };
 	if (wp->nallowed && g->cfg->static_conf->table != WGCONF_NO_ROUTES)
 		log_info("routes to the peer at %s wait for its address: until then its traffic "
 			 "leaves by this host's other routes, in clear",
@@ -164,7 +194,7 @@ static int add_peer(struct gw *g, const struct wgconf_peer *wp)
 	bool literal = wp->host[0] && addr_parse(wp->host, &at.addr);
 	struct peer *p = node_peer_find(g->node, wp->key);
 
-	if (memcmp(wp->key, wg_public_key(node_wg(g->node)), 32) == 0) {
+	if (is_own(g, wp)) {
 		log_warn("a [Peer] has our own key: left out");
 		return 0;
 	}
@@ -176,7 +206,7 @@ static int add_peer(struct gw *g, const struct wgconf_peer *wp)
 	if (literal)
 		gw_net_path(g, p);
 	else if (wp->host[0])
-		look_up(g, wp);
+		tell_of_wait(g, wp);
 	for (size_t i = 0; i < wp->nallowed; i++)
 		node_static_route(g->node, p, &wp->allowed[i]);
 	return 0;
@@ -189,6 +219,7 @@ int gw_static_peers(struct gw *g)
 	g->names = calloc(c->npeers + 1, sizeof(*g->names));
 	if (!g->names)
 		return -ENOMEM;
+	collect_names(g);
 	for (size_t i = 0; i < c->npeers; i++) {
 		int err = add_peer(g, &c->peers[i]);
 		if (err < 0) {

@@ -334,6 +334,42 @@ static void asks_again_for_a_name(void **state)
 	close(helper[1]);
 }
 
+static void ask_of(int helper, struct resolve_question *q)
+{
+	gw_static_turn(&g, g.loop.now);
+	assert_int_equal(recv(helper, q, sizeof(*q), MSG_DONTWAIT), sizeof(*q));
+}
+
+/* Each is asked for by itself and a key's last one alone, wherever they stand in the file. */
+static void names_of_several(void **state)
+{
+	int helper[2];
+	struct resolve_question q;
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, helper), 0);
+	g.helper_fd = helper[0];
+	peer(1, "203.example.com:1", "10.1.0.0/16");
+	peer(0, NAME ":51820", "10.2.0.0/16");
+	peer(1, "204.example.com:1", "10.3.0.0/16");
+	assert_true(gw_static_deadline(&g) == NSEC_NEVER);
+	start();
+	for (int i = 0; i < 2; i++) {
+		ask_of(helper[1], &q);
+		bool late = strcmp(q.host, NAME) != 0;
+		assert_string_equal(q.host, late ? "204.example.com" : NAME);
+		struct resolve_answer a = { .id = q.id, .count = 1 };
+		a.at[0] = at(late ? "203.0.113.204" : "203.0.113.9");
+		g.loop.now += NSEC_PER_SEC;
+		assert_true(gw_static_answer(&g, &a));
+		assert_true(gw_static_answer(&g, &a));
+	}
+	assert_int_equal(recv(helper[1], &q, sizeof(q), MSG_DONTWAIT), -1);
+	assert_true(gw_static_deadline(&g) == NSEC_NEVER);
+	assert_true(has("10.2.0.0/16") && has("10.3.0.0/16") && nheld == 2);
+	close(helper[0]);
+	close(helper[1]);
+}
+
 static void takes_over_what_waits(void **state)
 {
 	(void)state;
@@ -401,10 +437,10 @@ int main(void)
 {
 #define IN_GATEWAY(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		IN_GATEWAY(waits_for_its_name),		  IN_GATEWAY(heard_of_before_its_name),
-		IN_GATEWAY(asks_again_for_a_name),	  IN_GATEWAY(takes_over_what_waits),
-		IN_GATEWAY(moves_into_its_own_prefix),	  IN_GATEWAY(warned_of_once),
-		IN_GATEWAY(a_full_tunnel_keeps_its_mark),
+		IN_GATEWAY(waits_for_its_name),	   IN_GATEWAY(heard_of_before_its_name),
+		IN_GATEWAY(asks_again_for_a_name), IN_GATEWAY(takes_over_what_waits),
+		IN_GATEWAY(names_of_several),	   IN_GATEWAY(moves_into_its_own_prefix),
+		IN_GATEWAY(warned_of_once),	   IN_GATEWAY(a_full_tunnel_keeps_its_mark),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
