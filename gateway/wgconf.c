@@ -74,6 +74,12 @@ static bool list(struct wgconf *c, char *v, bool (*each)(struct wgconf *c, const
 	return true;
 }
 
+/* ::ffff:10.0.0.0/8 is not 10.0.0.0/8: it would hold no packet of IPv4, and struct prefix has no form for it. */
+static bool is_mapped(const char *text, const struct addr *a)
+{
+	return strchr(text, ':') && addr_is_v4(a);
+}
+
 static bool add_address(struct wgconf *c, const char *part)
 {
 	char host[ADDR_STRLEN];
@@ -86,6 +92,8 @@ static bool add_address(struct wgconf *c, const char *part)
 	snprintf(host, sizeof(host), "%.*s", (int)size_min(len, sizeof(host) - 1), part);
 	if (!prefix_parse(part, &p) || !addr_parse(host, &a))
 		return refuse(c, "Address is no address with a prefix length: %s", part);
+	if (is_mapped(part, &a))
+		return refuse(c, "Address is IPv4 written as IPv6: %s", part);
 	c->addresses[c->naddresses++] = (struct wgconf_address){ a, p.bits };
 	return true;
 }
@@ -103,6 +111,8 @@ static bool add_allowed(struct wgconf *c, const char *part)
 	}
 	if (!prefix_parse(part, &p->allowed[p->nallowed]))
 		return refuse(c, "AllowedIPs has no address with a prefix length: %s", part);
+	if (is_mapped(part, &p->allowed[p->nallowed].addr))
+		return refuse(c, "AllowedIPs has IPv4 written as IPv6: %s", part);
 	p->nallowed++;
 	return true;
 }
