@@ -4,6 +4,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <linux/rtnetlink.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -179,9 +180,10 @@ const char *gw_net_ip6(const struct gw *g, char out[static ADDR_STRLEN])
 static bool swallows_endpoint(const struct gw *g, const struct peer *p, const struct prefix *prefix)
 {
 	const struct wgconf *c = g->cfg->static_conf;
+	bool elsewhere = c && c->table && c->table != RT_TABLE_MAIN;
 	struct path path;
-	return prefix->bits && !(c && c->table) && peer_kind(p) == PEER_STATIC &&
-	       peer_path(p, &path) && prefix_contains(prefix, &path.remote.addr);
+	return prefix->bits && !elsewhere && peer_kind(p) == PEER_STATIC && peer_path(p, &path) &&
+	       prefix_contains(prefix, &path.remote.addr);
 }
 
 /* It fills packets up to a multiple of 16, as long as that fits its own 1420, which may be too much here. */

@@ -5,6 +5,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <linux/rtnetlink.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,15 +127,25 @@ static bool skip(struct wgconf *c, const char *key)
 
 static bool table(struct wgconf *c, const char *v)
 {
+	static const struct {
+		const char *name;
+		uint32_t table;
+	} names[] = { { "auto", 0 },
+		      { "off", WGCONF_NO_ROUTES },
+		      { "main", RT_TABLE_MAIN },
+		      { "default", RT_TABLE_DEFAULT },
+		      { "local", RT_TABLE_LOCAL } };
 	unsigned long n = 0;
-	if (strcasecmp(v, "off") == 0)
-		c->table = WGCONF_NO_ROUTES;
-	else if (strcasecmp(v, "auto") == 0 || strcasecmp(v, "main") == 0)
-		c->table = 0;
-	else if (number(v, UINT32_MAX - 1, &n) && n > 0)
-		c->table = (uint32_t)n;
-	else
-		return refuse(c, "Table is not auto, off, main or a number: %s", v);
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (strcasecmp(v, names[i].name) == 0) {
+			c->table = names[i].table;
+			return true;
+		}
+	}
+	if (!number(v, UINT32_MAX - 1, &n) || n == 0)
+		return refuse(c, "Table is not auto, off, main, default, local or a number: %s", v);
+	c->table = (uint32_t)n;
 	return true;
 }
 

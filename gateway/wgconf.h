@@ -9,7 +9,7 @@
 
 #include "base/addr.h"
 
-/* Table: where routes go. 0: the main table; a number: that one; WGCONF_NO_ROUTES: nowhere. */
+/* Table: where routes go. 0: the main table, or a full tunnel; a number: that one; WGCONF_NO_ROUTES: nowhere. */
 #define WGCONF_NO_ROUTES UINT32_MAX
 
 /* A line may be as long as a whole file. */

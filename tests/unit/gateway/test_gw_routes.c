@@ -403,6 +403,21 @@ static void moves_into_its_own_prefix(void **state)
 	assert_int_equal(warned, 1); /* in ten seconds */
 }
 
+/* `Table = main` is no full tunnel; what would hold the endpoint is as little of use there as by itself. */
+static void the_main_table(void **state)
+{
+	(void)state;
+	assert_true(wgconf_line(&conf, "[Interface]"));
+	says("Table", "main");
+	peer(0, "203.0.113.9:51820", "0.0.0.0/0, 10.0.0.0/8, " HIGH);
+	start();
+	assert_true(has("0.0.0.0/0") && has("10.0.0.0/8"));
+	assert_false(has(HIGH));
+	assert_int_equal(socket_mark, 0);
+	assert_false(g.full[1]);
+	assert_int_equal(warned, 1);
+}
+
 static void warned_of_once(void **state)
 {
 	(void)state;
@@ -437,10 +452,15 @@ int main(void)
 {
 #define IN_GATEWAY(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		IN_GATEWAY(waits_for_its_name),	   IN_GATEWAY(heard_of_before_its_name),
-		IN_GATEWAY(asks_again_for_a_name), IN_GATEWAY(takes_over_what_waits),
-		IN_GATEWAY(names_of_several),	   IN_GATEWAY(moves_into_its_own_prefix),
-		IN_GATEWAY(warned_of_once),	   IN_GATEWAY(a_full_tunnel_keeps_its_mark),
+		IN_GATEWAY(waits_for_its_name),
+		IN_GATEWAY(heard_of_before_its_name),
+		IN_GATEWAY(asks_again_for_a_name),
+		IN_GATEWAY(takes_over_what_waits),
+		IN_GATEWAY(names_of_several),
+		IN_GATEWAY(moves_into_its_own_prefix),
+		IN_GATEWAY(warned_of_once),
+		IN_GATEWAY(the_main_table),
+		IN_GATEWAY(a_full_tunnel_keeps_its_mark),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

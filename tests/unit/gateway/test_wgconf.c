@@ -134,6 +134,34 @@ static void test_wg_quick_extras(void **state)
 	wgconf_free(&c);
 }
 
+static void test_tables(void **state)
+{
+	static const struct {
+		const char *text;
+		uint32_t table;
+	} rows[] = { { "auto", 0 },	 { "off", WGCONF_NO_ROUTES },
+		     { "main", 254 },	 { "MAIN", 254 },
+		     { "254", 254 },	 { "default", 253 },
+		     { "local", 255 },	 { "1", 1 },
+		     { "0xca6c", 51820 } };
+	static const char *const refused[] = { "", "0", "-1", "mains", "4294967295" };
+	struct wgconf c;
+	char line[64];
+	(void)state;
+	wgconf_init(&c);
+	assert_true(wgconf_line(&c, "[Interface]"));
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		snprintf(line, sizeof(line), "Table = %s", rows[i].text);
+		assert_true(wgconf_line(&c, line));
+		assert_int_equal(c.table, rows[i].table);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
+		snprintf(line, sizeof(line), "Table = %s", refused[i]);
+		assert_false(wgconf_line(&c, line));
+	}
+	wgconf_free(&c);
+}
+
 #define I "[Interface]\n"
 #define P "[Peer]\n"
 
@@ -333,6 +361,7 @@ int main(void)
 		cmocka_unit_test(test_whole),
 		cmocka_unit_test(test_any_case),
 		cmocka_unit_test(test_wg_quick_extras),
+		cmocka_unit_test(test_tables),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_no_key_in_words),
 		cmocka_unit_test(test_keys),
