@@ -12,6 +12,19 @@ static uint16_t port(void *ctx)
 	return g->udp.port;
 }
 
+/* Without the mark, what it sends would be led into the tunnel. */
+static int open_socket(const struct gw *g, uint16_t wanted, struct udp_socket *s)
+{
+	int err = udp_open(s, &addr_any, wanted);
+	if (err < 0)
+		return err;
+	udp_set_offload(s, g->cfg->gso, g->cfg->gso);
+	err = g->fwmark ? udp_set_mark(s, g->fwmark) : 0;
+	if (err < 0)
+		udp_close(s);
+	return err;
+}
+
 /* Our own candidates have another port now, and each path has to be proven from there. */
 static int set_port(void *ctx, uint16_t wanted)
 {
@@ -20,12 +33,9 @@ static int set_port(void *ctx, uint16_t wanted)
 
 	if (wanted && wanted == g->udp.port)
 		return 0;
-	int err = udp_open(&s, &addr_any, wanted);
+	int err = open_socket(g, wanted, &s);
 	if (err < 0)
 		return err;
-	udp_set_offload(&s, g->cfg->gso, g->cfg->gso);
-	if (g->fwmark)
-		udp_set_mark(&s, g->fwmark);
 	gw_io_socket(g, &s);
 	if (g->full[1] && g->guard)
 		guard_mark(g->guard, s.port, g->fwmark);

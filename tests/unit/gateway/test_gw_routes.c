@@ -33,6 +33,8 @@ static size_t nheld;
 static unsigned warned, told; /* route_set: how often */
 static int full_tunnel_err;
 static uint32_t socket_mark;
+static int mark_err;
+static unsigned sockets; /* that took the place of the one in use */
 static nsec began;
 
 static size_t find(const struct prefix *p)
@@ -105,8 +107,9 @@ uint32_t __wrap_kernel_free_table(struct kernel_routes *k, uint32_t from)
 int __wrap_udp_set_mark(struct udp_socket *s, uint32_t mark)
 {
 	(void)s;
-	socket_mark = mark;
-	return 0;
+	if (mark_err == 0)
+		socket_mark = mark;
+	return mark_err;
 }
 
 void __wrap_log_line(struct log_site *site, enum log_level level, const char *fmt, ...)
@@ -146,8 +149,9 @@ void gw_interface_gone(struct gw *of, const char *why)
 
 void gw_io_socket(struct gw *of, const struct udp_socket *s)
 {
-	(void)of;
-	(void)s;
+	udp_close(&of->udp);
+	of->udp = *s;
+	sockets++;
 }
 
 static void on_note(void *ctx, const struct node_note *n)
@@ -176,11 +180,14 @@ static int setup(void **state)
 				  .max_peers = 8 };
 	(void)state;
 	nheld = warned = told = 0;
-	full_tunnel_err = 0;
+	full_tunnel_err = mark_err = 0;
+	sockets = 0;
 	socket_mark = 0;
 	wgconf_init(&conf);
 	cfg = (struct gw_config){ .static_conf = &conf };
-	g = (struct gw){ .cfg = &cfg, .helper_fd = -1, .kernel = (struct kernel_routes *)&g };
+	g = (struct gw){
+		.cfg = &cfg, .helper_fd = -1, .udp.fd = -1, .kernel = (struct kernel_routes *)&g
+	};
 	began += 1000 * NSEC_PER_SEC; /* what one test has logged is forgotten in the next */
 	log_flush(began);
 	g.loop.now = began;
@@ -191,6 +198,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
+	udp_close(&g.udp);
 	node_free(g.node);
 	free(g.names);
 	wgconf_free(&conf);
@@ -448,6 +456,31 @@ static void a_full_tunnel_keeps_its_mark(void **state)
 	assert_int_equal(dev.fwmark(&g), 7);
 }
 
+static int lowest_free(void)
+{
+	int fd = dup(0);
+	close(fd);
+	return fd;
+}
+
+/* A socket without the mark would send our own datagrams into the tunnel. */
+static void a_port_needs_its_mark(void **state)
+{
+	(void)state;
+	mark_err = -EPERM;
+	assert_int_equal(dev.set_port(&g, 0), 0); /* there is none */
+	g.fwmark = 7;
+	int fd = lowest_free();
+	uint16_t port = g.udp.port;
+	assert_int_equal(dev.set_port(&g, 0), -EPERM);
+	assert_int_equal(dev.port(&g), port);
+	assert_int_equal(lowest_free(), fd);
+	mark_err = 0;
+	assert_int_equal(dev.set_port(&g, 0), 0);
+	assert_int_equal(sockets, 2);
+	assert_int_equal(socket_mark, 7);
+}
+
 int main(void)
 {
 #define IN_GATEWAY(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -461,6 +494,7 @@ int main(void)
 		IN_GATEWAY(warned_of_once),
 		IN_GATEWAY(the_main_table),
 		IN_GATEWAY(a_full_tunnel_keeps_its_mark),
+		IN_GATEWAY(a_port_needs_its_mark),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
