@@ -194,6 +194,7 @@ static struct wg_peer *peer_new(struct wg *wg, const uint8_t *pub, void *user)
 	p->keys = arena_get(wg->arena);
 	if (!p->keys) {
 		free(p);
+		errno = ENOMEM;
 		return NULL;
 	}
 	p->wg = wg;
@@ -208,9 +209,12 @@ static struct wg_peer *peer_new(struct wg *wg, const uint8_t *pub, void *user)
 
 struct wg_peer *wg_peer_add(struct wg *wg, const uint8_t pub[static WG_KEY_LEN], void *user)
 {
-	if (wg->n_peers >= wg->cfg.max_peers || wg_peer_find(wg, pub) ||
-	    (wg->has_key && !memcmp(pub, wg->keys->pub, WG_KEY_LEN)))
+	bool own = wg->has_key && !memcmp(pub, wg->keys->pub, WG_KEY_LEN);
+	bool known = own || wg_peer_find(wg, pub);
+	if (known || wg->n_peers >= wg->cfg.max_peers) {
+		errno = known ? EEXIST : ENOSPC;
 		return NULL;
+	}
 	struct wg_peer *p = peer_new(wg, pub, user);
 	if (!p)
 		return NULL;

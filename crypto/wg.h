@@ -96,8 +96,9 @@ void wg_key_public(const uint8_t priv[static WG_KEY_LEN], uint8_t pub[static WG_
 /* --- peers --- */
 
 /*
- * NULL when the table is full, the key is our own, or already there. A key of low order, with which
- * nobody has a secret, makes a peer as any other; there is never a handshake with it.
+ * NULL with errno: ENOSPC when the table is full, EEXIST when the key is our own or already there, ENOMEM.
+ * A key of low order, with which nobody has a secret, makes a peer as any other; there is never a handshake
+ * with it.
  */
 struct wg_peer *wg_peer_add(struct wg *wg, const uint8_t pub[static WG_KEY_LEN], void *user);
 void wg_peer_remove(struct wg *wg, struct wg_peer *p);

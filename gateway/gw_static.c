@@ -202,7 +202,7 @@ static int add_peer(struct gw *g, const struct wgconf_peer *wp)
 	      : node_static_add(g->node, g->loop.now, wp->key, wp->has_psk ? wp->psk : NULL,
 				literal ? &at : NULL, wp->keepalive);
 	if (!p)
-		return -EINVAL;
+		return errno == ENOSPC ? -ENOSPC : -ENOMEM;
 	if (literal)
 		gw_net_path(g, p);
 	else if (wp->host[0])
@@ -223,7 +223,8 @@ int gw_static_peers(struct gw *g)
 	for (size_t i = 0; i < c->npeers; i++) {
 		int err = add_peer(g, &c->peers[i]);
 		if (err < 0) {
-			log_error("peer %zu has no peer's key", i + 1);
+			log_error("no %s for peer %zu of %zu", err == -ENOSPC ? "room" : "memory",
+				  i + 1, c->npeers);
 			return err;
 		}
 	}

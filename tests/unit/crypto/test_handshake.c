@@ -2,6 +2,8 @@
 /* Messages 1 and 2: what is taken, what is refused, and that what is refused changes nothing. */
 #include "helper.h"
 
+#include <errno.h>
+
 static struct pair d;
 
 static int setup(void **unused)
@@ -266,13 +268,16 @@ static void the_table_of_peers(void **unused)
 	struct wg_peer *p[6];
 	(void)unused;
 	assert_null(wg_peer_add(d.wg[0], wg_public_key(d.wg[0]), NULL)); /* ourselves */
+	assert_int_equal(errno, EEXIST);
 	assert_null(wg_peer_add(d.wg[0], wg_public_key(d.wg[1]), NULL)); /* already there */
+	assert_int_equal(errno, EEXIST);
 	for (int i = 0; i < 6; i++) {
 		wg_key_generate(priv);
 		wg_key_public(priv, pub[i]);
 		p[i] = wg_peer_add(d.wg[0], pub[i], &pub[i]);
 		assert_int_equal(p[i] != NULL, i < 3); /* four in all */
 	}
+	assert_int_equal(errno, ENOSPC);
 	for (int i = 0; i < 3; i++) {
 		assert_ptr_equal(wg_peer_find(d.wg[0], pub[i]), p[i]);
 		assert_ptr_equal(wg_peer_user(p[i]), &pub[i]);
