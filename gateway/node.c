@@ -242,6 +242,11 @@ struct peer *node_peer_next(const struct node *n, const struct peer *after)
 	return after ? after->next : n->peers;
 }
 
+uint64_t node_newest(const struct node *n)
+{
+	return n->serial;
+}
+
 struct peer *node_peer_after(const struct node *n, const uint8_t key[static 32], uint64_t serial)
 {
 	struct peer *p = serial ? node_peer_find(n, key) : NULL;

@@ -146,8 +146,8 @@ void node_release(struct node *n, nsec now); /* NODE_RELEASED follows within 2 s
 /* --- static peers --- */
 
 /*
- * NULL when the table is full, the key is there already, or our own. `psk` may be
- * NULL; `at` too. All of these are for PEER_STATIC alone, at any time but from within a node_io call.
+ * NULL with errno: ENOSPC when the table is full, EEXIST when the key is there already or our own, ENOMEM.
+ * `psk` may be NULL; `at` too. All of these are for PEER_STATIC alone, at any time but from within a node_io call.
  */
 struct peer *node_static_add(struct node *n, nsec now, const uint8_t key[static 32],
 			     const uint8_t *psk, const struct endpoint *at, unsigned keepalive);
@@ -155,7 +155,10 @@ void node_static_remove(struct peer *p);
 void node_static_psk(struct peer *p, const uint8_t psk[static 32]);
 void node_static_endpoint(struct peer *p, nsec now, const struct endpoint *at);
 void node_static_keepalive(struct peer *p, nsec now, unsigned seconds); /* 0: off */
-/* Gives the prefix to the peer; another static peer loses it. 0, -ENOMEM, or -EPERM: a member's. */
+/*
+ * Gives the prefix to the peer; another static peer loses it. NODE_ROUTE_ADD follows in each case: who says it
+ * again wants the kernel's route to be tried again. 0, -ENOMEM, or -EPERM: a member's.
+ */
 int node_static_route(struct node *n, struct peer *p, const struct prefix *prefix);
 void node_static_unroute(struct peer *p, const struct prefix *prefix); /* if it is the peer's */
 /* PEER_UNROUTE of them at most, as each may cost a call of the kernel. How many; if fewer, it has no more. */
@@ -201,6 +204,7 @@ struct peer *node_peer_next(const struct node *n, const struct peer *after);
 /* The same at another time, when the one before may be gone: after that key and serial; 0: the first. */
 struct peer *node_peer_after(const struct node *n, const uint8_t key[static 32], uint64_t serial);
 uint64_t peer_serial(const struct peer *p);
+uint64_t node_newest(const struct node *n); /* the serial of the peer that came last */
 struct peer *node_peer_find(const struct node *n, const uint8_t key[static 32]); /* or NULL */
 enum peer_kind peer_kind(const struct peer *p);
 bool peer_is_shown(const struct peer *p);		     /* a member or a static one */

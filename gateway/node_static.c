@@ -59,7 +59,7 @@ int node_static_route(struct node *n, struct peer *p, const struct prefix *prefi
 
 	if (owner && owner->kind == PEER_MEMBER)
 		return -EPERM;
-	return owner == p ? 0 : peer_route(p, prefix);
+	return peer_route(p, prefix);
 }
 
 void node_static_unroute(struct peer *p, const struct prefix *prefix)

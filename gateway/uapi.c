@@ -236,6 +236,11 @@ bool uapi_works(const struct uapi *u)
 	return u->state == UAPI_ANSWER || u->chore;
 }
 
+bool uapi_is_busy(const struct uapi *u)
+{
+	return u->chore != CHORE_NONE;
+}
+
 bool uapi_broken(const struct uapi *u)
 {
 	return u->state == UAPI_BROKEN;

@@ -4,7 +4,8 @@
  * a gateway: `get=1` and `set=1`, lines of key=value, an empty line, and `errno=` at the end of the
  * answer. Sans-IO: bytes of one client in, the answer out. As with every implementation a set is
  * not atomic: what stands before a bad line is done, what comes after it is not. What replace_allowed_ips
- * takes away goes when the peer's section ends, so that packets find what stays all the time.
+ * takes away goes when the peer's section ends, so that packets find what stays all the time; it stays where
+ * the client is cut off before that.
  *
  * Peers that the rendezvous introduced are shown like others. replace_peers and remove pass them over
  * and succeed; to change one is -EPERM, with a line in the log; so is another private key for a
@@ -54,6 +55,7 @@ MUST_CHECK size_t uapi_turn(struct uapi *u, nsec now, const char *p, size_t len)
 void uapi_eof(struct uapi *u, nsec now);
 /* An answer is under way, or what a line began: another turn is wanted, though there be no bytes. */
 bool uapi_works(const struct uapi *u);
+bool uapi_is_busy(const struct uapi *u); /* with what a line began */
 /*
  * The client has broken the protocol (no get=1 or set=1 where one must be), or there is no memory: what
  * uapi_answer() has is sent, then it is cut off.

@@ -45,7 +45,10 @@ struct uapi {
 	struct trie named;
 	uint64_t listed;
 	unsigned sections;
-	/* What takes many turns; no line is taken meanwhile. Of the peer `chore_key`, behind `after` */
+	/*
+	 * What takes many turns; no line is taken meanwhile. Of the peer with this key and serial, behind `after`; or
+	 * of all up to this serial, as other clients may add some
+	 */
 	enum {
 		CHORE_NONE,
 		CHORE_REMOVE,	  /* its prefixes, and then itself */
@@ -53,6 +56,7 @@ struct uapi {
 		CHORE_PRUNE,	  /* prefixes that were not named */
 	} chore;
 	uint8_t chore_key[32];
+	uint64_t chore_serial;
 	bool has_after;
 	struct prefix after;
 	bool ending; /* the request, which is answered when the chore is done */

@@ -102,7 +102,7 @@ static void client_read(struct client *c)
 	c->ends = n <= 0;
 	c->at = 0;
 	c->have = n > 0 ? (size_t)n : 0;
-	if (n == 0)
+	if (n <= 0)
 		uapi_eof(c->uapi, c->heard);
 }
 
@@ -114,6 +114,8 @@ static void client_work(struct client *c)
 
 	sodium_memzero(c->in + c->at, taken);
 	c->at += taken;
+	if (uapi_is_busy(c->uapi))
+		c->heard = now; /* he waits for us */
 	if (uapi_broken(c->uapi)) {
 		c->ends = true;
 		sodium_memzero(c->in, c->have);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The configuration socket, /var/run/wireguard/NAME.sock: a unix stream socket, 0600, on which
- * each client has a conversation (uapi.h). At most UAPI_CLIENTS at once: one that was silent for
- * a second makes room, or the next waits; in each turn of the loop one of them, in turns, is given a bounded piece of work, and one that
- * does not read its answers none, so that no number of clients delays a packet.
+ * each client has a conversation (uapi.h). At most UAPI_CLIENTS at once: one that was silent for a second, and
+ * does not wait for us, makes room, or the next waits; in each turn of the loop one of them, in turns, is given a
+ * bounded piece of work, and one that does not read its answers none, so that no number of clients delays a packet.
  */
 #ifndef WARREN_UAPI_SERVER_H
 #define WARREN_UAPI_SERVER_H

@@ -36,10 +36,14 @@ static int refuse_peer(const struct peer *p)
 	return -EPERM;
 }
 
-static void begin_chore(struct uapi *u, unsigned chore)
+/* --- what takes many turns --- */
+
+/* `p`: NULL for all that are there */
+static void begin_chore(struct uapi *u, unsigned chore, const struct peer *p)
 {
 	u->chore = chore;
-	memcpy(u->chore_key, u->key, sizeof(u->chore_key));
+	memcpy(u->chore_key, p ? peer_key(p) : u->key, sizeof(u->chore_key));
+	u->chore_serial = p ? peer_serial(p) : node_newest(u->dev.node);
 	u->has_after = false;
 }
 
@@ -77,7 +81,7 @@ static int replace_peers(struct uapi *u, struct peer *p, nsec now, const struct 
 	(void)p;
 	(void)now;
 	(void)v;
-	begin_chore(u, CHORE_REMOVE_ALL);
+	begin_chore(u, CHORE_REMOVE_ALL, NULL);
 	return 0;
 }
 
@@ -95,7 +99,7 @@ static int remove_peer(struct uapi *u, struct peer *p, nsec now, const struct ua
 	(void)now;
 	(void)v;
 	if (p)
-		begin_chore(u, CHORE_REMOVE);
+		begin_chore(u, CHORE_REMOVE, p);
 	u->section = SECTION_IGNORED;
 	return 0;
 }
@@ -287,7 +291,7 @@ static int peer_line(struct uapi *u, nsec now, const char *key, const char *text
 	return err;
 }
 
-/* --- what takes long: a peer may have 100,000 prefixes, and there may be thousands of peers --- */
+/* --- what takes many turns, goes on: a peer may have 100,000 prefixes, and there may be thousands of peers --- */
 
 static struct peer *first_static(const struct node *n)
 {
@@ -312,10 +316,11 @@ static bool remove_some(struct uapi *u, struct peer *p)
 static bool remove_some_peer(struct uapi *u)
 {
 	struct peer *p = first_static(u->dev.node);
+	bool done = !p || peer_serial(p) > u->chore_serial;
 
-	if (p)
+	if (!done)
 		remove_some(u, p);
-	return !p;
+	return done;
 }
 
 static bool prune_some(struct uapi *u, struct peer *p)
@@ -339,7 +344,8 @@ static bool prune_some(struct uapi *u, struct peer *p)
 void uapi_set_goes_on(struct uapi *u)
 {
 	struct peer *p = node_peer_find(u->dev.node, u->chore_key);
-	bool done = !p || peer_kind(p) != PEER_STATIC; /* somebody else has removed it */
+	/* somebody else may have removed it, and made another */
+	bool done = !p || peer_serial(p) != u->chore_serial || peer_kind(p) != PEER_STATIC;
 
 	u->work++;
 	if (u->chore == CHORE_REMOVE_ALL)
@@ -410,6 +416,6 @@ int uapi_set_end(struct uapi *u)
 	if (p && peer_kind(p) != PEER_STATIC)
 		return u->err ? 0 : replaced_all(u, p);
 	if (p)
-		begin_chore(u, CHORE_PRUNE);
+		begin_chore(u, CHORE_PRUNE, p);
 	return 0;
 }

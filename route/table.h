@@ -14,7 +14,7 @@ struct route_table;
 
 struct route_table *route_table_new(void);
 void route_table_free(struct route_table *t);
-/* Sets or moves; owner is not NULL and stays the caller's. 0 or -ENOMEM. */
+/* Sets or moves; owner is not NULL and stays the caller's. 0, -ENOMEM, or -EINVAL: longer than its family. */
 int route_table_set(struct route_table *t, const struct prefix *p, void *owner);
 /* Removes the prefix if it is `owner`'s. */
 void route_table_remove(struct route_table *t, const struct prefix *p, const void *owner);

@@ -389,7 +389,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	uapi_eof(u, now);
 	while (uapi_works(u))
-		check(uapi_turn(u, now, NULL, 0) == 0);
+		check(uapi_turn(u, now, "", 0) == 0);
 	check_node();
 	asked.requests += asked.within && asked.set;
 	take(u, SIZE_MAX);

@@ -40,6 +40,7 @@ static void on_note(void *ctx, const struct node_note *note)
 	struct end *e = ctx;
 	if (note->event == NODE_PATH_MTU)
 		e->path_mtu_lines++;
+	e->routes += note->event == NODE_ROUTE_ADD;
 	if (note->event != NODE_MTU)
 		return;
 	if (e->told < ARRAY_SIZE(e->told_mtu)) {

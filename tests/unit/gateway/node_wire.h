@@ -32,6 +32,7 @@ struct end {
 	void (*tun)(struct end *e, const uint8_t *ip, uint32_t len);
 	/* hellos that it sent; what NODE_MTU said; lines of NODE_PATH_MTU */
 	unsigned hellos, told, path_mtu_lines;
+	unsigned routes; /* NODE_ROUTE_ADD */
 	nsec hello_at[64], told_at[256];
 	uint32_t told_mtu[256];
 	/* what came out of its TUN, as far as it was not merged */

@@ -66,9 +66,9 @@ static unsigned turns_of(const char *text, bool eof, size_t stay, void (*each)(v
 		if (at == len && eof && !turns)
 			uapi_eof(t->u, now);
 		assert_true(held(KEY_A) + PEER_UNROUTE >= before);
+		each();
 		uapi_answer(t->u, &answer);
 		assert_false(answer && held(KEY_A) > stay);
-		each();
 		turns++;
 	} while (at < len || uapi_works(t->u));
 	assert_true(answer > 0);
@@ -165,6 +165,64 @@ static void test_replaced_before_an_error(void **state)
 	assert_int_equal(held(KEY_A), 2);
 }
 
+/* --- somebody else meanwhile --- */
+
+static void other_removes(void)
+{
+	if (peer(KEY_A) && held(KEY_A) < MANY - 2 * PEER_UNROUTE)
+		node_static_remove(peer(KEY_A));
+}
+
+static void other_makes_it_anew(void)
+{
+	if (!peer(KEY_A) || held(KEY_A) == 1 || held(KEY_A) > MANY - 2 * PEER_UNROUTE)
+		return;
+	uint8_t key[32];
+	struct prefix p;
+	memcpy(key, peer_key(peer(KEY_A)), 32);
+	node_static_remove(peer(KEY_A));
+	assert_true(prefix_parse("192.0.2.1/32", &p));
+	assert_int_equal(node_static_route(ends[0].node,
+					   node_static_add(ends[0].node, now, key, NULL, NULL, 0),
+					   &p),
+			 0);
+}
+
+/* The rest is done as if it had been so before; a peer that was made meanwhile is another one. */
+static void test_somebody_else(void **state)
+{
+	static const char *const texts[] = {
+		"set=1\npublic_key=" KEY_A "\nremove=true\npublic_key=" KEY_B "\n\n",
+		"set=1\npublic_key=" KEY_A "\nreplace_allowed_ips=true\npublic_key=" KEY_B "\n\n",
+		"set=1\npublic_key=" KEY_A "\nreplace_allowed_ips=true\n\n",
+		"set=1\nreplace_peers=true\n\n",
+	};
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(texts); i++) {
+		with_prefixes(KEY_A, MANY);
+		turns_of(texts[i], false, 0, other_removes);
+		assert_null(peer(KEY_A));
+		with_prefixes(KEY_A, MANY);
+		turns_of(texts[i], false, 1, other_makes_it_anew);
+		assert_int_equal(held(KEY_A), 1);
+		node_static_remove(peer(KEY_A));
+	}
+}
+
+/* Of a route that the kernel was told of and refused, it is told once more. */
+static void test_said_again(void **state)
+{
+	(void)state;
+	with_prefixes(KEY_A, 3);
+	unsigned before = ends[0].routes;
+	assert_int_equal(talk_set(t, now,
+				  "public_key=" KEY_A "\nreplace_allowed_ips=true\n"
+				  "allowed_ip=10.9.0.1/32\n"),
+			 0);
+	assert_int_equal(ends[0].routes, before + 1);
+	assert_int_equal(held(KEY_A), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -174,6 +232,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_all_prefixes_go, begin, end),
 		cmocka_unit_test_setup_teardown(test_what_stays_is_not_missed, begin, end),
 		cmocka_unit_test_setup_teardown(test_replaced_before_an_error, begin, end),
+		cmocka_unit_test_setup_teardown(test_somebody_else, begin, end),
+		cmocka_unit_test_setup_teardown(test_said_again, begin, end),
 	};
 	if (sodium_init() < 0)
 		return 1;
