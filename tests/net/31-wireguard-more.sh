@@ -7,7 +7,7 @@
 # packets for nobody, large and small MTUs, interfaces that were moved, and a peer with 130,560 allowed
 # IPs. Each part has hosts of its own, joined by cables without anything between.
 #
-#	x1 ══ x2    d1 ══ d2    a1 ══ a2    o1 ══ o2 (wg0, wg1)    b1 ══ b2    g1 ══ g2    m1 ══ m2    l1 ══ l2
+#	x1 ══ x2    d1 ══ d2    a1 ══ a2    o1 ══ o2 (wg0, wg1)    b1 ══ b2    g1 ══ g2    m1 ══ m2    v1 ══ v2    l1 ══ l2    y
 cd "$(dirname "$0")/.." || exit 1
 . lib/lab.sh
 . lib/check.sh
@@ -319,6 +319,28 @@ padded() {
 	echo $((after - before - 32))
 }
 
+# --- an address that goes, IPv6 outside ---
+
+gone_hosts() {
+	cable v1 v2 eth0
+	lab_in v1 ip addr add fd00::1/96 dev eth0 nodad
+	lab_in v1 ip addr add fd00::9/96 dev eth0 nodad
+	lab_in v2 ip addr add fd00::2/96 dev eth0 nodad
+	bare v1 warren 1
+	bare v2 warren 2
+	knows v1 v2 2 endpoint '[fd00::2]:2'
+	knows v2 v1 1 endpoint '[fd00::9]:1'
+}
+
+gone() {
+	check "gone: asked at an address" pings v2 10.7.0.1
+	check "gone: it answers from there" test "$(wg_field v2 wg0 endpoints v1)" = "[fd00::9]:1"
+	check "gone: and speaks from there" pings v1 10.7.0.2
+	lab_in v1 ip addr del fd00::9/96 dev eth0
+	check "gone: it is removed" pings v1 10.7.0.2
+	check "gone: the other one is heard of" test "$(wg_field v2 wg0 endpoints v1)" = "[fd00::1]:1"
+}
+
 # --- a peer with 130,560 allowed IPs ---
 
 lists_hosts() {
@@ -355,9 +377,52 @@ lists() {
 	tail -n 1 "$LAB_DIR/lists.ping"
 }
 
+# --- both ends on one host, by its loopback, and many connections at once ---
+
+both_hosts() {
+	local end
+	lab_ns y && lab_node y
+	ip -n "${LAB}y" link set lo up
+	wg_pair "$LAB_DIR/z.key"
+	bare y warren 1
+	bare y warren 2 wg1 2
+	wg_of y set wg1 private-key "$LAB_DIR/z.key"
+	knows y z 2 endpoint 127.0.0.1:2
+	wg_of y set wg1 peer "$(wg_pub y)" allowed-ips 10.7.0.1/32,fd07::1/128 endpoint 127.0.0.1:1
+	for end in 1 2; do # the interfaces move, their sockets stay
+		lab_ns "y$end"
+		lab_in y ip link set "wg$((end - 1))" netns "${LAB}y$end"
+		lab_in "y$end" ip addr add "10.7.0.$end/24" dev "wg$((end - 1))"
+		lab_in "y$end" ip addr add "fd07::$end/64" dev "wg$((end - 1))" nodad
+		lab_in "y$end" ip link set "wg$((end - 1))" up
+	done
+}
+
+# at_once ARG…: iperf3 between the two for a second
+at_once() {
+	lab_in y1 timeout 20 iperf3 -t 1 -p 5201 "$@"
+}
+
+both() {
+	local server n
+	check_wait 10 "both: 127.0.0.1" "lab_in y1 ping -q -c 1 -W 1 10.7.0.2"
+	ip netns exec "${LAB}y2" iperf3 -s -p 5201 >"$LAB_DIR/y2.iperf" 2>&1 &
+	server=$!
+	lab_wait 5 "lab_in y2 ss -Hltn | grep -q ':5201 '"
+	for n in 4 5 50; do check "both: TCP, $n at once" at_once -c 10.7.0.2 -P $n; done
+	check "both: 50 at once, IPv6" at_once -6 -c fd07::2 -P 50
+	check "both: UDP without a limit" at_once -u -b 0 -c 10.7.0.2
+	wg_of y set wg0 peer "$(wg_pub z)" endpoint '[::1]:2'
+	wg_of y set wg1 peer "$(wg_pub y)" endpoint '[::1]:1'
+	check_wait 5 "both: ::1" "lab_in y1 ping -q -c 1 -W 1 10.7.0.2"
+	check "both: 50 at once over it" at_once -c 10.7.0.2 -P 50
+	kill $server
+	wait $server 2>/dev/null
+}
+
 # --- all of it, side by side ---
 
-parts=(exact ways onion sizes moved lists)
+parts=(exact ways onion sizes moved gone lists)
 for part in "${parts[@]}"; do "${part}_hosts"; done
 running=()
 for part in "${parts[@]}"; do
@@ -368,6 +433,8 @@ for part in "${parts[@]}"; do
 	running+=($!)
 done
 wait "${running[@]}"
+both_hosts
+both >"$LAB_DIR/result.both" 2>&1 # alone: it fills both cores
 cat "$LAB_DIR"/result.*
 ! grep -q '^not ok' "$LAB_DIR"/result.* || CHECK_FAILED=1
 finish
