@@ -3,8 +3,7 @@
  * The configuration protocol against a node of static peers: what get=1 says, each key of set=1, and
  * whole sections. Members are test_uapi_members.c's.
  */
-#include "tests/unit/gateway/node_wire.h"
-#include "tests/unit/gateway/uapi_talk.h"
+#include "tests/unit/gateway/uapi_wire.h"
 
 #include <errno.h>
 
@@ -16,23 +15,12 @@
 	"3939393939393939393939393939393939393939393939393939393939393939" /* not clamped */
 #define PSK "7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c"
 
-static struct talk *t;
-
 static int begin(void **state)
 {
-	int err = setup(state);
-	if (err)
-		return err;
-	t = talk_new(ends[0].node);
-	t->port = 51820;
-	t->offset = 1760000000 * NSEC_PER_SEC;
-	return 0;
-}
-
-static int end(void **state)
-{
-	talk_free(t);
-	return teardown(state);
+	int err = talk_begin(state);
+	if (!err)
+		t->offset = 1760000000 * NSEC_PER_SEC;
+	return err;
 }
 
 static const struct dump_peer *get_peer(const char *key)
@@ -428,25 +416,25 @@ static void test_removed_meanwhile(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-	cmocka_unit_test_setup_teardown(test_get_nothing, begin, end),
-	cmocka_unit_test_setup_teardown(test_get_all, begin, end),
-	cmocka_unit_test_setup_teardown(test_get_of_a_session, begin, end),
-	cmocka_unit_test_setup_teardown(test_get_takes_no_lines, begin, end),
-	cmocka_unit_test_setup_teardown(test_set_device, begin, end),
-	cmocka_unit_test_setup_teardown(test_set_says_what_the_device_says, begin, end),
-	cmocka_unit_test_setup_teardown(test_set_peer, begin, end),
-	cmocka_unit_test_setup_teardown(test_allowed_ip_moves_and_goes, begin, end),
-	cmocka_unit_test_setup_teardown(test_port_0, begin, end),
-	cmocka_unit_test_setup_teardown(test_link_local_endpoints, begin, end),
-	cmocka_unit_test_setup_teardown(test_scope_of_a_global_endpoint, begin, end),
-	cmocka_unit_test_setup_teardown(test_replace_peers, begin, end),
-	cmocka_unit_test_setup_teardown(test_remove, begin, end),
-	cmocka_unit_test_setup_teardown(test_update_only, begin, end),
-	cmocka_unit_test_setup_teardown(test_own_key_is_passed_over, begin, end),
-	cmocka_unit_test_setup_teardown(test_full_table, begin, end),
-	cmocka_unit_test_setup_teardown(test_keys_of_low_order, begin, end),
-	cmocka_unit_test_setup_teardown(test_sections_of_one_request, begin, end),
-	cmocka_unit_test_setup_teardown(test_removed_meanwhile, begin, end),
+	cmocka_unit_test_setup_teardown(test_get_nothing, begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_get_all, begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_get_of_a_session, begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_get_takes_no_lines, begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_set_device, begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_set_says_what_the_device_says, begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_set_peer, begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_allowed_ip_moves_and_goes, begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_port_0, begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_link_local_endpoints, begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_scope_of_a_global_endpoint, begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_replace_peers, begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_remove, begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_update_only, begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_own_key_is_passed_over, begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_full_table, begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_keys_of_low_order, begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_sections_of_one_request, begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_removed_meanwhile, begin, talk_end),
 };
 
 int main(void)

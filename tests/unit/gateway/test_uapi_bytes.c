@@ -3,8 +3,7 @@
  * Conversations of the configuration protocol: any split of the bytes, clients that are wrong or
  * greedy, and what never gets out.
  */
-#include "tests/unit/gateway/node_wire.h"
-#include "tests/unit/gateway/uapi_talk.h"
+#include "tests/unit/gateway/uapi_wire.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -15,24 +14,6 @@
 #define KEY_B "b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2"
 #define PRIV "3839393939393939393939393939393939393939393939393939393939393979"
 #define PSK "7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c"
-
-static struct talk *t;
-
-static int begin(void **state)
-{
-	int err = setup(state);
-	if (err)
-		return err;
-	t = talk_new(ends[0].node);
-	t->port = 51820;
-	return 0;
-}
-
-static int end(void **state)
-{
-	talk_free(t);
-	return teardown(state);
-}
 
 /* --- any split --- */
 
@@ -330,17 +311,17 @@ static void test_no_key_is_logged_or_kept(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-	cmocka_unit_test_setup_teardown(test_any_split, begin, end),
-	cmocka_unit_test_setup_teardown(test_left_half_way, begin, end),
-	cmocka_unit_test_setup_teardown(test_end_of_input, begin, end),
-	cmocka_unit_test_setup_teardown(test_long_lines, begin, end),
-	cmocka_unit_test_setup_teardown(test_nul, begin, end),
-	cmocka_unit_test_setup_teardown(test_no_request, begin, end),
-	cmocka_unit_test_setup_teardown(test_greedy, begin, end),
-	cmocka_unit_test_setup_teardown(test_turns_are_short, begin, end),
-	cmocka_unit_test_setup_teardown(test_answer_of_a_table_that_changes, begin, end),
-	cmocka_unit_test_setup_teardown(test_no_memory, begin, end),
-	cmocka_unit_test_setup_teardown(test_no_key_is_logged_or_kept, begin, end),
+	cmocka_unit_test_setup_teardown(test_any_split, talk_begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_left_half_way, talk_begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_end_of_input, talk_begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_long_lines, talk_begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_nul, talk_begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_no_request, talk_begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_greedy, talk_begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_turns_are_short, talk_begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_answer_of_a_table_that_changes, talk_begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_no_memory, talk_begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_no_key_is_logged_or_kept, talk_begin, talk_end),
 };
 
 int main(void)

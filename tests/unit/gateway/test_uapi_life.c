@@ -3,29 +3,10 @@
  * Lives of a configuration: random ones against a naive model, a thousand peers that come and go
  * beside a session, and when a handshake starts.
  */
-#include "tests/unit/gateway/node_wire.h"
-#include "tests/unit/gateway/uapi_talk.h"
+#include "tests/unit/gateway/uapi_wire.h"
 
 #include <stdlib.h>
 #include <time.h>
-
-static struct talk *t;
-
-static int begin(void **state)
-{
-	int err = setup(state);
-	if (err)
-		return err;
-	t = talk_new(ends[0].node);
-	t->port = 51820;
-	return 0;
-}
-
-static int end(void **state)
-{
-	talk_free(t);
-	return teardown(state);
-}
 
 /* --- random lives --- */
 
@@ -343,9 +324,9 @@ static void test_keepalive_starts(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-	cmocka_unit_test_setup_teardown(test_random_lives, begin, end),
-	cmocka_unit_test_setup_teardown(test_thousand_beside_a_session, begin, end),
-	cmocka_unit_test_setup_teardown(test_keepalive_starts, begin, end),
+	cmocka_unit_test_setup_teardown(test_random_lives, talk_begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_thousand_beside_a_session, talk_begin, talk_end),
+	cmocka_unit_test_setup_teardown(test_keepalive_starts, talk_begin, talk_end),
 };
 
 int main(void)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The configuration protocol: each line that is refused, and that only what stood before it is done. */
-#include "tests/unit/gateway/node_wire.h"
-#include "tests/unit/gateway/uapi_talk.h"
+#include "tests/unit/gateway/uapi_wire.h"
 
 #include <errno.h>
 
@@ -9,24 +8,6 @@
 #define KEY_B "b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2"
 #define PRIV "3939393939393939393939393939393939393939393939393939393939393939"
 #define PSK "7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c7c"
-
-static struct talk *t;
-
-static int begin(void **state)
-{
-	int err = setup(state);
-	if (err)
-		return err;
-	t = talk_new(ends[0].node);
-	t->port = 51820;
-	return 0;
-}
-
-static int end(void **state)
-{
-	talk_free(t);
-	return teardown(state);
-}
 
 static const struct dump_peer *get_peer(const char *key)
 {
@@ -188,7 +169,7 @@ static void test_refusals(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-	cmocka_unit_test_setup_teardown(test_refusals, begin, end),
+	cmocka_unit_test_setup_teardown(test_refusals, talk_begin, talk_end),
 };
 
 int main(void)

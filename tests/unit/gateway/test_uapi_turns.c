@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lines that take away what thousands of lines have made: by and by, and nothing that stays is missed meanwhile. */
-#include "tests/unit/gateway/node_wire.h"
-#include "tests/unit/gateway/uapi_talk.h"
+#include "tests/unit/gateway/uapi_wire.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -10,23 +9,6 @@
 #define KEY_B "b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2b2"
 
 enum { MANY = 20 * PEER_UNROUTE };
-
-static struct talk *t;
-
-static int begin(void **state)
-{
-	int err = setup(state);
-	if (err)
-		return err;
-	t = talk_new(ends[0].node);
-	return 0;
-}
-
-static int end(void **state)
-{
-	talk_free(t);
-	return teardown(state);
-}
 
 static struct peer *peer(const char *key)
 {
@@ -226,14 +208,16 @@ static void test_said_again(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_peer_goes, begin, end),
-		cmocka_unit_test_setup_teardown(test_peer_goes_at_the_end, begin, end),
-		cmocka_unit_test_setup_teardown(test_all_go, begin, end),
-		cmocka_unit_test_setup_teardown(test_all_prefixes_go, begin, end),
-		cmocka_unit_test_setup_teardown(test_what_stays_is_not_missed, begin, end),
-		cmocka_unit_test_setup_teardown(test_replaced_before_an_error, begin, end),
-		cmocka_unit_test_setup_teardown(test_somebody_else, begin, end),
-		cmocka_unit_test_setup_teardown(test_said_again, begin, end),
+		cmocka_unit_test_setup_teardown(test_peer_goes, talk_begin, talk_end),
+		cmocka_unit_test_setup_teardown(test_peer_goes_at_the_end, talk_begin, talk_end),
+		cmocka_unit_test_setup_teardown(test_all_go, talk_begin, talk_end),
+		cmocka_unit_test_setup_teardown(test_all_prefixes_go, talk_begin, talk_end),
+		cmocka_unit_test_setup_teardown(test_what_stays_is_not_missed, talk_begin,
+						talk_end),
+		cmocka_unit_test_setup_teardown(test_replaced_before_an_error, talk_begin,
+						talk_end),
+		cmocka_unit_test_setup_teardown(test_somebody_else, talk_begin, talk_end),
+		cmocka_unit_test_setup_teardown(test_said_again, talk_begin, talk_end),
 	};
 	if (sodium_init() < 0)
 		return 1;

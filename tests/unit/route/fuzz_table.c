@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A script of sets, removals and look-ups; a list says what each must give. */
 #include "route/table.h"
+#include "tests/unit/route/remove_owner.h"
 
 #include <stdlib.h>
 
@@ -43,16 +44,6 @@ static const void *model_find(const struct model *m, const struct addr *a)
 		    (best == m->n || m->p[i].bits > m->p[best].bits))
 			best = i;
 	return best < m->n ? m->owner[best] : NULL;
-}
-
-/* As who lists an owner's prefixes by and by. */
-static void remove_owner(struct route_table *t, const void *owner)
-{
-	struct prefix p[3];
-	size_t n;
-	while ((n = route_table_list(t, owner, NULL, p, ARRAY_SIZE(p))))
-		for (size_t i = 0; i < n; i++)
-			route_table_remove(t, &p[i], owner);
 }
 
 static char owners[4];

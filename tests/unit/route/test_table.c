@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The table against a list that is searched from end to end, and by hand. */
 #include "route/table.h"
+#include "tests/unit/route/remove_owner.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -187,16 +188,6 @@ static void compare_pages(const struct route_table *t, const void *owner, size_t
 			      addr_eq(&page[i].addr, &got.e[at].p.addr));
 	} while (n == room);
 	CHECK(at == got.n);
-}
-
-/* As who lists an owner's prefixes by and by. */
-static void remove_owner(struct route_table *t, const void *owner)
-{
-	struct prefix p[3];
-	size_t n;
-	while ((n = route_table_list(t, owner, NULL, p, ARRAY_SIZE(p))))
-		for (size_t i = 0; i < n; i++)
-			route_table_remove(t, &p[i], owner);
 }
 
 static void one_step(struct route_table *t)
