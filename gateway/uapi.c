@@ -133,16 +133,16 @@ static void set_ends(struct uapi *u)
 
 	if (u->err == 0)
 		u->err = err;
-	u->ending = u->chore != CHORE_NONE;
-	if (!u->ending)
+	u->state = UAPI_ENDING;
+	if (!uapi_is_busy(u))
 		answer_ends(u);
 }
 
 static void request_ends(struct uapi *u)
 {
-	if (u->state == UAPI_SET)
+	if (u->state == UAPI_SET) {
 		set_ends(u);
-	else if (u->state == UAPI_GET && u->err == 0) {
+	} else if (u->state == UAPI_GET && u->err == 0) {
 		u->state = UAPI_ANSWER;
 		u->answer.at = ANSWER_DEVICE;
 	} else {
@@ -153,10 +153,8 @@ static void request_ends(struct uapi *u)
 static void chore_goes_on(struct uapi *u)
 {
 	uapi_set_goes_on(u);
-	if (u->chore || !u->ending)
-		return;
-	u->ending = false;
-	answer_ends(u);
+	if (u->state == UAPI_ENDING && !uapi_is_busy(u))
+		answer_ends(u);
 }
 
 static int request_line(struct uapi *u, nsec now)
@@ -205,7 +203,7 @@ size_t uapi_turn(struct uapi *u, nsec now, const char *p, size_t len)
 	const char *at = p, *end = p + len;
 
 	for (u->work = 0; has_time(u) && (at < end || uapi_works(u));) {
-		if (u->chore) {
+		if (uapi_is_busy(u)) {
 			chore_goes_on(u);
 			continue;
 		}
@@ -233,7 +231,7 @@ void uapi_eof(struct uapi *u, nsec now)
 
 bool uapi_works(const struct uapi *u)
 {
-	return u->state == UAPI_ANSWER || u->chore;
+	return u->state == UAPI_ANSWER || uapi_is_busy(u);
 }
 
 bool uapi_is_busy(const struct uapi *u)

@@ -42,9 +42,9 @@ struct uapi; /* one client's conversation; several requests may follow one anoth
 struct uapi *uapi_new(const struct uapi_device *dev); /* `dev` is copied. NULL: no memory */
 void uapi_free(struct uapi *u);			      /* wipes what it held of keys */
 /*
- * A turn: goes on with what is under way, an answer or the removal of many, then takes of the client's bytes what it can with a
- * bounded amount of work, and says how many that were; the others are to be given again. Nothing is
- * done while too much of an answer waits to be sent.
+ * A turn: goes on with what is under way, an answer or the removal of many, then takes of the client's bytes
+ * what it can with a bounded amount of work, and says how many that were; the others are to be given again.
+ * Nothing is done while too much of an answer waits to be sent.
  */
 MUST_CHECK size_t uapi_turn(struct uapi *u, nsec now, const char *p, size_t len);
 /*

@@ -13,6 +13,7 @@ struct uapi {
 		UAPI_GET,
 		UAPI_ANSWER, /* the get has ended, and its answer is not all there */
 		UAPI_SET,
+		UAPI_ENDING, /* the set has ended, and is answered when its chore is done */
 		UAPI_BROKEN, /* for good */
 	} state;
 	int err;       /* the first of this request */
@@ -59,7 +60,6 @@ struct uapi {
 	uint64_t chore_serial;
 	bool has_after;
 	struct prefix after;
-	bool ending; /* the request, which is answered when the chore is done */
 	/* what there is of the current line */
 	size_t len;
 	bool overlong;

@@ -376,7 +376,7 @@ static int peer_begins(struct uapi *u, nsec now, const char *text)
 		return -EINVAL;
 	u->sections++;
 	memcpy(u->key, v.key, 32);
-	u->made = u->replacing = false;
+	u->made = false;
 	u->section = SECTION_IGNORED;
 	if (is_ours(u, v.key))
 		return 0;
@@ -392,7 +392,6 @@ void uapi_set_begin(struct uapi *u)
 {
 	u->section = SECTION_DEVICE;
 	u->sections = 0;
-	u->replacing = false;
 	trie_clear(&u->named);
 }
 
