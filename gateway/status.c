@@ -62,7 +62,7 @@ static void mtu_fields(json_t *path, const struct pmtu *m)
 	json_object_set_new(path, "mtu_reason", json_string(pmtu_reason_text(m->reason)));
 	json_object_set_new(path, "mtu_probes", json_integer(m->probes));
 	json_object_set_new(path, "mtu_probe_bytes", json_integer((json_int_t)m->bytes));
-	json_object_set_new(path, "batches", json_boolean(batching_allowed(&m->batching)));
+	json_object_set_new(path, "batches", json_boolean(m->batching.state != BATCHING_SINGLES));
 }
 
 static json_t *fragments_json(const struct peer_stats *s)

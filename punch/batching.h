@@ -5,11 +5,15 @@
  * each path and direction.
  *
  *   BATCHES  while an eighth or more of what is sent so is lost, at most so often: a
- *   TRIAL    of single datagrams. Those lose less than a quarter of that share: the batches are to blame:
+ *   TRIAL    of eight turns, of single datagrams or batches; three where it is clear. Where batches are lost
+ *            in each of theirs, single ones less than a quarter as often, and more of these arrive in the
+ *            same time than in the best turn of batches, batches are to blame:
  *   SINGLES  for ten minutes, then batches are tried again.
  *
- * Where a trial shows that single datagrams are lost as well, it is the path: back to batches, and the
- * next trial comes after one, two, four … ten minutes.
+ * Any turn that says otherwise ends the trial; the next one comes after one, two, four … ten minutes. A path
+ * that is overloaded loses less of single datagrams, too, where this host sends fewer of them in the same
+ * time: so more of them must arrive. And load comes and goes: so there are turns, in the order of Thue and
+ * Morse, which no steady rise, fall or beat of the load resembles.
  */
 #ifndef WARREN_BATCHING_H
 #define WARREN_BATCHING_H
@@ -20,18 +24,21 @@ enum batching_state { BATCHING_BATCHES, BATCHING_TRIAL, BATCHING_SINGLES };
 
 struct batching {
 	enum batching_state state;
-	uint32_t sent, arrived;	  /* datagrams, in this window */
-	uint32_t lost_of_1000;	  /* of batches, in the window that led to the trial */
-	bool mixed;		  /* the next report is about both kinds */
+	unsigned turn; /* of the trial */
+	struct batching_count {
+		uint32_t sent, arrived; /* datagrams */
+		nsec time;		/* in which they were sent */
+	} now, batches, singles;	/* this window or turn; the trial's turns before it */
+	uint64_t best;			/* that arrived in a second in one turn of batches */
+	uint32_t lost_of_1000;		/* of batches, in the window that led to the trial */
+	bool mixed;			/* the next report is about both kinds */
 	nsec since, until, pause; /* of the window; of the state, or of the pause between trials */
 };
 
-/* Of `sent` large datagrams `arrived` did. True when the state is another one now. */
-bool batching_report(struct batching *b, nsec now, uint32_t sent, uint32_t arrived);
+/* Of `sent` large datagrams, sent in `time`, `arrived` did. */
+void batching_report(struct batching *b, nsec now, uint32_t sent, uint32_t arrived, nsec time);
 
-static inline bool batching_allowed(const struct batching *b)
-{
-	return b->state == BATCHING_BATCHES;
-}
+/* May the next datagrams leave as a batch? */
+bool batching_allowed(const struct batching *b);
 
 #endif

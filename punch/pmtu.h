@@ -121,6 +121,7 @@ struct pmtu {
 		nsec last, asked_at, due, rest, fall;
 		nsec begun, sent_at;	   /* the first and the last packet since it was asked */
 		nsec since, missing_since; /* of what the query asks for; of the evidence */
+		nsec took;		   /* to send what the query asks for */
 		uint8_t tries;
 		bool based, traffic, fine; /* fine: nearly all of the last ones arrived */
 	} watch;

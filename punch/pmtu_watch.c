@@ -31,11 +31,12 @@ void pmtu_watch_reset(struct pmtu *m)
 }
 
 /* When to ask of what was sent since the last query: behind the first of it, or when that is enough. */
-static nsec ask_at(const struct pmtu_watch *w)
+static nsec ask_at(const struct pmtu *m)
 {
+	const struct pmtu_watch *w = &m->watch;
 	nsec soonest = nsec_max(w->rest, w->asked_at + WATCH_EVERY);
 	nsec wanted = w->begun + WATCH_BEHIND;
-	if (w->fine)
+	if (w->fine && m->batching.state != BATCHING_TRIAL)
 		wanted = nsec_min(w->sent_at + WATCH_PAUSE, w->begun + WATCH_STEADY);
 	return nsec_max(soonest, wanted);
 }
@@ -73,7 +74,7 @@ void pmtu_sent(struct pmtu *m, nsec now, uint32_t size, uint32_t count)
 		w->begun = now;
 	w->traffic = true;
 	if (!w->query && (w->based || w->due == NSEC_NEVER))
-		w->due = ask_at(w);
+		w->due = ask_at(m);
 }
 
 /* Nobody answers: the rounds see whether the path lives, and nothing is to be learnt here. */
@@ -103,6 +104,7 @@ bool pmtu_watch_poll(struct pmtu *m, nsec now, struct pmtu_probe *out)
 		w->query = out->frame.number;
 		w->asked = w->sent;
 		w->since = w->begun;
+		w->took = now - w->begun;
 		w->traffic = false;
 	}
 	w->asked_at = now;
@@ -115,7 +117,7 @@ bool pmtu_watch_poll(struct pmtu *m, nsec now, struct pmtu_probe *out)
 static void judge(struct pmtu *m, nsec now, uint32_t sent, uint32_t arrived)
 {
 	struct pmtu_watch *w = &m->watch;
-	batching_report(&m->batching, now, sent, arrived);
+	batching_report(&m->batching, now, sent, arrived, w->took);
 	w->fine = arrived >= sent - sent / FINE_SHARE;
 	if (arrived) {
 		w->evidence = 0;
@@ -146,5 +148,5 @@ void pmtu_watch_acked(struct pmtu *m, nsec now, const struct frame_ack *ack)
 	w->tries = 0;
 	if (tells)
 		judge(m, now, sent, arrived);
-	w->due = w->traffic ? nsec_max(now, ask_at(w)) : NSEC_NEVER;
+	w->due = w->traffic ? nsec_max(now, ask_at(m)) : NSEC_NEVER;
 }
