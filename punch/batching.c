@@ -4,53 +4,51 @@
 #define SINGLES_FOR (600 * NSEC_PER_SEC)
 #define PAUSE_FIRST (60 * NSEC_PER_SEC)
 #define PAUSE_MOST (600 * NSEC_PER_SEC)
-#define WINDOW (2 * NSEC_PER_SEC)      /* an older one says nothing of now */
-#define TRIAL_MOST (60 * NSEC_PER_SEC) /* nor does an older trial */
+#define WINDOW (2 * NSEC_PER_SEC) /* an older one says nothing of now */
 
 enum {
-	ENOUGH = 24,	   /* datagrams for a window or a turn */
+	ENOUGH = 24,  /* datagrams for a window */
+	FEW = 12,     /* for a turn: TCP that stalls sends hardly more */
+	PLENTY = 200, /* for a turn of batches of which hardly any is lost: that may be chance */
 	BAD_OF_1000 = 125, /* lost: worth a trial */
 	MUCH_BETTER = 4,   /* times fewer are lost singly */
 	MORE_BY = 8,	   /* an eighth more arrive singly: the batches are to blame */
 	TURNS = 8,
-	TURNS_CLEAR = 3, /* enough where MUCH_BETTER times as many arrive singly */
+	TURNS_CLEAR = 5, /* enough where MUCH_BETTER times as many arrive singly */
 };
 
-static const bool turn_of_batches[TURNS] = { false, true, true, false, true, false, false, true };
+static const bool turn_is_singly[TURNS] = { true, false, false, true, false, true, true, false };
 
-bool batching_allowed(const struct batching *b)
+static bool wants_singly(const struct batching *b)
 {
 	if (b->state == BATCHING_TRIAL)
-		return turn_of_batches[b->turn];
-	return b->state == BATCHING_BATCHES;
+		return turn_is_singly[b->turn];
+	return b->state == BATCHING_SINGLES;
+}
+
+void batching_asked(struct batching *b)
+{
+	b->singly_before = b->singly;
+	b->singly = wants_singly(b);
 }
 
 static void window_new(struct batching *b, nsec now)
 {
-	b->now = (struct batching_count){ 0 };
+	b->window = (struct batching_count){ 0 };
 	b->since = now;
 }
 
 static void enter(struct batching *b, nsec now, enum batching_state state, nsec lasts)
 {
-	bool allowed = batching_allowed(b);
-
 	b->state = state;
-	b->turn = 0;
 	b->until = now + lasts;
-	b->mixed = allowed != batching_allowed(b);
+	b->turn = 0;
 	b->batches = b->singles = (struct batching_count){ 0 };
 	b->best = 0;
 	window_new(b, now);
 }
 
-static void trial_over(struct batching *b, nsec now)
-{
-	b->pause = b->pause ? nsec_min(2 * b->pause, PAUSE_MOST) : PAUSE_FIRST;
-	enter(b, now, BATCHING_BATCHES, b->pause);
-}
-
-static void add(struct batching_count *sum, const struct batching_count *c)
+static void count_add(struct batching_count *sum, const struct batching_count *c)
 {
 	sum->sent += c->sent;
 	sum->arrived += c->arrived;
@@ -71,37 +69,11 @@ static uint64_t rate(const struct batching_count *c)
 /* What the turns up to now say; there was one of single datagrams. */
 static bool batches_are_to_blame(const struct batching *b)
 {
-	const struct batching_count *t = &b->batches;
-	uint32_t lost = t->sent ? lost_of_1000(t) : b->lost_of_1000;
+	bool both = b->batches.sent;
+	uint32_t lost = both ? lost_of_1000(&b->batches) : b->lost_of_1000;
 
 	return lost_of_1000(&b->singles) * MUCH_BETTER < lost &&
-	       (!t->sent || rate(&b->singles) > b->best + b->best / MORE_BY);
-}
-
-/* Half of what is bad: by chance a turn loses less than another. */
-static bool turn_is_well(const struct batching *b)
-{
-	return batching_allowed(b) && lost_of_1000(&b->now) < BAD_OF_1000 / 2;
-}
-
-static void count_turn(struct batching *b)
-{
-	if (!batching_allowed(b)) {
-		add(&b->singles, &b->now);
-		return;
-	}
-	add(&b->batches, &b->now);
-	if (rate(&b->now) > b->best)
-		b->best = rate(&b->now);
-}
-
-static void next_turn(struct batching *b, nsec now)
-{
-	bool batches = batching_allowed(b);
-
-	b->turn++;
-	b->mixed = batching_allowed(b) != batches;
-	window_new(b, now);
+	       (!both || rate(&b->singles) > b->best + b->best / MORE_BY);
 }
 
 static bool trial_is_clear(const struct batching *b)
@@ -112,51 +84,70 @@ static bool trial_is_clear(const struct batching *b)
 	       (turns >= TURNS_CLEAR && rate(&b->singles) > b->best * MUCH_BETTER);
 }
 
-static void end_of_turn(struct batching *b, nsec now)
+static void trial_over(struct batching *b, nsec now)
 {
-	count_turn(b);
-	if (turn_is_well(b) || !batches_are_to_blame(b)) {
+	b->pause = b->pause ? nsec_min(2 * b->pause, PAUSE_MOST) : PAUSE_FIRST;
+	enter(b, now, BATCHING_BATCHES, b->pause);
+}
+
+static void next_turn(struct batching *b, nsec now)
+{
+	if (!batches_are_to_blame(b)) {
 		trial_over(b, now);
 	} else if (trial_is_clear(b)) {
 		b->pause = 0;
 		enter(b, now, BATCHING_SINGLES, SINGLES_FOR);
 	} else {
-		next_turn(b, now);
-	}
-}
-
-static void end_of_window(struct batching *b, nsec now)
-{
-	uint32_t lost = lost_of_1000(&b->now);
-
-	if (b->state == BATCHING_TRIAL) {
-		end_of_turn(b, now);
-	} else if (lost >= BAD_OF_1000 && now >= b->until) {
-		enter(b, now, BATCHING_TRIAL, TRIAL_MOST);
-		b->lost_of_1000 = lost;
-	} else {
+		b->turn++;
 		window_new(b, now);
 	}
 }
 
-void batching_report(struct batching *b, nsec now, uint32_t sent, uint32_t arrived, nsec time)
+static void turn(struct batching *b, nsec now)
+{
+	const struct batching_count *w = &b->window;
+	bool hardly_lost = lost_of_1000(w) < BAD_OF_1000 / 2;
+
+	if (b->singly) {
+		count_add(&b->singles, w);
+		next_turn(b, now);
+	} else if (!hardly_lost) {
+		count_add(&b->batches, w);
+		b->best = rate(w) > b->best ? rate(w) : b->best;
+		next_turn(b, now);
+	} else if (w->sent >= PLENTY) {
+		trial_over(b, now);
+	}
+}
+
+static void window(struct batching *b, nsec now)
+{
+	uint32_t lost = lost_of_1000(&b->window);
+
+	if (lost < BAD_OF_1000 || now < b->until) {
+		window_new(b, now);
+		return;
+	}
+	if (now - b->until > PAUSE_MOST) /* the last one is long ago */
+		b->pause = 0;
+	enter(b, now, BATCHING_TRIAL, 0);
+	b->lost_of_1000 = lost;
+}
+
+void batching_report(struct batching *b, nsec now, const struct batching_count *c)
 {
 	if (b->state == BATCHING_SINGLES) {
 		if (now >= b->until)
 			enter(b, now, BATCHING_BATCHES, 0);
 		return;
 	}
-	if (b->state == BATCHING_TRIAL && now >= b->until) {
-		trial_over(b, now);
+	if (b->singly_before != wants_singly(b)) /* sent in the turn before, or in part */
 		return;
-	}
-	if (b->mixed) { /* on its way when the kind changed */
-		b->mixed = false;
-		return;
-	}
 	if (now - b->since > WINDOW && b->state == BATCHING_BATCHES)
 		window_new(b, now);
-	add(&b->now, &(struct batching_count){ sent, arrived < sent ? arrived : sent, time });
-	if (b->now.sent >= ENOUGH)
-		end_of_window(b, now);
+	count_add(&b->window, c);
+	if (b->state == BATCHING_TRIAL && b->window.sent >= FEW)
+		turn(b, now);
+	else if (b->state == BATCHING_BATCHES && b->window.sent >= ENOUGH)
+		window(b, now);
 }

@@ -21,10 +21,11 @@
  *   ERROR            not even BASE_PLPMTU passes: searching between MIN and that
  *
  * Black holes (RFC 8899 4.3): while large packets are sent, the peer is asked how many of them arrived
- * (`watch`): each second, and when they pause, while all arrives; every 250 ms where some are missing.
- * When small queries pass and none of the large ones does, the largest size sent is probed: once if few
- * were lost, then MAX_PROBES times (more where loss was seen); if none passes, size falls to BASE at once
- * and a search begins. Doubts that prove wrong make the next one wait for more: up to 2 s without any.
+ * (`watch`): each second, and when they pause, while all arrives; every 250 ms where some are missing, and
+ * while batches are on trial. When small queries pass and none of the large ones does, the largest size sent
+ * is probed: once if few were lost, then MAX_PROBES times (more where loss was seen); if none passes, size
+ * falls to BASE at once and a search begins. Doubts that prove wrong make the next one wait for more: up to
+ * 2 s without any.
  * An ICMP "too big" that fits a packet in flight does the same as such a suspicion: it never lowers
  * anything by itself, and its MTU is only the next size to try.
  *
@@ -56,6 +57,7 @@ enum {
 	PMTU_IDLE_BYTES = 2048, /* a minute, between searches */
 	PMTU_ROUND = 12,	/* probes in one round, copies included */
 	PMTU_WINDOW = 64,	/* numbers that an answer speaks of */
+	PMTU_WATCH_TRIES = 4,	/* queries without an answer */
 };
 
 enum pmtu_state {
@@ -114,16 +116,20 @@ struct pmtu {
 		nsec backoff;
 	} round;
 	struct pmtu_watch {
-		uint32_t size, lesser;	    /* watched; the largest below it since `last` */
-		uint32_t sent, asked, base; /* packets: all; when the query left; before that */
-		uint32_t base_count, query; /* the peer's; the number of the open query, or 0 */
-		uint32_t evidence;	    /* packets: nothing has arrived since `missing_since` */
-		nsec last, asked_at, due, rest, fall;
+		uint32_t size, lesser; /* watched; the largest below it since `last` */
+		uint32_t sent, base;   /* packets: all; at the query that was answered last */
+		uint32_t base_count;   /* the peer's, in that answer */
+		uint32_t evidence;     /* packets: nothing has arrived since `missing_since` */
+		nsec last, due, rest, fall;
 		nsec begun, sent_at;	   /* the first and the last packet since it was asked */
 		nsec since, missing_since; /* of what the query asks for; of the evidence */
-		nsec took;		   /* to send what the query asks for */
-		uint8_t tries;
-		bool based, traffic, fine; /* fine: nearly all of the last ones arrived */
+		nsec asked_at;
+		struct pmtu_query {
+			uint32_t number, sent; /* the probe's; packets before it */
+			nsec at;
+		} queries[PMTU_WATCH_TRIES]; /* the open query and its repetitions */
+		uint8_t tries;		     /* of them; 0: none is open */
+		bool based, traffic, fine;   /* fine: nearly all of the last ones arrived */
 	} watch;
 	uint32_t hint;		 /* what an ICMP message said last; 0: nothing */
 	uint32_t suspect, tries; /* VERIFY: the size that may have become too much; probes left */

@@ -21,7 +21,7 @@
  */
 #define WATCH_FALL (1200 * NSEC_PER_MSEC)
 #define WATCH_REST NSEC_PER_SEC
-enum { WATCH_TRIES = 4, FINE_SHARE = 16 };
+enum { FINE_SHARE = 16 };
 
 void pmtu_watch_reset(struct pmtu *m)
 {
@@ -73,14 +73,13 @@ void pmtu_sent(struct pmtu *m, nsec now, uint32_t size, uint32_t count)
 	if (!w->traffic)
 		w->begun = now;
 	w->traffic = true;
-	if (!w->query && (w->based || w->due == NSEC_NEVER))
+	if (!w->tries && (w->based || w->due == NSEC_NEVER))
 		w->due = ask_at(m);
 }
 
 /* Nobody answers: the rounds see whether the path lives, and nothing is to be learnt here. */
 static void give_up(struct pmtu_watch *w, nsec now)
 {
-	w->query = 0;
 	w->tries = 0;
 	w->based = false;
 	w->evidence = 0;
@@ -95,20 +94,18 @@ bool pmtu_watch_poll(struct pmtu *m, nsec now, struct pmtu_probe *out)
 		watch_size(m, now, w->lesser);
 	if (now < w->due)
 		return false;
-	if (w->tries >= WATCH_TRIES) {
+	if (w->tries == PMTU_WATCH_TRIES) {
 		give_up(w, now);
 		return false;
 	}
 	pmtu_send(m, query_size(m), w->size, out);
-	if (!w->query) { /* asked again, an answer to the first may still come: rtt may be wrong */
-		w->query = out->frame.number;
-		w->asked = w->sent;
+	if (!w->tries) {
+		batching_asked(&m->batching);
 		w->since = w->begun;
-		w->took = now - w->begun;
 		w->traffic = false;
 	}
+	w->queries[w->tries++] = (struct pmtu_query){ out->frame.number, w->sent, now };
 	w->asked_at = now;
-	w->tries++;
 	w->due = now + nsec_max(WATCH_EVERY, 2 * m->rtt);
 	return true;
 }
@@ -117,7 +114,6 @@ bool pmtu_watch_poll(struct pmtu *m, nsec now, struct pmtu_probe *out)
 static void judge(struct pmtu *m, nsec now, uint32_t sent, uint32_t arrived)
 {
 	struct pmtu_watch *w = &m->watch;
-	batching_report(&m->batching, now, sent, arrived, w->took);
 	w->fine = arrived >= sent - sent / FINE_SHARE;
 	if (arrived) {
 		w->evidence = 0;
@@ -133,20 +129,36 @@ static void judge(struct pmtu *m, nsec now, uint32_t sent, uint32_t arrived)
 	pmtu_suspect(m, now, w->size, evidence, PMTU_BLACK_HOLE);
 }
 
+/* The last of the queries that the peer had seen when it counted. */
+static const struct pmtu_query *query_seen(const struct pmtu_watch *w, uint32_t newest)
+{
+	const struct pmtu_query *seen = NULL;
+	for (unsigned i = 0; i < w->tries; i++)
+		if (newest >= w->queries[i].number)
+			seen = &w->queries[i];
+	return seen;
+}
+
 void pmtu_watch_acked(struct pmtu *m, nsec now, const struct frame_ack *ack)
 {
 	struct pmtu_watch *w = &m->watch;
-	if (!w->query || ack->newest < w->query || ack->watch != w->size - m->around)
+	const struct pmtu_query *q = query_seen(w, ack->newest);
+	if (!q || ack->watch != w->size - m->around)
 		return;
 	/* A count that went back, because the peer began anew, looks like many: no reason for a doubt. */
-	uint32_t sent = w->asked - w->base, arrived = ack->count - w->base_count;
+	uint32_t sent = q->sent - w->base, arrived = ack->count - w->base_count;
 	bool tells = w->based && sent;
-	w->base = w->asked;
+	struct batching_count batch = { sent, arrived < sent ? arrived : sent, q->at - w->since };
+	w->base = q->sent;
 	w->base_count = ack->count;
 	w->based = true;
-	w->query = 0;
 	w->tries = 0;
-	if (tells)
+	/* what followed the query is the next one's */
+	w->traffic = w->sent != q->sent;
+	w->begun = nsec_max(w->begun, q->at);
+	if (tells) {
+		batching_report(&m->batching, now, &batch);
 		judge(m, now, sent, arrived);
+	}
 	w->due = w->traffic ? nsec_max(now, ask_at(m)) : NSEC_NEVER;
 }

@@ -65,7 +65,9 @@ static void add_event(struct pmtu_path *p, const struct path_event *e)
 
 static void carry(struct pmtu_path *p, struct path_event e)
 {
-	if (p->dead || path_chance(p) < p->loss)
+	bool watch = e.kind == AT_US || (e.kind == AT_PEER && e.probe.watch);
+	if (p->dead || path_chance(p) < p->loss ||
+	    (watch && p->deaf > 0 && path_chance(p) < p->deaf))
 		return;
 	unsigned copies = 1 + (path_chance(p) < p->duplicate);
 	while (copies--) {

@@ -19,6 +19,7 @@ struct pmtu_path {
 	uint32_t mtu, around;
 	nsec delay, jitter; /* one way */
 	double loss, duplicate;
+	double deaf; /* share of the watch's queries and of answers that is lost besides */
 	bool relayed, dead, verbose;
 	bool icmp;	   /* routers say what they drop */
 	nsec forged_every; /* ICMP messages of any MTU, 0: none */

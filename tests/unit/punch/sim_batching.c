@@ -2,11 +2,12 @@
 /*
  * Are batches blamed for what an overloaded path loses? Ways of any capacity in virtual time, hosts that
  * send fewer single datagrams than batches, TCP that takes what is left and UDP that comes, goes and does
- * not care. `sim_batching SEED` (or SEED=…) runs one case and says more; SEEDS=N runs the first N.
+ * not care; radio that fades. `sim_batching SEED` (or SEED=…) runs one case and says more; SEEDS=N runs
+ * the first N.
  *
  * In an hour without a bad driver batches stay; overload may happen to keep time with all turns of a trial
- * in one hour of RARE, no more. Always: in the end a driver loses half of the batches or more under a steady
- * load, and it is found out where single datagrams carry clearly more.
+ * in one hour of RARE, no more. Always: in the end a driver loses half of the batches or more, or the large
+ * ones, under a steady load, and it is found out where single datagrams carry clearly more.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,13 +21,14 @@
 
 enum {
 	BATCH = 44, /* datagrams, that are lost together */
-	RARE = 300,
+	RARE = 200,
 };
 
 /* Datagrams a second, and seconds: in the mean, where `random`. */
 struct way {
 	double capacity, batches_most, singles_most; /* of the path; what this host sends */
 	double mangled;				     /* share of the batches that a driver loses */
+	double mangles_from;			     /* datagrams in a batch */
 	double tcp, udp;			     /* wanted; UDP: while it is on */
 	double on_for, off_for;
 	double fades_to; /* share of the capacity that is left now and then, as with radio */
@@ -44,7 +46,9 @@ static struct sim {
 		bool on;
 		double left; /* seconds until it is switched */
 	} udp, fade;
-	double tcp; /* what it dares to send */
+	struct tcp {
+		double window, threshold, timeout, silent; /* datagrams; seconds */
+	} tcp;
 } sim;
 
 static nsec in_trials, slowest;
@@ -93,38 +97,69 @@ static bool flip_now(struct flip *f, double on_for, double off_for, double secon
 	return f->on;
 }
 
-/* Fills what UDP leaves, within some round trips; where batches are lost it stalls. */
-static double tcp_now(double room, bool stalls)
+/* Of `sent` datagrams, those that a driver takes: whole batches, of what one look at the TUN brings. */
+static double mangled(double sent)
 {
 	const struct way *w = &sim.way;
+	double lost = 0;
 
-	sim.tcp = stalls ? 0 : sim.tcp * 2 + 40;
-	sim.tcp = least(sim.tcp, least(room, w->tcp));
-	return stalls && w->tcp > 0 ? 40 : sim.tcp;
+	if (!batching_allowed(&sim.batching) || w->mangled <= 0)
+		return 0;
+	for (double rest = sent; rest > 0; rest -= BATCH) {
+		double n = least(rest, BATCH);
+		lost += n >= w->mangles_from && between(0, 1) < w->mangled ? n : 0;
+	}
+	return lost;
 }
 
-/* Of one report; from the first datagram on, as pmtu_watch.c has it. */
 struct account {
-	double sent, arrived;
+	double sent, arrived; /* datagrams */
 	nsec time;
 };
+
+/* A window of datagrams in each step, as if that were the round trip. Returns what arrives. */
+static struct account tcp_step(double room, double seconds)
+{
+	const struct way *w = &sim.way;
+	struct tcp *t = &sim.tcp;
+
+	t->silent -= seconds;
+	if (t->silent > 0 || w->tcp <= 0)
+		return (struct account){ 0 };
+	double sent = least(t->window, least(w->tcp, room) * seconds), lost = mangled(sent);
+	if (lost <= 0) {
+		t->timeout = 0.2;
+		t->window = least(t->window < t->threshold ? 2 * t->window : t->window + 1, 1e5);
+	} else if (lost < sent) {
+		t->threshold = t->window = sent / 2 > 2 ? sent / 2 : 2;
+	} else {
+		t->threshold = sent / 2 > 2 ? sent / 2 : 2;
+		t->window = 1;
+		t->silent = t->timeout;
+		t->timeout = least(2 * t->timeout, 10);
+	}
+	return (struct account){ sent, sent - lost, STEP };
+}
 
 static struct account step(void)
 {
 	const struct way *w = &sim.way;
-	bool batches = batching_allowed(&sim.batching);
 	double seconds = (double)STEP / 1e9;
+	double host = batching_allowed(&sim.batching) ? w->batches_most : w->singles_most;
 	bool fades = flip_now(&sim.fade, w->fade_for, w->clear_for, seconds);
 	double capacity = w->capacity * (fades ? w->fades_to : 1);
-	double udp = flip_now(&sim.udp, w->on_for, w->off_for, seconds) ? w->udp : 0;
-	double tcp = tcp_now(capacity > udp ? capacity - udp : 0, batches && w->mangled > 0);
-	double sent = least(udp + tcp, batches ? w->batches_most : w->singles_most);
-	double arrived = least(sent, capacity) * (batches ? 1 - w->mangled : 1);
+	double udp = flip_now(&sim.udp, w->on_for, w->off_for, seconds) ? least(w->udp, host) : 0;
+	struct account a = tcp_step(
+		least(host, capacity) - udp > 0 ? least(host, capacity) - udp : 0, seconds);
 
-	return (struct account){ sent * seconds, arrived * between(0.99, 1) * seconds, STEP };
+	udp *= seconds;
+	a.sent += udp;
+	a.arrived += least((udp - mangled(udp)) * between(0.99, 1), capacity * seconds);
+	a.time = STEP;
+	return a;
 }
 
-/* Batches are lost as a whole, or not at all. */
+/* A path loses batches as a whole, or not at all. */
 static uint32_t lost_of(const struct account *a, uint32_t sent)
 {
 	uint32_t whole = batching_allowed(&sim.batching) ? BATCH : 1;
@@ -138,12 +173,16 @@ static void report(const struct account *a)
 {
 	uint32_t sent = (uint32_t)(a->sent + between(0, 1)), lost = lost_of(a, sent);
 	enum batching_state was = sim.batching.state;
+	unsigned turn = sim.batching.turn;
 
 	if (was == BATCHING_TRIAL)
 		in_trials += EVERY;
-	if (sent)
-		batching_report(&sim.batching, sim.now, sent, sent - lost, a->time);
-	if (sim.verbose && (was != sim.batching.state || was == BATCHING_TRIAL))
+	if (!sent)
+		return;
+	batching_asked(&sim.batching);
+	batching_report(&sim.batching, sim.now,
+			&(struct batching_count){ sent, sent - lost, a->time });
+	if (sim.verbose && (was != sim.batching.state || turn != sim.batching.turn))
 		printf("%10.2f state %u turn %u: %u sent, %u lost\n", (double)sim.now / 1e9,
 		       sim.batching.state, sim.batching.turn, sent, lost);
 }
@@ -180,7 +219,7 @@ static void draw_way(void)
 	w->random = one_of(2);
 	w->on_for = between(0.1, 5);
 	w->off_for = one_of(4) ? 0 : between(0.1, 5);
-	w->fades_to = between(0.2, 1);
+	w->fades_to = one_of(4) ? 0 : between(0.1, 1);
 	w->fade_for = one_of(2) ? between(0.1, 5) : 0;
 	w->clear_for = between(0.1, 5);
 }
@@ -191,6 +230,7 @@ static void draw_bad_driver(void)
 	struct way *w = &sim.way;
 
 	w->mangled = one_of(2) ? 1 : between(0.5, 1);
+	w->mangles_from = one_of(2) ? 2 : between(2, 12);
 	w->off_for = w->fade_for = 0;
 	if (w->tcp > 0)
 		w->udp = 0;
@@ -200,18 +240,22 @@ static void draw_bad_driver(void)
 static bool singles_are_better(void)
 {
 	const struct way *w = &sim.way;
-	double batches = least(w->udp, w->batches_most), singles = least(w->udp, w->singles_most);
+	double load = w->tcp > 0 ? w->capacity : w->udp;
+	double batches = least(load, w->batches_most), singles = least(load, w->singles_most);
 
+	if (batches * (double)STEP / 1e9 < w->mangles_from)
+		return false;
 	if (w->tcp > 0)
 		return true;
-	if (singles > w->capacity * 1.05) /* it loses them as well */
+	if (singles > w->capacity) /* it loses them as well */
 		return false;
-	return singles > least(batches, w->capacity) * (1 - w->mangled) * 1.3;
+	return singles > least(batches * (1 - w->mangled), w->capacity) * 1.3;
 }
 
 static void run_seed(uint64_t seed, bool verbose)
 {
 	sim = (struct sim){ .seed = seed, .random = seed, .verbose = verbose, .now = HOUR };
+	sim.tcp = (struct tcp){ .window = 10, .threshold = 1e5, .timeout = 0.2 };
 	draw_way();
 	if (blamed(HOUR)) {
 		tell("batches are blamed for what the path loses");

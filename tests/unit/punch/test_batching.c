@@ -32,7 +32,8 @@ static void report(uint32_t sent, uint32_t arrived)
 {
 	enum batching_state was = b.state;
 
-	batching_report(&b, now, sent, arrived, EVERY);
+	batching_asked(&b);
+	batching_report(&b, now, &(struct batching_count){ sent, arrived, EVERY });
 	changes += b.state != was;
 }
 
@@ -105,29 +106,67 @@ static void test_better_is_not_enough(void **state)
 	assert_true(batching_allowed(&b));
 }
 
-/* Nothing is sent in the middle of a trial: what was lost before says nothing any more. */
-static void test_trial_is_forgotten(void **state)
+/* What a path carries and no more: fewer single datagrams, without losses, are not better. */
+static void test_overload(void **state)
+{
+	(void)state;
+	for (nsec until = now + HOUR; now < until; now += EVERY)
+		report(batching_allowed(&b) ? 1000 : 400, batching_allowed(&b) ? 500 : 400);
+	assert_true(changes >= 2 * 7 && changes <= 2 * 10);
+	assert_true(batching_allowed(&b));
+}
+
+/* The first turns of batches are lost, as the load has it; a later one is not. */
+static void test_load_goes(void **state)
 {
 	static const struct line all = { 100, 0 }, well = { 0, 0 };
 	(void)state;
-	run(&all, SEC, 100);
-	assert_int_equal(b.state, BATCHING_TRIAL);
-	now += HOUR;
-	run(&well, EVERY, 100);
-	assert_int_equal(b.state, BATCHING_BATCHES);
-	run(&well, HOUR, 100);
+	for (unsigned turns = 0; turns < 4; turns++) {
+		setup(NULL);
+		run(&all, SEC, 100);
+		while (b.state == BATCHING_TRIAL && b.turn < turns)
+			run(&all, EVERY, 100);
+		assert_int_equal(b.state, BATCHING_TRIAL);
+		run(&well, HOUR, 100);
+		assert_int_equal(changes, 2);
+		assert_true(batching_allowed(&b));
+	}
+}
+
+/* One batch of those that are sent now and then arrives by chance: no verdict yet. */
+static void test_lucky_batch(void **state)
+{
+	static const struct line all = { 100, 0 }, well = { 0, 0 };
+	(void)state;
+	run(&all, SEC, 44);
+	while (!batching_allowed(&b))
+		run(&all, EVERY, 44);
+	run(&well, EVERY, 44);
+	run(&all, 10 * SEC, 44);
+	assert_int_equal(b.state, BATCHING_SINGLES);
+}
+
+/* A page now and then: the trial goes on with the next. */
+static void test_pages(void **state)
+{
+	static const struct line all = { 100, 0 };
+	(void)state;
+	for (unsigned page = 0; page < 8; page++, now += 90 * SEC)
+		run(&all, SEC, 60);
+	assert_int_equal(b.state, BATCHING_SINGLES);
 	assert_int_equal(changes, 2);
 }
 
-/* More may arrive than was sent in an interval, by packets that were under way. */
-static void test_more_than_was_sent(void **state)
+/* Long after trials that blamed nobody the next ones come soon again. */
+static void test_long_ago(void **state)
 {
+	static const struct line storm = { 40, 40 }, well = { 0, 0 };
 	(void)state;
-	for (unsigned i = 0; i < 100; i++, now += EVERY)
-		report(10, 1000);
-	now += EVERY;
-	report(0, 0);
-	assert_int_equal(changes, 0);
+	run(&storm, HOUR, 100);
+	run(&well, HOUR, 100);
+	changes = 0;
+	run(&storm, 70 * SEC, 100);
+	assert_int_equal(changes, 4);
 }
 
 int main(void)
@@ -138,8 +177,11 @@ int main(void)
 		cmocka_unit_test_setup(test_all_is_well, setup),
 		cmocka_unit_test_setup(test_path_is_lossy, setup),
 		cmocka_unit_test_setup(test_better_is_not_enough, setup),
-		cmocka_unit_test_setup(test_trial_is_forgotten, setup),
-		cmocka_unit_test_setup(test_more_than_was_sent, setup),
+		cmocka_unit_test_setup(test_overload, setup),
+		cmocka_unit_test_setup(test_load_goes, setup),
+		cmocka_unit_test_setup(test_lucky_batch, setup),
+		cmocka_unit_test_setup(test_pages, setup),
+		cmocka_unit_test_setup(test_long_ago, setup),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

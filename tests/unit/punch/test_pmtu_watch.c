@@ -375,6 +375,23 @@ static void test_hole_is_no_verdict_on_batches(void **state)
 	}
 }
 
+/* Queries or answers are lost, and are sent again; data is not. */
+static void test_queries_are_lost(void **state)
+{
+	(void)state;
+	for (unsigned seed = 1; seed <= 10; seed++) {
+		path_init(&p, seed, 1500, 1500, 2 * MSEC);
+		assert_true(path_search(&p, 10 * SEC));
+		path_stream(&p, 0, 2 * MSEC, 0, 4);
+		p.deaf = 0.3;
+		for (unsigned i = 0; i < 6000; i++) {
+			path_run(&p, p.now + 100 * MSEC);
+			assert_int_equal(p.m.batching.state, BATCHING_BATCHES);
+		}
+		assert_int_equal(p.m.size, 1500);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -393,6 +410,7 @@ int main(void)
 		cmocka_unit_test(test_seen_paths),
 		cmocka_unit_test(test_seen_watch),
 		cmocka_unit_test(test_hole_is_no_verdict_on_batches),
+		cmocka_unit_test(test_queries_are_lost),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
