@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Path MTU search: begin and end, what the answers prove, what others say. The rounds are in
- * pmtu_round.c, what they try in pmtu_plan.c, black holes in pmtu_watch.c.
+ * pmtu_round.c, what they try in pmtu_plan.c, what they may cost in pmtu_account.c, black holes in
+ * pmtu_watch.c.
  */
 #include "punch/pmtu_core.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of the path MTU search share: pmtu.c, _plan.c, _round.c, _watch.c. pmtu.h tells it all. */
+/* What the files of the path MTU search share: pmtu.c, _account.c, _plan.c, _round.c, _watch.c. pmtu.h tells it all. */
 #ifndef WARREN_PMTU_CORE_H
 #define WARREN_PMTU_CORE_H
 
@@ -78,6 +78,15 @@ bool pmtu_round_poll(struct pmtu *m, nsec now, struct pmtu_probe *out);
 void pmtu_round_answered(struct pmtu *m, nsec now, uint32_t newest);
 /* The largest size of the round that is sent and not acknowledged, 0 where there is none. */
 uint32_t pmtu_round_open(const struct pmtu *m);
+
+/* pmtu_account.c */
+
+/* `spent` already; a verification may have cost more than there is: jumbo probes, queries repeated. */
+void pmtu_account_anew(struct pmtu *m, nsec now, uint32_t spent);
+/* A verification is not asked whether it may: it is the reason why the account may be overdrawn. */
+void pmtu_spend(struct pmtu *m, nsec now, uint32_t bytes);
+/* Copies at the end of the plan that are too many are left out. False: not even the first has room. */
+bool pmtu_affordable(struct pmtu *m, nsec now);
 
 /* pmtu_watch.c */
 void pmtu_watch_reset(struct pmtu *m);

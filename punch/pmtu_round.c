@@ -40,46 +40,6 @@ static bool complete(const struct pmtu *m)
 	return m->state == PMTU_SEARCH_COMPLETE;
 }
 
-/* --- the account --- */
-
-/* What was paid off since. */
-static void settle_account(struct pmtu *m, nsec now)
-{
-	/* all is paid by then, and weeks of nanoseconds would overflow */
-	nsec time = nsec_min(now - m->spent_at, pmtu_worth(PMTU_SEARCH_BYTES));
-	nsec paid = time * PMTU_IDLE_BYTES / (60 * NSEC_PER_SEC);
-	if (paid <= 0)
-		return;
-	m->spent -= paid < m->spent ? (uint32_t)paid : m->spent;
-	m->spent_at = now;
-}
-
-/* A verification is not asked whether it may: it is the reason why the account may be overdrawn. */
-static void spend(struct pmtu *m, nsec now, uint32_t bytes)
-{
-	settle_account(m, now);
-	m->spent += bytes;
-	if (m->spent > PMTU_SEARCH_BYTES)
-		m->spent = PMTU_SEARCH_BYTES;
-	if (m->round.kind == ROUND_VERIFY)
-		m->doubted += bytes;
-}
-
-/* Copies at the end of the plan that are too many are left out. False: not even the first has room. */
-static bool affordable(struct pmtu *m, nsec now)
-{
-	struct pmtu_round *r = &m->round;
-	uint32_t cost = query_size(m);
-	unsigned n = 0;
-	settle_account(m, now);
-	while (n < r->len && m->spent + cost + r->plan[n] <= PMTU_SEARCH_BYTES)
-		cost += r->plan[n++];
-	if (n < r->len && (n == 0 || r->kind != ROUND_CONFIRM))
-		return false;
-	r->len = (uint8_t)n;
-	return true;
-}
-
 /* --- between rounds --- */
 
 /*
@@ -113,7 +73,7 @@ static void search_complete(struct pmtu *m, nsec now, bool exact)
 static void round_start(struct pmtu *m, nsec now)
 {
 	struct pmtu_round *r = &m->round;
-	if (!complete(m) && r->kind != ROUND_VERIFY && !affordable(m, now)) {
+	if (!complete(m) && r->kind != ROUND_VERIFY && !pmtu_affordable(m, now)) {
 		search_complete(m, now, false);
 		return;
 	}
@@ -177,8 +137,7 @@ void pmtu_search_anew(struct pmtu *m, nsec now, uint32_t high, enum pmtu_reason 
 	m->search =
 		(struct pmtu_search){ .low = m->min, .high = high, .floor = m->number, .why = why };
 	m->state = PMTU_STATE_BASE;
-	m->spent = spent;
-	m->spent_at = now;
+	pmtu_account_anew(m, now, spent);
 	first_round(m, now);
 }
 
@@ -428,7 +387,7 @@ static bool send_planned(struct pmtu *m, nsec now, struct pmtu_probe *out)
 	if (any) {
 		pmtu_send(m, r->plan[r->next], 0, out);
 		r->numbers[r->next++] = out->frame.number;
-		spend(m, now, out->size);
+		pmtu_spend(m, now, out->size);
 	}
 	if (r->next == r->len) {
 		r->phase = PHASE_SETTLING;
@@ -443,7 +402,7 @@ static void send_query(struct pmtu *m, nsec now, struct pmtu_probe *out)
 	struct pmtu_round *r = &m->round;
 	m->search.lossy |= r->phase == PHASE_ASKED;
 	pmtu_send(m, query_size(m), 0, out);
-	spend(m, now, out->size);
+	pmtu_spend(m, now, out->size);
 	if (!r->query)
 		r->query = out->frame.number;
 	r->query_last = out->frame.number;
