@@ -162,6 +162,8 @@ static void look_again(struct peer *p, nsec now)
 		forget_source(p);
 	p->look_source = p->look_moved = false;
 	p->local_way = way;
+	if (other)
+		p->pmtu.batching = (struct batching){ 0 }; /* through another driver, maybe */
 	if (other || p->stock_until == NSEC_NEVER) {
 		p->stock_mtu = stock_fits(p, way.mtu);
 		p->stock_until = NSEC_NEVER;

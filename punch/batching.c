@@ -32,6 +32,12 @@ void batching_asked(struct batching *b)
 	b->singly = wants_singly(b);
 }
 
+void batching_rest(struct batching *b)
+{
+	if (b->state == BATCHING_TRIAL)
+		b->singly = false;
+}
+
 static void window_new(struct batching *b, nsec now)
 {
 	b->window = (struct batching_count){ 0 };
@@ -41,6 +47,8 @@ static void window_new(struct batching *b, nsec now)
 static void enter(struct batching *b, nsec now, enum batching_state state, nsec lasts)
 {
 	b->state = state;
+	if (state != BATCHING_TRIAL) /* where nothing is compared, at once */
+		b->singly = wants_singly(b);
 	b->until = now + lasts;
 	b->turn = 0;
 	b->batches = b->singles = (struct batching_count){ 0 };

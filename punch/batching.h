@@ -10,11 +10,11 @@
  *            in the same time than in the best turn of batches, batches are to blame:
  *   SINGLES  for ten minutes, then batches are tried again.
  *
- * A turn that says otherwise ends the trial; the next one may come after one, two, four … ten minutes. A path
- * that is overloaded loses less of single datagrams, too, where this host sends fewer of them in the same
- * time: so more of them must arrive. And load comes and goes: so there are turns, in the order of Thue and
- * Morse, which no steady rise, fall or beat of the load resembles. A driver that loses less than half of
- * the batches is found out under a steady load alone.
+ * A turn that says otherwise ends the trial; the next one may come after one, two, four … ten minutes, and
+ * ten minutes later after one again. A path that is overloaded loses less of single datagrams, too, where
+ * this host sends fewer of them in the same time: so more of them must arrive. And load comes and goes: so
+ * there are turns, in the order of Thue and Morse, which load or radio hardly keeps time with. A driver that
+ * loses less than half of the batches is found out under a steady load, if at all.
  */
 #ifndef WARREN_BATCHING_H
 #define WARREN_BATCHING_H
@@ -38,10 +38,13 @@ struct batching {
 	nsec since, until, pause; /* of the window; of the state, or of the pause between trials */
 };
 
-/* A query leaves, the first of its kind: what is sent from now on is its answer's no more. */
+/* A query leaves, and is no repetition: what is sent from now on is of the turn's kind. */
 void batching_asked(struct batching *b);
 /* The answer to it. */
 void batching_report(struct batching *b, nsec now, const struct batching_count *c);
+
+/* Nothing that counts is sent: the rest goes in batches; a trial goes on with the next query. */
+void batching_rest(struct batching *b);
 
 /* May the next datagrams leave as a batch? */
 static inline bool batching_allowed(const struct batching *b)

@@ -121,8 +121,10 @@ static void look(struct link *l, nsec now)
 		if (!s->used || !searching(s))
 			continue;
 		struct local_way way = local_way(l->all, now, s);
-		if (way.mtu != s->way.mtu || way.tag != s->way.tag)
-			begin(l, now, s);
+		if (way.mtu == s->way.mtu && way.tag == s->way.tag)
+			continue;
+		s->mtu->batching = (struct batching){ 0 }; /* through another driver, maybe */
+		begin(l, now, s);
 	}
 }
 

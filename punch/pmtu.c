@@ -41,7 +41,6 @@ void pmtu_start(struct pmtu *m, nsec now, uint32_t path, uint32_t max)
 		resize(m, m->max, PMTU_LOCAL);
 	m->hint = 0;
 	m->shrunk = false;
-	m->batching = (struct batching){ 0 }; /* another way may lead through another driver */
 	pmtu_watch_reset(m);
 	pmtu_search_anew(m, now, m->max + 1, PMTU_SMALLER, 0);
 }

@@ -21,6 +21,7 @@
  */
 #define WATCH_FALL (1200 * NSEC_PER_MSEC)
 #define WATCH_REST NSEC_PER_SEC
+#define WATCH_QUIET (2 * NSEC_PER_SEC) /* a trial of batches has nothing to count */
 enum { FINE_SHARE = 16 };
 
 void pmtu_watch_reset(struct pmtu *m)
@@ -55,6 +56,8 @@ static void watch_size(struct pmtu *m, nsec now, uint32_t size)
 void pmtu_sent(struct pmtu *m, nsec now, uint32_t size, uint32_t count)
 {
 	struct pmtu_watch *w = &m->watch;
+	if (now - w->sent_at > WATCH_QUIET)
+		batching_rest(&m->batching);
 	/* Larger than size: on its way since before it shrank. */
 	if (m->state == PMTU_DISABLED || size <= m->min || size > m->size)
 		return;
@@ -129,20 +132,19 @@ static void judge(struct pmtu *m, nsec now, uint32_t sent, uint32_t arrived)
 	pmtu_suspect(m, now, w->size, evidence, PMTU_BLACK_HOLE);
 }
 
-/* The last of the queries that the peer had seen when it counted. */
-static const struct pmtu_query *query_seen(const struct pmtu_watch *w, uint32_t newest)
+/* The query that the answer is to. One to a later probe of a round counts what was sent in between, too. */
+static const struct pmtu_query *query_answered(const struct pmtu_watch *w, uint32_t newest)
 {
-	const struct pmtu_query *seen = NULL;
 	for (unsigned i = 0; i < w->tries; i++)
-		if (newest >= w->queries[i].number)
-			seen = &w->queries[i];
-	return seen;
+		if (newest == w->queries[i].number)
+			return &w->queries[i];
+	return NULL;
 }
 
 void pmtu_watch_acked(struct pmtu *m, nsec now, const struct frame_ack *ack)
 {
 	struct pmtu_watch *w = &m->watch;
-	const struct pmtu_query *q = query_seen(w, ack->newest);
+	const struct pmtu_query *q = query_answered(w, ack->newest);
 	if (!q || ack->watch != w->size - m->around)
 		return;
 	/* A count that went back, because the peer began anew, looks like many: no reason for a doubt. */

@@ -116,6 +116,24 @@ static void test_overload(void **state)
 	assert_true(batching_allowed(&b));
 }
 
+/* The verdict holds for the next datagram, and so does its end, of a trial or of the ten minutes. */
+static void test_at_once(void **state)
+{
+	static const struct line all = { 100, 0 }, bad = { 100, 100 };
+	(void)state;
+	while (b.state != BATCHING_SINGLES)
+		run(&all, EVERY, 100);
+	assert_false(batching_allowed(&b));
+	while (b.state == BATCHING_SINGLES)
+		run(&all, EVERY, 100);
+	assert_true(batching_allowed(&b));
+	while (b.state != BATCHING_TRIAL)
+		run(&bad, EVERY, 100);
+	while (b.state == BATCHING_TRIAL)
+		run(&bad, EVERY, 100);
+	assert_true(batching_allowed(&b));
+}
+
 /* The first turns of batches are lost, as the load has it; a later one is not. */
 static void test_load_goes(void **state)
 {
@@ -178,6 +196,7 @@ int main(void)
 		cmocka_unit_test_setup(test_path_is_lossy, setup),
 		cmocka_unit_test_setup(test_better_is_not_enough, setup),
 		cmocka_unit_test_setup(test_overload, setup),
+		cmocka_unit_test_setup(test_at_once, setup),
 		cmocka_unit_test_setup(test_load_goes, setup),
 		cmocka_unit_test_setup(test_lucky_batch, setup),
 		cmocka_unit_test_setup(test_pages, setup),
