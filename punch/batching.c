@@ -116,7 +116,7 @@ static void turn(struct batching *b, nsec now)
 	const struct batching_count *w = &b->window;
 	bool hardly_lost = lost_of_1000(w) < BAD_OF_1000 / 2;
 
-	if (b->singly) {
+	if (wants_singly(b)) { /* `singly` may be at rest */
 		count_add(&b->singles, w);
 		next_turn(b, now);
 	} else if (!hardly_lost) {

@@ -134,6 +134,27 @@ static void test_at_once(void **state)
 	assert_true(batching_allowed(&b));
 }
 
+/* The answer comes when nothing has been sent for long: it is about what was sent in the turn all the same. */
+static void test_late_answer(void **state)
+{
+	static const struct batching_count all = { 100, 0, EVERY }, well = { 100, 100, EVERY };
+	(void)state;
+	run(&(struct line){ 100, 0 }, EVERY, 100);
+	assert_int_equal(b.state, BATCHING_TRIAL);
+	for (unsigned turn = 0; b.state == BATCHING_TRIAL; turn++) {
+		assert_true(turn < 8);
+		batching_asked(&b);
+		batching_asked(&b);
+		const struct batching_count *c = batching_allowed(&b) ? &all : &well;
+		batching_rest(&b);
+		assert_true(batching_allowed(&b));
+		batching_report(&b, now += EVERY, c);
+	}
+	assert_int_equal(b.state, BATCHING_SINGLES);
+	batching_rest(&b);
+	assert_false(batching_allowed(&b));
+}
+
 /* The first turns of batches are lost, as the load has it; a later one is not. */
 static void test_load_goes(void **state)
 {
@@ -197,6 +218,7 @@ int main(void)
 		cmocka_unit_test_setup(test_better_is_not_enough, setup),
 		cmocka_unit_test_setup(test_overload, setup),
 		cmocka_unit_test_setup(test_at_once, setup),
+		cmocka_unit_test_setup(test_late_answer, setup),
 		cmocka_unit_test_setup(test_load_goes, setup),
 		cmocka_unit_test_setup(test_lucky_batch, setup),
 		cmocka_unit_test_setup(test_pages, setup),
