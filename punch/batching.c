@@ -59,7 +59,7 @@ static void enter(struct batching *b, nsec now, enum batching_state state, nsec 
 static void count_add(struct batching_count *sum, const struct batching_count *c)
 {
 	sum->sent += c->sent;
-	sum->arrived += c->arrived;
+	sum->arrived += c->arrived < c->sent ? c->arrived : c->sent;
 	sum->time += c->time;
 }
 

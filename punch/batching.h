@@ -24,7 +24,7 @@
 enum batching_state { BATCHING_BATCHES, BATCHING_TRIAL, BATCHING_SINGLES };
 
 struct batching_count {
-	uint32_t sent, arrived; /* datagrams; no more arrived than were sent */
+	uint32_t sent, arrived; /* datagrams; more may arrive, which were under way */
 	nsec time;		/* from the first of them to the query behind the last */
 };
 

@@ -150,7 +150,7 @@ void pmtu_watch_acked(struct pmtu *m, nsec now, const struct frame_ack *ack)
 	/* A count that went back, because the peer began anew, looks like many: no reason for a doubt. */
 	uint32_t sent = q->sent - w->base, arrived = ack->count - w->base_count;
 	bool tells = w->based && sent;
-	struct batching_count batch = { sent, arrived < sent ? arrived : sent, q->at - w->since };
+	struct batching_count batch = { sent, arrived, q->at - w->since };
 	w->base = q->sent;
 	w->base_count = ack->count;
 	w->based = true;

@@ -106,6 +106,16 @@ static void test_better_is_not_enough(void **state)
 	assert_true(batching_allowed(&b));
 }
 
+/* More may arrive than was sent in an interval, by packets that were under way. */
+static void test_more_than_was_sent(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 100; i++, now += EVERY)
+		report(10, 1000);
+	report(0, 0);
+	assert_int_equal(changes, 0);
+}
+
 /* What a path carries and no more: fewer single datagrams, without losses, are not better. */
 static void test_overload(void **state)
 {
@@ -216,6 +226,7 @@ int main(void)
 		cmocka_unit_test_setup(test_all_is_well, setup),
 		cmocka_unit_test_setup(test_path_is_lossy, setup),
 		cmocka_unit_test_setup(test_better_is_not_enough, setup),
+		cmocka_unit_test_setup(test_more_than_was_sent, setup),
 		cmocka_unit_test_setup(test_overload, setup),
 		cmocka_unit_test_setup(test_at_once, setup),
 		cmocka_unit_test_setup(test_late_answer, setup),
