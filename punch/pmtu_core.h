@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of the path MTU search share: pmtu.c, _account.c, _plan.c, _round.c, _watch.c. pmtu.h tells it all. */
+/* What the files of the path MTU search share: pmtu.c, pmtu_*.c without _seen. pmtu.h tells it all. */
 #ifndef WARREN_PMTU_CORE_H
 #define WARREN_PMTU_CORE_H
 

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "helper.h"
 
+#include "tests/unit/splitmix.h"
+
 static uint64_t state;
 
-/* splitmix64 */
 uint64_t rnd(void)
 {
-	uint64_t z = (state += 0x9e3779b97f4a7c15u);
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-	return z ^ (z >> 31);
+	return splitmix64(&state);
 }
 
 uint32_t rnd_below(uint32_t n)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sim_internet.h"
+#include "tests/unit/splitmix.h"
 
 #include <stdlib.h>
 
@@ -7,13 +8,9 @@ const char *const nat_names[NAT_KINDS] = { "none", "full cone", "port-restricted
 
 enum { ELSEWHERE = -1, UDP4_HEADERS = 28, UDP6_HEADERS = 48 };
 
-/* splitmix64 */
 uint64_t net_random(struct net *n)
 {
-	uint64_t z = n->rng += 0x9e3779b97f4a7c15u;
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
+	return splitmix64(&n->rng);
 }
 
 uint32_t net_pick(struct net *n, uint32_t below)
@@ -23,7 +20,7 @@ uint32_t net_pick(struct net *n, uint32_t below)
 
 double net_chance(struct net *n)
 {
-	return (double)(net_random(n) >> 11) / 9007199254740992.0;
+	return splitmix_share(&n->rng);
 }
 
 static struct addr outside6(unsigned host)

@@ -3,23 +3,16 @@
 #include <stdlib.h>
 
 #include "pmtu_path.h"
-
-static uint64_t next_random(struct pmtu_path *p)
-{
-	uint64_t z = p->random += 0x9e3779b97f4a7c15u;
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
-}
+#include "tests/unit/splitmix.h"
 
 uint32_t path_pick(struct pmtu_path *p, uint32_t below)
 {
-	return (uint32_t)(next_random(p) >> 32) % below;
+	return (uint32_t)(splitmix64(&p->random) >> 32) % below;
 }
 
 double path_chance(struct pmtu_path *p)
 {
-	return (double)(next_random(p) >> 11) / 9007199254740992.0;
+	return splitmix_share(&p->random);
 }
 
 void path_begin(struct pmtu_path *p, bool v6, uint32_t max)

@@ -10,9 +10,10 @@
  * ones, under a steady load, and it is found out where single datagrams carry clearly more.
  */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "punch/batching.h"
+#include "sim_seeds.h"
+#include "tests/unit/splitmix.h"
 
 #define MSEC NSEC_PER_MSEC
 #define HOUR (3600 * NSEC_PER_SEC)
@@ -56,11 +57,7 @@ static unsigned mistakes;
 
 static double between(double low, double high)
 {
-	uint64_t z = sim.random += 0x9e3779b97f4a7c15u;
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	z ^= z >> 31;
-	return low + (high - low) * (double)(z >> 11) / 9007199254740992.0;
+	return low + (high - low) * splitmix_share(&sim.random);
 }
 
 static bool one_of(unsigned n)
@@ -114,10 +111,10 @@ static double mangled(double sent)
 
 struct account {
 	double sent, arrived; /* datagrams */
-	nsec time;
+	nsec time;	      /* of a report: from the first on, as pmtu_watch.c has it */
 };
 
-/* A window of datagrams in each step, as if that were the round trip. Returns what arrives. */
+/* A window of datagrams in each step, as if that were the round trip. */
 static struct account tcp_step(double room, double seconds)
 {
 	const struct way *w = &sim.way;
@@ -138,7 +135,7 @@ static struct account tcp_step(double room, double seconds)
 		t->silent = t->timeout;
 		t->timeout = least(2 * t->timeout, 10);
 	}
-	return (struct account){ sent, sent - lost, STEP };
+	return (struct account){ .sent = sent, .arrived = sent - lost };
 }
 
 static struct account step(void)
@@ -155,7 +152,6 @@ static struct account step(void)
 	udp *= seconds;
 	a.sent += udp;
 	a.arrived += least((udp - mangled(udp)) * between(0.99, 1), capacity * seconds);
-	a.time = STEP;
 	return a;
 }
 
@@ -274,20 +270,13 @@ static void run_seed(uint64_t seed, bool verbose)
 
 int main(int argc, char **argv)
 {
-	const char *one = argc > 1 ? argv[1] : getenv("SEED");
-	const char *count = getenv("SEEDS");
-	uint64_t n = count ? strtoull(count, NULL, 10) : 600;
+	uint64_t n = sim_seeds(argc, argv, 600, run_seed);
 
-	if (one) {
-		run_seed(strtoull(one, NULL, 10), true);
-		return mistakes > 0;
-	}
-	for (uint64_t seed = 1; seed <= n; seed++)
-		run_seed(seed, false);
-	printf("%llu hours of overload, %u times batches were blamed; %.2f %% of the time in "
-	       "trials; a bad "
-	       "driver was found out after %.0f s at most\n",
-	       (unsigned long long)n, mistakes, (double)in_trials / (double)HOUR / (double)n * 100,
-	       (double)slowest / 1e9);
+	if (n)
+		printf("%llu hours of overload, %u times batches were blamed; %.2f %% of the time "
+		       "in "
+		       "trials; a bad driver was found out after %.0f s at most\n",
+		       (unsigned long long)n, mistakes,
+		       (double)in_trials / (double)HOUR / (double)n * 100, (double)slowest / 1e9);
 	return mistakes * RARE > n;
 }

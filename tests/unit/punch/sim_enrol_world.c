@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sim_enrol.h"
+#include "tests/unit/splitmix.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,11 +16,7 @@ _Noreturn void sim_fail(const struct sim *s, const char *what, const char *file,
 
 uint64_t sim_random(struct sim *s, uint64_t n)
 {
-	/* splitmix64 */
-	uint64_t z = (s->rng += 0x9e3779b97f4a7c15u);
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return (z ^ z >> 31) % n;
+	return splitmix64(&s->rng) % n;
 }
 
 void sim_clean(struct sim *s)

@@ -10,6 +10,7 @@
 
 #include "sim_node.h"
 #include "sim_random.h"
+#include "sim_seeds.h"
 
 static void check_flow(void)
 {
@@ -249,15 +250,9 @@ static void run_seed(uint64_t seed, bool verbose)
 
 int main(int argc, char **argv)
 {
-	const char *one = argc > 1 ? argv[1] : getenv("SEED");
-	const char *count = getenv("SEEDS");
-	uint64_t n = count ? strtoull(count, NULL, 10) : 300;
-	if (one) {
-		run_seed(strtoull(one, NULL, 10), true);
-		return 0;
-	}
-	for (uint64_t seed = 1; seed <= n; seed++)
-		run_seed(seed, false);
-	printf("%llu seeds passed\n", (unsigned long long)n);
+	uint64_t n = sim_seeds(argc, argv, 300, run_seed);
+
+	if (n)
+		printf("%llu seeds passed\n", (unsigned long long)n);
 	return 0;
 }

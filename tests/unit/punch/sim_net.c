@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sim_net.h"
+#include "tests/unit/splitmix.h"
 
 #include <stdlib.h>
 
@@ -8,13 +9,9 @@ const char *const nat_names[NAT_KINDS] = { "none", "full cone", "address-restric
 
 enum { ELSEWHERE = -1 }; /* the site of the rendezvous and the attacker */
 
-/* splitmix64 */
 uint64_t net_random(struct net *n)
 {
-	uint64_t z = n->rng += 0x9e3779b97f4a7c15u;
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
+	return splitmix64(&n->rng);
 }
 
 uint32_t net_pick(struct net *n, uint32_t below)
@@ -24,7 +21,7 @@ uint32_t net_pick(struct net *n, uint32_t below)
 
 double net_chance(struct net *n)
 {
-	return (double)(net_random(n) >> 11) / 9007199254740992.0;
+	return splitmix_share(&n->rng);
 }
 
 void net_init(struct net *n, uint64_t seed)

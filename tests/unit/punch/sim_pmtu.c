@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "pmtu_path.h"
+#include "sim_seeds.h"
 
 enum traffic { NONE, BULK, SPARSE, MIXED, TRAFFICS };
 enum change { PATH_MTU, OWN_MTU, OTHER_PATH, OUTAGE, PEER_RESTARTS, CHANGES };
@@ -239,18 +240,12 @@ static void run_seed(uint64_t seed, bool verbose)
 
 int main(int argc, char **argv)
 {
-	const char *one = argc > 1 ? argv[1] : getenv("SEED");
-	const char *count = getenv("SEEDS");
-	uint64_t n = count ? strtoull(count, NULL, 10) : 5000;
-	if (one) {
-		run_seed(strtoull(one, NULL, 10), true);
-		return 0;
-	}
-	for (uint64_t seed = 1; seed <= n; seed++)
-		run_seed(seed, false);
-	printf("%llu seeds passed; without loss a black hole lasted %.2f s at most; the least "
-	       "result "
-	       "was %.3f of the MTU\n",
-	       (unsigned long long)n, worst_hole, worst_low);
+	uint64_t n = sim_seeds(argc, argv, 5000, run_seed);
+
+	if (n)
+		printf("%llu seeds passed; without loss a black hole lasted %.2f s at most; the "
+		       "least "
+		       "result was %.3f of the MTU\n",
+		       (unsigned long long)n, worst_hole, worst_low);
 	return 0;
 }

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "packets.h"
 
+#include "tests/unit/splitmix.h"
+
 uint64_t rng_next(struct rng *r)
 {
-	uint64_t z = r->state += 0x9e3779b97f4a7c15u;
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-	return z ^ (z >> 31);
+	return splitmix64(&r->state);
 }
 
 uint32_t rng_below(struct rng *r, uint32_t n)
